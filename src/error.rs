@@ -1,0 +1,83 @@
+//! What can go wrong, as types.
+//!
+//! Every variant that stems from a file names the file and says what to do about it; the binaries
+//! print the chain once and turn it into an exit status. A leaf: every module may use it.
+
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a file.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted: `read`, `write`, `create`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or folder of a dataset is missing, damaged or not what it should be.
+    #[error("{}: {problem}; {remedy}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do about it.
+        remedy: String,
+    },
+    /// A checkpoint cannot be used.
+    #[error("{}: {problem}; {remedy}", path.display())]
+    Weights {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do about it.
+        remedy: String,
+    },
+    /// A setting has a value that makes no sense, alone or beside another one.
+    #[error("{name}: {problem}")]
+    Setting {
+        /// The setting, spelled as on the command line.
+        name: String,
+        /// Why it cannot be so.
+        problem: String,
+    },
+    /// The device asked for is not there.
+    #[error("{0}")]
+    Device(String),
+    /// A tensor operation failed: out of device memory, or a mistake of ours.
+    #[error("tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// An [`Error::Io`] for `path`, to be used with `map_err`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// An [`Error::Data`] for `path`.
+    pub fn data(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Data { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// An [`Error::Weights`] for `path`.
+    pub fn weights(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Weights { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// An [`Error::Setting`].
+    pub fn setting(name: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Setting { name: name.into(), problem: problem.into() }
+    }
+}

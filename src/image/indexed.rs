@@ -1,0 +1,180 @@
+//! Palette PNGs: the ids themselves, not the colours they stand for.
+//!
+//! DAVIS and VIP store masks as PNGs whose pixel values are ids. Most readers expand the palette to
+//! colours and lose the ids; here they are read and written as they are.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+
+use png::{BitDepth, ColorType, Transformations};
+
+use super::LabelImage;
+use crate::error::{Error, Result};
+
+/// Reads the ids of a mask: a palette or grey PNG of 1, 2, 4 or 8 bits.
+///
+/// # Errors
+/// The file is missing, is no PNG, is cut short, holds colours instead of ids, or has 16 bits.
+pub fn read(path: &Path) -> Result<LabelImage> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mut decoder = png::Decoder::new(BufReader::new(file));
+    decoder.set_transformations(Transformations::IDENTITY);
+    let damaged = |error: png::DecodingError| {
+        Error::data(path, format!("not a readable PNG ({error})"), "copy or extract the file again")
+    };
+    let mut reader = decoder.read_info().map_err(damaged)?;
+    let (color, depth) = reader.output_color_type();
+    check_format(path, color, depth)?;
+    let size = reader.output_buffer_size().ok_or_else(|| too_large(path))?;
+    let mut bytes = vec![0; size];
+    let frame = reader.next_frame(&mut bytes).map_err(damaged)?;
+    let (width, height) = (frame.width as usize, frame.height as usize);
+    let data = unpack(&bytes, width, height, frame.line_size, depth);
+    Ok(LabelImage { width, height, data })
+}
+
+/// The width and height of a PNG, from its header alone.
+///
+/// # Errors
+/// The file is missing or does not begin as a PNG does.
+pub fn size(path: &Path) -> Result<(usize, usize)> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(|error| {
+        Error::data(path, format!("not a readable PNG ({error})"), "copy or extract the file again")
+    })?;
+    let info = reader.info();
+    Ok((info.width as usize, info.height as usize))
+}
+
+fn check_format(path: &Path, color: ColorType, depth: BitDepth) -> Result<()> {
+    if !matches!(color, ColorType::Indexed | ColorType::Grayscale) {
+        return Err(Error::data(
+            path,
+            format!("holds colours ({color:?}) where one id per pixel is needed"),
+            "use the dataset's palette PNGs, or convert the mask to a single-channel PNG of ids",
+        ));
+    }
+    if depth == BitDepth::Sixteen {
+        return Err(Error::data(
+            path,
+            "has 16 bits a pixel; ids are 8-bit",
+            "convert it to an 8-bit palette or grey PNG",
+        ));
+    }
+    Ok(())
+}
+
+fn too_large(path: &Path) -> Error {
+    Error::data(path, "its header claims more pixels than memory can hold", "copy the file again")
+}
+
+/// One byte a pixel from rows packed at `depth` bits.
+fn unpack(bytes: &[u8], width: usize, height: usize, stride: usize, depth: BitDepth) -> Vec<u8> {
+    let bits = depth as usize;
+    let mask = ((1_u16 << bits) - 1) as u8;
+    let mut ids = Vec::with_capacity(width * height);
+    for row in bytes.chunks_exact(stride.max(1)).take(height) {
+        if bits == 8 {
+            ids.extend_from_slice(&row[..width]);
+        } else {
+            ids.extend((0..width).map(|x| {
+                let bit = x * bits;
+                (row[bit / 8] >> (8 - bits - bit % 8)) & mask
+            }));
+        }
+    }
+    ids
+}
+
+/// Writes ids as an 8-bit palette PNG with the DAVIS (Pascal VOC) colours.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, labels: &LabelImage) -> Result<()> {
+    let file = File::create(path).map_err(Error::io("create", path))?;
+    let mut encoder =
+        png::Encoder::new(BufWriter::new(file), labels.width as u32, labels.height as u32);
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_palette(davis_palette().concat());
+    encoder.set_compression(png::Compression::Fast);
+    let failed = |error: png::EncodingError| Error::Io {
+        action: "write",
+        path: path.to_path_buf(),
+        source: match error {
+            png::EncodingError::IoError(source) => source,
+            other => std::io::Error::other(other),
+        },
+    };
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(&labels.data).map_err(failed)?;
+    writer.finish().map_err(failed)
+}
+
+/// The 256 colours that DAVIS masks carry, which are Pascal VOC's: the bits of the id are dealt
+/// to red, green and blue in turn, from the highest bit of each down.
+pub fn davis_palette() -> [[u8; 3]; 256] {
+    std::array::from_fn(|id| {
+        let mut color = [0_u8; 3];
+        for bit in 0..8 {
+            color[bit % 3] |= ((id >> bit & 1) as u8) << (7 - bit / 3);
+        }
+        color
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_raw(path: &Path, color: ColorType, depth: BitDepth, width: u32, rows: &[u8]) {
+        let file = File::create(path).unwrap();
+        let mut encoder = png::Encoder::new(file, width, 2);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if color == ColorType::Indexed {
+            encoder.set_palette(davis_palette()[..16].concat());
+        }
+        encoder.write_header().unwrap().write_image_data(rows).unwrap();
+    }
+
+    #[test]
+    fn palette_starts_as_the_davis_masks_do() {
+        let palette = davis_palette();
+        assert_eq!(palette[..4], [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]);
+        assert_eq!(palette[8], [64, 0, 0]);
+        assert_eq!(palette[255], [224, 224, 192]);
+    }
+
+    #[test]
+    fn ids_survive_a_round_trip() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let data: Vec<u8> = (0..=255).collect();
+        let labels = LabelImage { width: 32, height: 8, data };
+        write(&path, &labels).unwrap();
+        assert_eq!(read(&path).unwrap(), labels);
+        assert_eq!(size(&path).unwrap(), (32, 8));
+    }
+
+    #[test]
+    fn packed_rows_are_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        write_raw(&path, ColorType::Indexed, BitDepth::Four, 3, &[0x12, 0x30, 0x45, 0x60]);
+        assert_eq!(read(&path).unwrap().data, [1, 2, 3, 4, 5, 6]);
+        write_raw(&path, ColorType::Grayscale, BitDepth::One, 3, &[0b1010_0000, 0b0100_0000]);
+        assert_eq!(read(&path).unwrap().data, [1, 0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn colours_and_deep_pixels_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rgb.png");
+        write_raw(&path, ColorType::Rgb, BitDepth::Eight, 1, &[1, 2, 3, 4, 5, 6]);
+        assert!(read(&path).unwrap_err().to_string().contains("holds colours"));
+        write_raw(&path, ColorType::Grayscale, BitDepth::Sixteen, 1, &[0, 1, 0, 2]);
+        assert!(read(&path).unwrap_err().to_string().contains("16 bits"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Scores: J, F, mIoU and PCK.

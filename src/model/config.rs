@@ -1,0 +1,128 @@
+//! The sizes of a vision transformer, and the names people give them.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Everything about an encoder that its tensors' shapes do not say on their own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VitConfig {
+    /// Width of a token (D).
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Rows (and columns) of the grid that the position table was trained on.
+    pub table_side: usize,
+    /// Register tokens between CLS and the patches (DINOv2 with registers: 4).
+    pub registers: usize,
+    /// The epsilon of every LayerNorm: 1e-6, but 1e-12 in Hugging Face's `ViTMAE`.
+    pub norm_eps: f64,
+    /// How the position table is resized to another grid.
+    pub positions: PositionRule,
+}
+
+/// How a position table trained on one grid is resampled to another; see [`crate::model`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionRule {
+    /// Bicubic by the scale factor (n + 0.1)/n₀, as MAE, DINO, CropMAE and DINOv2 compute it.
+    Offset,
+    /// Bicubic by the sizes alone, as Hugging Face's models compute it.
+    Size,
+    /// Bicubic with antialiasing by the sizes alone, as DINOv2 with registers computes it.
+    Antialias,
+}
+
+/// Width, depth and heads that go by one name.
+const NAMED: [(&str, usize, usize, usize); 4] =
+    [("vitti", 192, 12, 3), ("vits", 384, 12, 6), ("vitb", 768, 12, 12), ("vitl", 1024, 24, 16)];
+
+impl VitConfig {
+    /// The encoder called `vit{ti,s,b,l}{8,14,16}`, trained on 224×224 images.
+    ///
+    /// # Errors
+    /// The name is not one of these.
+    pub fn named(name: &str) -> Result<Self> {
+        let lower = name.to_ascii_lowercase().replace(['_', '/', '-'], "");
+        let unknown = || {
+            Error::setting(
+                "--arch",
+                format!("no architecture is called {name:?}; use vit{{ti,s,b,l}}{{8,14,16}}, for example vits16"),
+            )
+        };
+        let digits = lower.find(|c: char| c.is_ascii_digit()).ok_or_else(unknown)?;
+        let (size, patch) = lower.split_at(digits);
+        let patch: usize = patch.parse().map_err(|_| unknown())?;
+        let &(_, width, depth, heads) =
+            NAMED.iter().find(|(known, ..)| *known == size).ok_or_else(unknown)?;
+        if ![8, 14, 16].contains(&patch) {
+            return Err(unknown());
+        }
+        Ok(Self {
+            width,
+            depth,
+            heads,
+            patch,
+            table_side: 224 / patch,
+            registers: 0,
+            norm_eps: 1e-6,
+            positions: PositionRule::Offset,
+        })
+    }
+
+    /// The short name where there is one (`vits16`), else the sizes spelled out.
+    pub fn name(&self) -> String {
+        let known = NAMED.iter().find(|(_, width, depth, heads)| {
+            (*width, *depth, *heads) == (self.width, self.depth, self.heads)
+        });
+        match known {
+            Some((name, ..)) => format!("{name}{}", self.patch),
+            None => format!(
+                "vit-{}x{}-{}heads-p{}",
+                self.width, self.depth, self.heads, self.patch
+            ),
+        }
+    }
+
+    /// The number of heads that an encoder of this width has where nothing else tells: the named
+    /// ones, else heads of 64 channels, else of 32.
+    pub fn usual_heads(width: usize) -> usize {
+        let named = NAMED.iter().find(|(_, known, ..)| *known == width);
+        match named {
+            Some((_, _, _, heads)) => *heads,
+            None if width % 64 == 0 => width / 64,
+            None => (width / 32).max(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in ["vitti16", "vits16", "vits8", "vitb14", "vitl16"] {
+            assert_eq!(VitConfig::named(name).unwrap().name(), name);
+        }
+        assert_eq!(VitConfig::named("ViT-S/16").unwrap().name(), "vits16");
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        for name in ["vits", "vitx16", "16", "vits7", ""] {
+            assert!(VitConfig::named(name).unwrap_err().to_string().contains("--arch"));
+        }
+    }
+
+    #[test]
+    fn heads_of_unnamed_widths() {
+        assert_eq!(VitConfig::usual_heads(384), 6);
+        assert_eq!(VitConfig::usual_heads(512), 8);
+        assert_eq!(VitConfig::usual_heads(96), 3);
+    }
+}

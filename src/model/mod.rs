@@ -1,0 +1,6 @@
+//! The encoder: a vision transformer from a checkpoint, and the patch features it makes of frames.
+
+pub mod config;
+pub mod weights;
+
+pub use config::VitConfig;

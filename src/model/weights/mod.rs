@@ -1,0 +1,1 @@
+//! Checkpoints in, encoder tensors under one set of names out.
