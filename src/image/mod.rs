@@ -5,6 +5,7 @@
 //! decoder. Next stop of a frame: [`crate::model`], which turns it into patch features.
 
 pub mod indexed;
+pub mod resize;
 
 /// A colour picture: 8 bits a channel, rows top to bottom, `R G B` interleaved.
 #[derive(Debug, Clone, PartialEq, Eq)]
