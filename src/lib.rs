@@ -5,4 +5,5 @@ pub mod error;
 pub mod image;
 pub mod metric;
 pub mod model;
+pub mod propagation;
 pub mod sample;

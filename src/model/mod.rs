@@ -1,6 +1,10 @@
 //! The encoder: a vision transformer from a checkpoint, and the patch features it makes of frames.
 
 pub mod config;
+pub mod encoder;
+pub mod pos_embed;
+pub mod vit;
 pub mod weights;
 
 pub use config::VitConfig;
+pub use encoder::Encoder;

@@ -1,0 +1,92 @@
+//! What turns frames into patch features: a [`Vit`], or the raw pixels themselves.
+//!
+//! The features leave here L2-normalised, so that their products are cosines. Next stop:
+//! [`crate::propagation`].
+
+use candle_core::{DType, Device, Tensor};
+
+use super::vit::{Vit, patchify};
+use crate::error::Result;
+
+/// Norms below this are taken for it, as PyTorch's `normalize` does.
+const SMALLEST_NORM: f64 = 1e-12;
+
+/// Something that makes features of the patches of a frame.
+pub enum Encoder {
+    /// A vision transformer.
+    Vit(Box<Vit>),
+    /// The pixels of each patch (`--weights pixels`): the floor that every encoder must beat.
+    Pixels {
+        /// Side of a patch in pixels.
+        patch: usize,
+        /// Where the products are computed.
+        device: Device,
+    },
+}
+
+impl Encoder {
+    /// Side of a patch in pixels.
+    pub fn patch(&self) -> usize {
+        match self {
+            Self::Vit(vit) => vit.config().patch,
+            Self::Pixels { patch, .. } => *patch,
+        }
+    }
+
+    /// Width of a feature (D).
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Vit(vit) => vit.config().width,
+            Self::Pixels { patch, .. } => 3 * patch * patch,
+        }
+    }
+
+    /// Where the features are computed.
+    pub fn device(&self) -> &Device {
+        match self {
+            Self::Vit(vit) => vit.device(),
+            Self::Pixels { device, .. } => device,
+        }
+    }
+
+    /// Features of every patch: [B, 3, H, W] normalised frames -> [B, h·w, D] f32, each of
+    /// length 1, patches row by row.
+    ///
+    /// # Errors
+    /// A frame is smaller than a patch, or the device runs out of memory.
+    pub fn features(&self, frames: &Tensor) -> Result<Tensor> {
+        let tokens = match self {
+            Self::Vit(vit) => {
+                let tokens = vit.tokens(frames)?;
+                tokens.narrow(1, 1, tokens.dim(1)? - 1)?
+            }
+            Self::Pixels { patch, .. } => patchify(frames, *patch)?,
+        };
+        normalized(&tokens.to_dtype(DType::F32)?)
+    }
+}
+
+/// `x / max(‖x‖, 1e-12)` over the last axis.
+fn normalized(xs: &Tensor) -> Result<Tensor> {
+    let norms = xs.sqr()?.sum_keepdim(candle_core::D::Minus1)?.sqrt()?.maximum(SMALLEST_NORM)?;
+    Ok(xs.broadcast_div(&norms)?.contiguous()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_are_unit_rows_and_black_stays_zero() {
+        let mut values = vec![0_f32; 3 * 2 * 4];
+        values[2] = 3.0; // row 0, column 2 of the first channel: the second patch
+        values[3] = 4.0;
+        let frames = Tensor::from_vec(values, (1, 3, 2, 4), &Device::Cpu).unwrap();
+        let encoder = Encoder::Pixels { patch: 2, device: Device::Cpu };
+        let features = encoder.features(&frames).unwrap().squeeze(0).unwrap();
+        let rows = features.to_vec2::<f32>().unwrap();
+        assert_eq!(encoder.width(), 12);
+        assert_eq!(rows[0], [0.0; 12]);
+        assert_eq!(rows[1][..2], [0.6, 0.8]);
+    }
+}

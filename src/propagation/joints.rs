@@ -1,0 +1,119 @@
+//! Poses: joints as small Gaussians on the grid, and back to coordinates; protocols §4.
+
+use super::LabelMap;
+
+/// Joints of a person.
+pub const JOINTS: usize = 15;
+/// Standard deviation of a joint's Gaussian in cells.
+const SIGMA: f64 = 0.5;
+/// Side of its stamp, 6σ + 1 cells, and the place of the peak in it.
+const STAMP: (i64, i64) = (4, 2);
+/// Cells that a joint's coordinate is averaged over.
+const READ_CELLS: usize = 5;
+
+/// Soft labels of the first frame from `joints`, (x, y) in cells: background, then one channel a
+/// joint. Joints wholly outside the grid leave their channel empty.
+pub fn first_frame(joints: &[[f64; 2]; JOINTS], grid: (usize, usize)) -> LabelMap {
+    let channels = 1 + JOINTS;
+    let mut values = vec![0.0; grid.0 * grid.1 * channels];
+    for (joint, &position) in joints.iter().enumerate() {
+        stamp(position, grid, |cell, value| values[cell * channels + 1 + joint] = value);
+    }
+    for cell in values.chunks_exact_mut(channels) {
+        if cell[1..].iter().sum::<f32>() == 0.0 {
+            cell[0] = 1.0;
+        }
+    }
+    LabelMap { grid, channels, values }
+}
+
+/// Writes the Gaussian around a joint. The reference cuts the stamp's corners with `int()`, which
+/// rounds toward zero: near the upper and left border the stamp moves by a cell. Kept, since the
+/// labels of such joints depend on it.
+fn stamp([x, y]: [f64; 2], (height, width): (usize, usize), mut write: impl FnMut(usize, f32)) {
+    if !(x.is_finite() && y.is_finite()) {
+        return;
+    }
+    let span = |center: f64, size: usize| {
+        let (from, to) =
+            ((center - 3.0 * SIGMA).trunc() as i64, (center + 3.0 * SIGMA + 1.0).trunc() as i64);
+        (from, from.max(0)..to.min(size as i64))
+    };
+    let ((left, columns), (top, rows)) = (span(x, width), span(y, height));
+    for row in rows {
+        for column in columns.clone() {
+            let (dx, dy) = (column - left - STAMP.1, row - top - STAMP.1);
+            if column - left < STAMP.0 && row - top < STAMP.0 {
+                let value = (-((dx * dx + dy * dy) as f64) / (2.0 * SIGMA * SIGMA)).exp();
+                write((row * width as i64 + column) as usize, value as f32);
+            }
+        }
+    }
+}
+
+/// Coordinates (x, y) in cells of every joint: the mean of its five strongest cells, weighted by
+/// their labels; (-1, -1) where a joint's channel is empty.
+pub fn read_out(labels: &LabelMap) -> [[f32; 2]; JOINTS] {
+    std::array::from_fn(|joint| {
+        let channel = labels.values.iter().skip(1 + joint).step_by(labels.channels);
+        let mut cells: Vec<(usize, f32)> = channel.copied().enumerate().collect();
+        if cells.iter().map(|(_, value)| value).sum::<f32>() == 0.0 {
+            return [-1.0, -1.0];
+        }
+        let strongest = READ_CELLS.min(cells.len());
+        cells.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let total: f32 = cells[..strongest].iter().map(|(_, value)| value).sum();
+        let mean = |coordinate: fn(usize, usize) -> usize| {
+            let parts = cells[..strongest].iter().map(|&(cell, value)| {
+                value / total * coordinate(cell, labels.grid.1) as f32
+            });
+            parts.sum::<f32>()
+        };
+        [mean(|cell, width| cell % width), mean(|cell, width| cell / width)]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTSIDE: [f64; 2] = [-50.0, -50.0];
+
+    fn channel(labels: &LabelMap, joint: usize) -> Vec<f32> {
+        labels.values.iter().skip(1 + joint).step_by(labels.channels).copied().collect()
+    }
+
+    #[test]
+    fn a_joint_inside_is_a_gaussian_around_its_cell() {
+        let mut joints = [OUTSIDE; JOINTS];
+        joints[3] = [5.2, 4.9];
+        let labels = first_frame(&joints, (10, 12));
+        let stamp = channel(&labels, 3);
+        // int(5.2 - 1.5) = 3, int(4.9 - 1.5) = 3: the peak stands two cells on, at (5, 5).
+        assert_eq!(stamp[5 * 12 + 5], 1.0);
+        assert!((stamp[5 * 12 + 6] - (-2.0_f32).exp()).abs() < 1e-7);
+        assert_eq!(stamp[3 * 12 + 3], (-16.0_f64).exp() as f32);
+        assert_eq!(stamp.iter().filter(|v| **v > 0.0).count(), 16);
+        let background = labels.values.iter().step_by(16).sum::<f32>();
+        assert_eq!(background, (120 - 16) as f32);
+        let [x, y] = read_out(&labels)[3];
+        assert!((x - 5.0).abs() < 1e-6 && (y - 5.0).abs() < 1e-6, "symmetric around its peak");
+        assert_eq!(read_out(&labels)[0], [-1.0, -1.0]);
+    }
+
+    #[test]
+    fn at_the_upper_left_the_stamp_is_cut_toward_zero() {
+        let mut joints = [OUTSIDE; JOINTS];
+        joints[0] = [1.0, 1.0];
+        // int(1 - 1.5) = 0 and int(1 + 2.5) = 3: cells 0 to 2, peak at 2.
+        let stamp = channel(&first_frame(&joints, (8, 8)), 0);
+        assert_eq!(stamp[2 * 8 + 2], 1.0);
+        assert_eq!(stamp.iter().filter(|v| **v > 0.0).count(), 9);
+    }
+
+    #[test]
+    fn joints_that_are_not_numbers_are_left_out() {
+        let labels = first_frame(&[[f64::NAN, 3.0]; JOINTS], (4, 4));
+        assert!(labels.values.iter().step_by(16).all(|v| *v == 1.0));
+    }
+}

@@ -1,0 +1,217 @@
+//! Label propagation: from patch features and the first frame's labels to every frame's labels.
+//!
+//! [`Propagation`] holds the context (frame 0 and a queue of recent frames) and labels one frame
+//! at a time, so memory does not grow with a clip's length. Each query cell takes the softmax-
+//! weighted labels of its k nearest keys ([`tiled`] on the CPU, [`tensor_ops`] on a GPU). What
+//! goes in is made by [`labels`] (masks) or [`joints`] (poses), and read out there again. Knows
+//! neither encoder nor dataset: bring your own features.
+
+pub mod context;
+pub mod joints;
+pub mod labels;
+mod nearest;
+mod tensor_ops;
+mod tiled;
+
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use context::Context;
+
+/// Soft labels on the grid of patches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelMap {
+    /// Rows and columns of the grid.
+    pub grid: (usize, usize),
+    /// Labels (C), background first.
+    pub channels: usize,
+    /// `h * w * C` values, cell by cell.
+    pub values: Vec<f32>,
+}
+
+/// Which cells around a query may be its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// Cells at a Euclidean distance below the radius (CropMAE, videowalk).
+    Circle,
+    /// Cells at a Euclidean distance up to the radius, itself included (DINOv3).
+    CircleInclusive,
+    /// Cells at most the radius away along each axis (DINO, iBOT, RSP).
+    Square,
+}
+
+/// The keys' spatial limit, in grid cells.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Neighborhood {
+    /// Its outline.
+    pub shape: Shape,
+    /// Its extent in cells.
+    pub radius: f64,
+}
+
+impl Neighborhood {
+    /// How far a key may lie along one axis when it lies `offset` cells away along the other:
+    /// `None` where it may not lie there at all.
+    pub fn half_width(&self, offset: usize) -> Option<usize> {
+        let inside = |other: usize| {
+            let distance = ((offset * offset + other * other) as f64).sqrt();
+            match self.shape {
+                Shape::Circle => distance < self.radius,
+                Shape::CircleInclusive => distance <= self.radius,
+                Shape::Square => offset.max(other) as f64 <= self.radius,
+            }
+        };
+        let beyond = (0..=self.radius.max(0.0).ceil() as usize + 1).find(|&other| !inside(other));
+        beyond.unwrap_or(0).checked_sub(1)
+    }
+}
+
+/// Everything the affinity needs to know; protocols §1.4–1.6 and §5.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// Neighbours kept per query (k).
+    pub topk: usize,
+    /// Whether all keys as close as the k-th are kept (DINO), or just k.
+    pub keep_ties: bool,
+    /// What cosines are divided by before the softmax.
+    pub temperature: f64,
+    /// Which keys a query may see.
+    pub neighborhood: Neighborhood,
+    /// Whether the neighbourhood binds the keys of frame 0 too (DINO); CropMAE searches all of it.
+    pub restrict_first: bool,
+    /// Recent frames in the context, beside frame 0 (L).
+    pub queue: usize,
+    /// Whether copies of frame 0 fill the queue until L frames have passed (CropMAE), copies which
+    /// take places among the k.
+    pub padded: bool,
+}
+
+impl Settings {
+    /// Refuses settings that cannot be computed with.
+    ///
+    /// # Errors
+    /// Names the setting and what it may be.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        if self.topk == 0 {
+            return Err(Error::setting("--topk", "at least one neighbour is needed"));
+        }
+        if !positive(self.temperature) {
+            return Err(Error::setting("--temperature", "must be a number above 0"));
+        }
+        if !positive(self.neighborhood.radius) {
+            return Err(Error::setting("--radius", "must be a number above 0, in grid cells"));
+        }
+        Ok(())
+    }
+}
+
+/// How the affinity is computed; both give the same labels up to rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Tiles of products on the CPU's cores with a running top-k.
+    Tiled,
+    /// candle's tensor operations, on whatever device the features live.
+    TensorOps,
+}
+
+impl Engine {
+    /// The faster one for a device.
+    pub fn of(device: &Device) -> Self {
+        if device.is_cpu() { Self::Tiled } else { Self::TensorOps }
+    }
+}
+
+enum Frames {
+    Tiled(Context<tiled::Frame>),
+    TensorOps(Context<tensor_ops::Frame>),
+}
+
+/// One clip being labelled.
+pub struct Propagation {
+    settings: Settings,
+    grid: (usize, usize),
+    channels: usize,
+    frames: Frames,
+}
+
+impl Propagation {
+    /// Begins a clip: `features` [h·w, D] of frame 0, each row of length 1, and its labels.
+    ///
+    /// # Errors
+    /// The settings make no sense, or features and labels disagree about the grid.
+    pub fn start(
+        settings: &Settings,
+        engine: Engine,
+        features: &Tensor,
+        labels: &LabelMap,
+    ) -> Result<Self> {
+        settings.validate()?;
+        let cells = labels.grid.0 * labels.grid.1;
+        if features.dim(0)? != cells || labels.values.len() != cells * labels.channels {
+            return Err(Error::setting(
+                "features",
+                format!("{:?} features do not fit labels on a grid of {cells}", features.shape()),
+            ));
+        }
+        let (queue, padded) = (settings.queue, settings.padded);
+        let free = !settings.restrict_first;
+        let frames = match engine {
+            Engine::Tiled => {
+                let first = tiled::Frame::new(features, labels)?;
+                Frames::Tiled(Context::new(first, queue, padded, free))
+            }
+            Engine::TensorOps => {
+                let first = tensor_ops::Frame::new(features, labels)?;
+                Frames::TensorOps(Context::new(first, queue, padded, free))
+            }
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            grid: labels.grid,
+            channels: labels.channels,
+            frames,
+        })
+    }
+
+    /// Labels the next frame from its `features` [h·w, D] and puts it into the queue.
+    ///
+    /// # Errors
+    /// The features are of another shape than frame 0's, or the device runs out of memory.
+    pub fn step(&mut self, features: &Tensor) -> Result<LabelMap> {
+        let (grid, channels) = (self.grid, self.channels);
+        if features.dim(0)? != grid.0 * grid.1 {
+            return Err(Error::setting(
+                "features",
+                format!("{:?} does not fit the first frame's grid {grid:?}", features.shape()),
+            ));
+        }
+        let map = |values| LabelMap { grid, channels, values };
+        match &mut self.frames {
+            Frames::Tiled(context) => {
+                let query = tiled::query(features, grid)?;
+                let values = tiled::propagate(
+                    &query,
+                    &context.sources(),
+                    grid,
+                    channels,
+                    &self.settings,
+                );
+                let labels = map(values);
+                context.push(tiled::Frame::from_query(query, &labels));
+                Ok(labels)
+            }
+            Frames::TensorOps(context) => {
+                let soft =
+                    tensor_ops::propagate(features, &context.sources(), grid, &self.settings)?;
+                context.push(tensor_ops::Frame { features: features.clone(), labels: soft.clone() });
+                Ok(map(soft.flatten_all()?.to_vec1()?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

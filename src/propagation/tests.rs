@@ -1,0 +1,199 @@
+//! Both engines against the definition written out: all scores, a full sort, no shortcuts.
+
+use candle_core::{Device, Tensor};
+use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::*;
+
+const WIDTH: usize = 12;
+
+/// Unit rows drawn by a seed.
+fn features(seed: u64, cells: usize) -> Tensor {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let draw = |rng: &mut ChaCha8Rng| rng.next_u32() as f32 / u32::MAX as f32 - 0.3;
+    let values: Vec<f32> = (0..cells * WIDTH).map(|_| draw(&mut rng)).collect();
+    let rows = Tensor::from_vec(values, (cells, WIDTH), &Device::Cpu).unwrap();
+    let norms = rows.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap();
+    rows.broadcast_div(&norms).unwrap()
+}
+
+fn labels(grid: (usize, usize)) -> LabelMap {
+    let values = (0..grid.0 * grid.1).flat_map(|cell| {
+        let object = ((cell * 7) % 3) as f32 / 2.0;
+        [1.0 - object, object]
+    });
+    LabelMap { grid, channels: 2, values: values.collect() }
+}
+
+fn settings() -> Settings {
+    Settings {
+        topk: 4,
+        keep_ties: false,
+        temperature: 0.7,
+        neighborhood: Neighborhood { shape: Shape::Circle, radius: 2.5 },
+        restrict_first: false,
+        queue: 3,
+        padded: true,
+    }
+}
+
+fn run(engine: Engine, settings: &Settings, grid: (usize, usize), frames: u64) -> Vec<LabelMap> {
+    let cells = grid.0 * grid.1;
+    let mut propagation =
+        Propagation::start(settings, engine, &features(0, cells), &labels(grid)).unwrap();
+    (1..frames).map(|t| propagation.step(&features(t, cells)).unwrap()).collect()
+}
+
+/// The reference's way: the padded list of frames, one long list of scores a query.
+fn written_out(settings: &Settings, grid: (usize, usize), frames: u64) -> Vec<LabelMap> {
+    let cells = grid.0 * grid.1;
+    let rows = |t: u64| features(t, cells).to_vec2::<f32>().unwrap();
+    let mut maps = vec![labels(grid)];
+    for t in 1..frames as i64 {
+        let oldest = t - settings.queue as i64;
+        let queue = (oldest..t).filter(|&f| settings.padded || f > 0).map(|f| f.max(0) as usize);
+        let slots: Vec<(usize, bool)> = std::iter::once((0, settings.restrict_first))
+            .chain(queue.map(|frame| (frame, true)))
+            .collect();
+        let query = rows(t as u64);
+        let mut values = Vec::new();
+        for (q, query) in query.iter().enumerate() {
+            let mut scores = Vec::new();
+            for &(frame, restricted) in &slots {
+                for (s, key) in rows(frame as u64).iter().enumerate() {
+                    let dot: f32 = query.iter().zip(key).map(|(a, b)| a * b).sum();
+                    let (dy, dx) =
+                        ((q / grid.1).abs_diff(s / grid.1), (q % grid.1).abs_diff(s % grid.1));
+                    let inside = settings.neighborhood.half_width(dy).is_some_and(|h| dx <= h);
+                    if inside || !restricted {
+                        scores.push((dot, &maps[frame].values[2 * s..2 * s + 2]));
+                    }
+                }
+            }
+            scores.sort_by(|a, b| b.0.total_cmp(&a.0));
+            scores.truncate(settings.topk);
+            let weight = |score: f32| (score / settings.temperature as f32).exp();
+            let total: f32 = scores.iter().map(|(score, _)| weight(*score)).sum();
+            for channel in 0..2 {
+                let mixed = scores.iter().map(|(score, label)| weight(*score) * label[channel]);
+                values.push(mixed.sum::<f32>() / total);
+            }
+        }
+        maps.push(LabelMap { grid, channels: 2, values });
+    }
+    maps.split_off(1)
+}
+
+/// Frames drawn at random have no ties but those of the copies, so any order gives the same.
+fn assert_same(got: &[LabelMap], want: &[LabelMap]) {
+    for (t, (got, want)) in got.iter().zip(want).enumerate() {
+        for (cell, (a, b)) in got.values.iter().zip(&want.values).enumerate() {
+            // f32 sums in another order: a few units in the last place.
+            assert!((a - b).abs() < 1e-5, "frame {} value {cell}: {a} {b}", t + 1);
+        }
+    }
+}
+
+#[test]
+fn neighbourhoods_by_hand() {
+    let reach = |shape, radius| -> Vec<Option<usize>> {
+        (0..4).map(|dy| Neighborhood { shape, radius }.half_width(dy)).collect()
+    };
+    assert_eq!(reach(Shape::Circle, 2.0), [Some(1), Some(1), None, None]);
+    assert_eq!(reach(Shape::CircleInclusive, 2.0), [Some(2), Some(1), Some(0), None]);
+    assert_eq!(reach(Shape::Square, 2.0), [Some(2), Some(2), Some(2), None]);
+}
+
+#[test]
+fn identical_frames_keep_their_labels() {
+    // One neighbour, and every cell's best match is itself.
+    let settings = Settings { topk: 1, ..settings() };
+    let (same, labels) = (features(5, 20), labels((4, 5)));
+    for engine in [Engine::Tiled, Engine::TensorOps] {
+        let mut propagation = Propagation::start(&settings, engine, &same, &labels).unwrap();
+        for _ in 0..5 {
+            assert_eq!(propagation.step(&same).unwrap(), labels);
+        }
+    }
+}
+
+#[test]
+fn tied_keys_all_count_where_they_are_kept() {
+    // All features alike: with ties kept, each cell takes the mean over its window.
+    let same = Tensor::ones((6, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let values = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0];
+    let labels = LabelMap { grid: (1, 6), channels: 2, values: values.to_vec() };
+    let neighborhood = Neighborhood { shape: Shape::Square, radius: 1.0 };
+    let settings = Settings {
+        topk: 2,
+        keep_ties: true,
+        restrict_first: true,
+        padded: false,
+        neighborhood,
+        ..settings()
+    };
+    for engine in [Engine::Tiled, Engine::TensorOps] {
+        let mut propagation = Propagation::start(&settings, engine, &same, &labels).unwrap();
+        let soft = propagation.step(&same).unwrap().values;
+        let objects: Vec<f32> = soft.iter().skip(1).step_by(2).copied().collect();
+        let want = [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0, 1.0, 1.0];
+        assert!(objects.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6), "{objects:?}");
+    }
+}
+
+#[test]
+fn senseless_settings_are_refused() {
+    for bad in [
+        Settings { topk: 0, ..settings() },
+        Settings { temperature: 0.0, ..settings() },
+        Settings { temperature: f64::NAN, ..settings() },
+        Settings {
+            neighborhood: Neighborhood { shape: Shape::Circle, radius: -1.0 },
+            ..settings()
+        },
+    ] {
+        assert!(bad.validate().is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn features_of_another_grid_are_refused() {
+    let mut propagation =
+        Propagation::start(&settings(), Engine::Tiled, &features(0, 20), &labels((4, 5))).unwrap();
+    assert!(propagation.step(&features(1, 16)).is_err());
+    assert!(
+        Propagation::start(&settings(), Engine::Tiled, &features(0, 9), &labels((4, 5))).is_err()
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn engines_equal_the_definition(
+        height in 1_usize..9,
+        width in 1_usize..9,
+        topk in 1_usize..9,
+        queue in 0_usize..5,
+        radius in 1.0_f64..6.0,
+        shape in prop_oneof![Just(Shape::Circle), Just(Shape::CircleInclusive), Just(Shape::Square)],
+        padded: bool,
+        restrict_first: bool,
+    ) {
+        let neighborhood = Neighborhood { shape, radius };
+        let settings =
+            Settings { topk, queue, padded, restrict_first, neighborhood, ..settings() };
+        let grid = (height, width);
+        let want = written_out(&settings, grid, 7);
+        assert_same(&run(Engine::Tiled, &settings, grid, 7), &want);
+        assert_same(&run(Engine::TensorOps, &settings, grid, 7), &want);
+        // Without ties, keeping them changes nothing (copies are ties, so only unpadded).
+        if !padded {
+            let settings = Settings { keep_ties: true, ..settings };
+            assert_same(&run(Engine::Tiled, &settings, grid, 7), &want);
+            assert_same(&run(Engine::TensorOps, &settings, grid, 7), &want);
+        }
+    }
+}
