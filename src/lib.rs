@@ -6,4 +6,5 @@ pub mod image;
 pub mod metric;
 pub mod model;
 pub mod propagation;
+pub mod protocol;
 pub mod sample;

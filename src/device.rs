@@ -1,0 +1,150 @@
+//! Where to compute, in which number type, and how much memory it took. A leaf.
+
+use candle_core::{DType, Device};
+
+use crate::error::{Error, Result};
+
+/// What the user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The first GPU where there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// This GPU.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |digits: &str| digits.parse().ok().map(Self::Cuda);
+        match text {
+            "auto" => Some(Self::Auto),
+            "cpu" => Some(Self::Cpu),
+            "cuda" | "gpu" => Some(Self::Cuda(0)),
+            other => other.strip_prefix("cuda:").and_then(number),
+        }
+        .ok_or_else(|| format!("{text:?} is no device; use auto, cpu, cuda or cuda:N"))
+    }
+}
+
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// Opens the device.
+///
+/// # Errors
+/// A GPU was asked for by name and there is none, or this build has no CUDA in it.
+pub fn open(choice: Choice) -> Result<Device> {
+    match choice {
+        Choice::Cpu => Ok(Device::Cpu),
+        Choice::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
+        Choice::Cuda(index) => cuda(index),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Device> {
+    Err(Error::Device(
+        "this program was built without CUDA; build it with `--features cuda` (see README, \"On a GPU\") or use --device cpu"
+            .into(),
+    ))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Device> {
+    let missing = |why: String| {
+        Error::Device(format!("no usable GPU cuda:{index} ({why}); use --device cpu"))
+    };
+    // candle's CUDA layer panics, rather than fails, where the driver's library is not installed.
+    std::panic::catch_unwind(|| Device::new_cuda_with_stream(index))
+        .map_err(|_| missing("the NVIDIA driver's libraries were not found".into()))?
+        .map_err(|error| missing(error.to_string()))
+}
+
+/// A device's name in tables and records.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".into(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}
+
+/// The number type that the encoder computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Precision {
+    /// 32 bits: what tables are made with.
+    #[default]
+    F32,
+    /// bfloat16: fast on GPUs.
+    Bf16,
+    /// Half precision.
+    F16,
+}
+
+impl Precision {
+    /// candle's name for it.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+/// The most memory that this process has held so far, in bytes; `None` where the system does not
+/// tell (only Linux does here).
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_parsed() {
+        assert_eq!("auto".parse(), Ok(Choice::Auto));
+        assert_eq!("cuda".parse(), Ok(Choice::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(Choice::Cuda(3)));
+        assert!("cuda:x".parse::<Choice>().is_err() && "tpu".parse::<Choice>().is_err());
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_build_without_cuda_says_so() {
+        let error = open(Choice::Cuda(0)).unwrap_err().to_string();
+        assert!(error.contains("--features cuda"), "{error}");
+        assert!(open(Choice::Auto).unwrap().is_cpu());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_holds_some_memory() {
+        assert!(peak_memory().unwrap() > 1 << 20);
+    }
+}

@@ -1,0 +1,246 @@
+//! The output folder: every clip finished whole or not at all, and never two settings in one folder.
+//!
+//! ```text
+//! OUT/run.json                  what was asked: a second run must ask for the same
+//! OUT/predictions/<clip>/…      the results, moved here when the clip is done
+//! OUT/soft_labels/<clip>.safetensors
+//! OUT/clips/<clip>.json         the clip's record, written last: with it the clip counts as done
+//! OUT/.unfinished/<clip>/…      the clip being worked on
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// An output folder of one run.
+#[derive(Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+/// Where a clip's results are written before they count.
+#[derive(Debug)]
+pub struct Staging {
+    root: PathBuf,
+}
+
+impl Staging {
+    /// The folder for the clip's predictions.
+    pub fn predictions(&self) -> PathBuf {
+        self.root.join("predictions")
+    }
+
+    /// The file for its soft labels.
+    pub fn soft_labels(&self) -> PathBuf {
+        self.root.join("soft_labels.safetensors")
+    }
+}
+
+/// A clip's name as one file name: '/' becomes '__'.
+pub fn flat_name(clip: &str) -> String {
+    clip.replace('/', "__")
+}
+
+impl RunFolder {
+    /// Creates the folder, or takes up a run that was interrupted there.
+    ///
+    /// `identity` holds everything that decides the results; it is stored as `run.json`.
+    ///
+    /// # Errors
+    /// The folder holds a run with another identity, or files that are no run at all.
+    pub fn open(root: &Path, identity: &Value) -> Result<Self> {
+        let file = root.join("run.json");
+        let occupied = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if !occupied {
+            create_dir(root)?;
+            write_json(&file, identity)?;
+        } else if !file.exists() {
+            return Err(Error::data(
+                root,
+                "this folder is not empty and holds no run of this program",
+                "choose another folder for --out",
+            ));
+        } else {
+            let stored: Value = read_json(&file)?;
+            let differing = differing_keys(&stored, identity);
+            if !differing.is_empty() {
+                return Err(Error::data(
+                    root,
+                    format!(
+                        "this folder holds a run with other settings ({})",
+                        differing.join(", ")
+                    ),
+                    "choose another folder for --out, or remove this one",
+                ));
+            }
+        }
+        Ok(Self { root: root.to_path_buf() })
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder that holds a folder of predictions for each clip.
+    pub fn predictions(&self) -> PathBuf {
+        self.root.join("predictions")
+    }
+
+    /// The record of a clip that is done.
+    pub fn record<R: DeserializeOwned>(&self, clip: &str) -> Option<R> {
+        read_json(&self.record_path(clip)).ok()
+    }
+
+    fn record_path(&self, clip: &str) -> PathBuf {
+        self.root.join("clips").join(format!("{}.json", flat_name(clip)))
+    }
+
+    /// An empty place to work on a clip; what an interrupted run left there is removed.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn stage(&self, clip: &str) -> Result<Staging> {
+        let staging = Staging { root: self.root.join(".unfinished").join(flat_name(clip)) };
+        remove(&staging.root)?;
+        create_dir(&staging.predictions())?;
+        Ok(staging)
+    }
+
+    /// Moves a finished clip's results to their place and stores its record.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn commit<R: Serialize>(&self, clip: &str, staging: &Staging, record: &R) -> Result<()> {
+        // Without a record the clip does not count, so its parts may be replaced one by one.
+        let record_path = self.record_path(clip);
+        remove(&record_path)?;
+        replace(&staging.predictions(), &self.predictions().join(clip))?;
+        let soft = staging.soft_labels();
+        if soft.exists() {
+            let name = format!("{}.safetensors", flat_name(clip));
+            replace(&soft, &self.root.join("soft_labels").join(name))?;
+        }
+        create_dir(&self.root.join("clips"))?;
+        write_json(&record_path, record)?;
+        remove(&staging.root)
+    }
+
+    /// Removes the place where clips were worked on.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn clean(&self) -> Result<()> {
+        remove(&self.root.join(".unfinished"))
+    }
+}
+
+fn differing_keys(stored: &Value, asked: &Value) -> Vec<String> {
+    let (Value::Object(stored), Value::Object(asked)) = (stored, asked) else {
+        return vec!["run.json".into()];
+    };
+    let keys = stored.keys().chain(asked.keys().filter(|key| !stored.contains_key(*key)));
+    keys.filter(|key| stored.get(*key) != asked.get(*key)).cloned().collect()
+}
+
+fn create_dir(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(Error::io("create", path))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    remove(to)?;
+    if let Some(parent) = to.parent() {
+        create_dir(parent)?;
+    }
+    std::fs::rename(from, to).map_err(Error::io("write", to))
+}
+
+/// Writes JSON so that the file is either the old one or the new one, never half of one.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
+    write_whole(path, (text + "\n").as_bytes())
+}
+
+/// Writes a file under another name first and renames it then.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    std::fs::write(&partial, bytes).map_err(Error::io("write", &partial))?;
+    std::fs::rename(&partial, path).map_err(Error::io("write", path))
+}
+
+fn read_json<R: DeserializeOwned>(path: &Path) -> Result<R> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::data(path, format!("is damaged ({error})"), "remove the folder and run again")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_clip_counts_when_its_record_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        let run = RunFolder::open(&root, &json!({ "topk": 7 })).unwrap();
+        let staging = run.stage("a/b").unwrap();
+        std::fs::write(staging.predictions().join("00000.png"), b"mask").unwrap();
+        std::fs::write(staging.soft_labels(), b"soft").unwrap();
+        assert_eq!(run.record::<u32>("a/b"), None);
+        run.commit("a/b", &staging, &41).unwrap();
+        assert_eq!(run.record::<u32>("a/b"), Some(41));
+        assert!(root.join("predictions/a/b/00000.png").exists());
+        assert!(root.join("soft_labels/a__b.safetensors").exists());
+        // Doing it again replaces everything.
+        let staging = run.stage("a/b").unwrap();
+        run.commit("a/b", &staging, &42).unwrap();
+        assert_eq!(run.record::<u32>("a/b"), Some(42));
+        assert!(!root.join("predictions/a/b/00000.png").exists());
+    }
+
+    #[test]
+    fn settings_never_mix() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
+        RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
+        let error = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap_err();
+        assert!(error.to_string().contains("other settings (topk)"), "{error}");
+    }
+
+    #[test]
+    fn folders_of_others_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("thesis.tex"), b"...").unwrap();
+        assert!(RunFolder::open(folder.path(), &json!({})).is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! Masks through a clip: what DAVIS and VIP share.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::{Setup, Stages, stream};
+use crate::error::{Error, Result};
+use crate::image::LabelImage;
+use crate::image::resize::{nearest_centered, nearest_floor};
+use crate::metric::VOID;
+use crate::propagation::labels::{FirstFrame, FirstLabels, first_frame, hard_labels};
+use crate::propagation::{LabelMap, Propagation};
+use crate::protocol::{NearestRule, Protocol, ScoreSize, Size};
+
+/// One labelled frame.
+pub(super) struct Labelled<'a> {
+    /// Which frame, from 0.
+    pub(super) index: usize,
+    /// Soft labels on the grid.
+    pub(super) soft: &'a LabelMap,
+    /// The id of each channel.
+    pub(super) ids: &'a [u8],
+    /// Ids at the size that is scored.
+    pub(super) mask: LabelImage,
+}
+
+/// Propagates `annotation`, the first frame's, through all frames and calls `each` with every
+/// result, frame 0 included; protocols §1.
+///
+/// # Errors
+/// See [`stream::each_frame`].
+pub(super) fn propagate(
+    frames: &[PathBuf],
+    annotation: &LabelImage,
+    setup: &Setup<'_>,
+    stages: &mut Stages,
+    mut each: impl FnMut(Labelled<'_>, &mut Stages) -> Result<()>,
+) -> Result<()> {
+    let protocol = setup.protocol;
+    let annotation = as_copied(without_void(annotation.clone()), protocol);
+    let target = scored_size(&annotation, protocol);
+    let patch = setup.encoder.patch();
+    let mut state: Option<(FirstFrame, Propagation)> = None;
+    stream::each_frame(frames, setup, stages, |index, encoded, stages| {
+        let start = Instant::now();
+        let input = (encoded.input.height, encoded.input.width);
+        let step;
+        let (first, soft) = match &mut state {
+            Some((first, propagation)) => {
+                step = propagation.step(&encoded.features)?;
+                (&*first, &step)
+            }
+            None => {
+                let grid = (input.0 / patch, input.1 / patch);
+                let first = first_frame(&annotation, input, grid, protocol.first_labels);
+                let propagation = Propagation::start(
+                    &protocol.propagation,
+                    setup.engine,
+                    &encoded.features,
+                    &first.labels,
+                )?;
+                let (first, _) = state.insert((first, propagation));
+                (&*first, &first.labels)
+            }
+        };
+        stages.propagate += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        // DINO's program stores the annotation itself as the first frame's result.
+        let given = index == 0 && protocol.first_labels == FirstLabels::Nearest;
+        let mask = match given {
+            true => nearest_centered(&annotation, target.height, target.width),
+            false => {
+                let mask = hard_labels(soft, &first.ids, input, protocol.readout);
+                to_scored_size(&mask, target, protocol.output_nearest)
+            }
+        };
+        stages.read_out += start.elapsed().as_secs_f64();
+        each(Labelled { index, soft, ids: &first.ids, mask }, stages)
+    })
+}
+
+fn to_scored_size(mask: &LabelImage, target: Size, rule: NearestRule) -> LabelImage {
+    match rule {
+        NearestRule::Floor => nearest_floor(mask, target.height, target.width),
+        NearestRule::Centered => nearest_centered(mask, target.height, target.width),
+    }
+}
+
+/// An annotation as the protocol's copy of the dataset holds it.
+fn as_copied(annotation: LabelImage, protocol: &Protocol) -> LabelImage {
+    match protocol.copy_size {
+        Some(size) => nearest_centered(&annotation, size.height, size.width),
+        None => annotation,
+    }
+}
+
+fn scored_size(annotation: &LabelImage, protocol: &Protocol) -> Size {
+    match protocol.score_size {
+        ScoreSize::Native => Size { height: annotation.height, width: annotation.width },
+        ScoreSize::Fixed(size) => size,
+    }
+}
+
+/// An annotation at the size that is scored: its copy's, then the protocol's.
+pub(super) fn truth(annotation: LabelImage, protocol: &Protocol) -> LabelImage {
+    let copied = as_copied(annotation, protocol);
+    let size = scored_size(&copied, protocol);
+    nearest_centered(&copied, size.height, size.width)
+}
+
+/// Void pixels as background: they belong to no object and are not propagated.
+fn without_void(mut labels: LabelImage) -> LabelImage {
+    labels.data.iter_mut().filter(|id| **id == VOID).for_each(|id| *id = 0);
+    labels
+}
+
+/// Refuses a first annotation with nothing to propagate.
+///
+/// # Errors
+/// All pixels are background or void.
+pub(super) fn require_objects(annotation: &LabelImage, path: &std::path::Path) -> Result<()> {
+    if annotation.data.iter().any(|&id| id != 0 && id != VOID) {
+        return Ok(());
+    }
+    Err(Error::data(
+        path,
+        "the first annotation holds no object, only background",
+        "annotate the first frame, or leave the clip out of the list",
+    ))
+}

@@ -1,0 +1,79 @@
+//! Soft labels on disk (`--save-soft-labels`): a safetensors file written frame by frame, so that
+//! a long clip needs no more memory than a short one.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::propagation::LabelMap;
+
+/// Writes the tensor `soft_labels` [T, h, w, C].
+pub(super) struct SoftLabelWriter {
+    file: BufWriter<File>,
+    path: PathBuf,
+}
+
+impl SoftLabelWriter {
+    /// Begins a file for `frames` maps shaped like `first`; `ids` are what the channels stand for.
+    pub(super) fn create(
+        path: &Path,
+        frames: usize,
+        first: &LabelMap,
+        ids: &[String],
+    ) -> Result<Self> {
+        let shape = [frames, first.grid.0, first.grid.1, first.channels];
+        let bytes = 4 * shape.iter().product::<usize>();
+        let header = json!({
+            "__metadata__": { "labels": ids.join(","), "axes": "frame,row,column,label" },
+            "soft_labels": { "dtype": "F32", "shape": shape, "data_offsets": [0, bytes] },
+        });
+        let mut header = header.to_string();
+        header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+        let file = File::create(path).map_err(Error::io("create", path))?;
+        let mut writer = Self { file: BufWriter::new(file), path: path.to_path_buf() };
+        writer.write(&(header.len() as u64).to_le_bytes())?;
+        writer.write(header.as_bytes())?;
+        Ok(writer)
+    }
+
+    /// Appends a frame.
+    pub(super) fn append(&mut self, labels: &LabelMap) -> Result<()> {
+        let bytes: Vec<u8> = labels.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.write(&bytes)
+    }
+
+    /// Completes the file.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io("write", &self.path))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_a_safetensors_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.safetensors");
+        let map = |value: f32| LabelMap { grid: (1, 2), channels: 3, values: vec![value; 6] };
+        let ids = ["0", "1", "5"].map(String::from);
+        let mut writer = SoftLabelWriter::create(&path, 2, &map(0.0), &ids).unwrap();
+        writer.append(&map(0.25)).unwrap();
+        writer.append(&map(0.5)).unwrap();
+        writer.finish().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = file.tensor("soft_labels").unwrap();
+        assert_eq!(tensor.shape(), [2, 1, 2, 3]);
+        assert_eq!(tensor.data()[..4], 0.25_f32.to_le_bytes());
+        assert_eq!(tensor.data()[44..], 0.5_f32.to_le_bytes());
+    }
+}

@@ -1,0 +1,142 @@
+//! From a clip's files to patch features, one frame after the other.
+//!
+//! A thread of its own reads, decodes and resizes ahead of the encoder, never more than a batch;
+//! what was encoded is handed on at once. So memory is that of a few frames, however long the clip.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use super::{Setup, Stages};
+use crate::error::{Error, Result};
+use crate::image::resize::{frame_to_planes, nearest_frame};
+use crate::image::{Rgb, decode};
+use crate::protocol::{Protocol, Size};
+
+/// A frame as the encoder takes it.
+struct Prepared {
+    /// Normalised planes R, G, B.
+    planes: Vec<f32>,
+    /// Its size as released.
+    frame: Size,
+    /// Its size now.
+    input: Size,
+    seconds: f64,
+}
+
+/// What is known of a frame when its features are.
+pub(super) struct Encoded {
+    /// Features [h·w, D].
+    pub(super) features: Tensor,
+    /// The frame's size as released.
+    pub(super) frame: Size,
+    /// The encoder's input size.
+    pub(super) input: Size,
+}
+
+/// Calls `each` with the features of every frame, in order.
+///
+/// # Errors
+/// A frame does not decode or has another size than the first, the device runs out of memory, or
+/// `each` fails.
+pub(super) fn each_frame(
+    frames: &[PathBuf],
+    setup: &Setup<'_>,
+    stages: &mut Stages,
+    mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
+) -> Result<()> {
+    let patch = setup.encoder.patch();
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(setup.batch);
+        scope.spawn(move || {
+            let mut first = None;
+            for path in frames {
+                let prepared = prepare(path, setup.protocol, patch, &mut first);
+                let failed = prepared.is_err();
+                // A closed channel means that the other side has failed and says why.
+                if sender.send(prepared).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let mut index = 0;
+        loop {
+            let batch = next_batch(&receiver, setup.batch, stages)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for encoded in encode(batch, setup, stages)? {
+                each(index, encoded, stages)?;
+                index += 1;
+            }
+        }
+    })
+}
+
+fn next_batch(
+    receiver: &Receiver<Result<Prepared>>,
+    size: usize,
+    stages: &mut Stages,
+) -> Result<Vec<Prepared>> {
+    let batch: Vec<Prepared> = receiver.iter().take(size).collect::<Result<_>>()?;
+    stages.decode += batch.iter().map(|prepared| prepared.seconds).sum::<f64>();
+    Ok(batch)
+}
+
+/// Reads a frame and brings it to the encoder's input: protocols §1.1.
+fn prepare(
+    path: &Path,
+    protocol: &Protocol,
+    patch: usize,
+    first: &mut Option<Size>,
+) -> Result<Prepared> {
+    let start = Instant::now();
+    let rgb = decode::read(path)?;
+    let frame = Size { height: rgb.height, width: rgb.width };
+    let expected = *first.get_or_insert(frame);
+    if frame != expected {
+        return Err(Error::data(
+            path,
+            format!("this frame is {frame}, the clip's first is {expected}"),
+            "all frames of a clip must have one size: extract the clip again",
+        ));
+    }
+    let (planes, input) = input_planes(rgb, protocol, patch)?;
+    Ok(Prepared { planes, frame, input, seconds: start.elapsed().as_secs_f64() })
+}
+
+/// A decoded frame as normalised planes (3 × H × W) at the protocol's input size.
+///
+/// # Errors
+/// The frame is too small for one patch.
+pub fn input_planes(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Vec<f32>, Size)> {
+    let rgb = match protocol.copy_size {
+        Some(size) => nearest_frame(&rgb, size.height, size.width),
+        None => rgb,
+    };
+    let frame = Size { height: rgb.height, width: rgb.width };
+    let input = protocol.input_size.resolve(frame, patch)?;
+    let mut planes = frame_to_planes(&rgb, input.height, input.width, protocol.frame_filter)?;
+    let plane = input.height * input.width;
+    for (channel, values) in planes.chunks_exact_mut(plane).enumerate() {
+        let (mean, std) = (protocol.mean[channel], protocol.std[channel]);
+        values.iter_mut().for_each(|value| *value = (*value - mean) / std);
+    }
+    Ok((planes, input))
+}
+
+fn encode(batch: Vec<Prepared>, setup: &Setup<'_>, stages: &mut Stages) -> Result<Vec<Encoded>> {
+    let start = Instant::now();
+    let Some(&Prepared { frame, input, .. }) = batch.first() else { return Ok(Vec::new()) };
+    let count = batch.len();
+    let planes = batch.into_iter().map(|prepared| prepared.planes).collect::<Vec<_>>().concat();
+    let shape = (count, 3, input.height, input.width);
+    let frames = Tensor::from_vec(planes, shape, setup.encoder.device())?;
+    let features = setup.encoder.features(&frames)?;
+    stages.encode += start.elapsed().as_secs_f64();
+    (0..count)
+        .map(|index| Ok(Encoded { features: features.get(index)?, frame, input }))
+        .collect()
+}

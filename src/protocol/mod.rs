@@ -1,0 +1,202 @@
+//! Protocols: every choice that moves a number, under a name, a version and a hash.
+//!
+//! The same weights move by up to nine J&F points between the settings people publish with. So a
+//! preset fixes them all ([`presets`]), its name and hash stand in every result file, and what
+//! departs from it is listed beside it. From here [`crate::eval`] takes its orders.
+
+pub mod presets;
+pub mod size;
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::image::resize::FrameFilter;
+use crate::propagation::Settings;
+use crate::propagation::labels::{FirstLabels, Readout};
+pub use presets::Preset;
+pub use size::{InputSize, Size};
+
+/// The three tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Benchmark {
+    /// DAVIS-2017: object masks, scored by J and F.
+    Davis,
+    /// VIP: body parts, scored by mIoU.
+    Vip,
+    /// JHMDB: 15 joints, scored by PCK.
+    Jhmdb,
+}
+
+impl Benchmark {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Davis => "davis",
+            Self::Vip => "vip",
+            Self::Jhmdb => "jhmdb",
+        }
+    }
+}
+
+impl std::fmt::Display for Benchmark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Davis => "DAVIS-2017",
+            Self::Vip => "VIP",
+            Self::Jhmdb => "JHMDB",
+        })
+    }
+}
+
+/// The nearest-neighbour rule that brings predicted ids to the size they are scored at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NearestRule {
+    /// `OpenCV`'s: `floor(i * in / out)`.
+    Floor,
+    /// Pillow's: the pixel under the centre.
+    Centered,
+}
+
+/// The size that masks are scored and written at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScoreSize {
+    /// Each annotation's own size.
+    Native,
+    /// One size for all; annotations are brought to it by Pillow's nearest rule.
+    Fixed(Size),
+}
+
+impl std::fmt::Display for ScoreSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Native => f.write_str("native"),
+            Self::Fixed(size) => size.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for ScoreSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "native" => Ok(Self::Native),
+            _ => text.parse().map(Self::Fixed),
+        }
+    }
+}
+
+/// All that decides a score, but for the weights and the data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Protocol {
+    /// The task.
+    pub benchmark: Benchmark,
+    /// Frames and masks are brought to this size by Pillow's nearest rule before anything else:
+    /// what the `DAVIS_480_880` copies hold.
+    pub copy_size: Option<Size>,
+    /// The encoder's input size.
+    pub input_size: InputSize,
+    /// How frames are brought to it.
+    pub frame_filter: FrameFilter,
+    /// Subtracted from R, G, B in [0, 1].
+    pub mean: [f32; 3],
+    /// What they are divided by then.
+    pub std: [f32; 3],
+    /// How the first annotation becomes soft labels.
+    pub first_labels: FirstLabels,
+    /// The affinity and its context.
+    pub propagation: Settings,
+    /// How soft labels become ids.
+    pub readout: Readout,
+    /// How ids are brought from the input size to the size they are scored at.
+    pub output_nearest: NearestRule,
+    /// The size they are scored at.
+    pub score_size: ScoreSize,
+    /// Whether the given first frame is left out of VIP's mIoU. The published numbers hold it.
+    pub exclude_first_frame: bool,
+}
+
+/// A value that is not the preset's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Departure {
+    /// Which one, as in the result files.
+    pub setting: String,
+    /// What the preset says.
+    pub preset: Value,
+    /// What was used.
+    pub used: Value,
+}
+
+impl Protocol {
+    /// SHA-256 of all values as JSON, the first 16 hexadecimal digits.
+    pub fn hash(&self) -> String {
+        let text = self.values().to_string();
+        Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// All values as JSON, nested as in this type.
+    pub fn values(&self) -> Value {
+        // Plain data: there is no key or number here that JSON could refuse.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// What differs from `preset`, in the order of the values.
+    pub fn departures(&self, preset: &Self) -> Vec<Departure> {
+        let mut found = Vec::new();
+        compare("", &preset.values(), &self.values(), &mut found);
+        found
+    }
+}
+
+fn compare(name: &str, preset: &Value, used: &Value, found: &mut Vec<Departure>) {
+    match (preset, used) {
+        (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
+            for (key, value) in a {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                compare(&name, value, &b[key], found);
+            }
+        }
+        _ if preset == used => {}
+        _ => found.push(Departure {
+            setting: name.to_owned(),
+            preset: preset.clone(),
+            used: used.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cropmae() -> Protocol {
+        Preset::Cropmae.protocol(Benchmark::Davis).unwrap()
+    }
+
+    #[test]
+    fn a_changed_value_changes_the_hash_and_is_listed() {
+        let preset = cropmae();
+        let mut used = preset.clone();
+        assert!(used.departures(&preset).is_empty());
+        assert_eq!(used.hash(), preset.hash());
+        used.propagation.topk = 5;
+        used.input_size = InputSize::Exact(Size { height: 240, width: 432 });
+        assert_ne!(used.hash(), preset.hash());
+        let departures = used.departures(&preset);
+        let names: Vec<&str> = departures.iter().map(|d| d.setting.as_str()).collect();
+        assert_eq!(names, ["input_size.exact", "propagation.topk"]);
+        assert_eq!((&departures[1].preset, &departures[1].used), (&7.into(), &5.into()));
+    }
+
+    #[test]
+    fn score_sizes_are_parsed() {
+        assert_eq!("native".parse(), Ok(ScoreSize::Native));
+        let fixed = ScoreSize::Fixed(Size { height: 480, width: 880 });
+        assert_eq!("480x880".parse(), Ok(fixed));
+        assert_eq!(fixed.to_string(), "480x880");
+    }
+}

@@ -1,0 +1,242 @@
+//! The named protocols; protocols people publish with, row by row.
+//!
+//! A preset's values never change under the same version: where one must, its version rises.
+
+use serde::Serialize;
+
+use super::size::{InputSize, Size};
+use super::{Benchmark, NearestRule, Protocol, ScoreSize};
+use crate::error::{Error, Result};
+use crate::image::resize::FrameFilter;
+use crate::propagation::labels::{FirstLabels, Readout};
+use crate::propagation::{Neighborhood, Settings, Shape};
+
+/// A named protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// CropMAE's program on the official release: 480x880 in, native size scored, top-k 7 (VIP 10),
+    /// temperature 0.7, circle < 20, frame 0 + 20 frames
+    Cropmae,
+    /// The same on a copy resized to 480x880, scored at 480x880: the practice behind the published
+    /// CropMAE rows (DAVIS J&F 60.4 for ViT-S/16)
+    #[value(name = "cropmae-480x880")]
+    #[serde(rename = "cropmae-480x880")]
+    Cropmae480x880,
+    /// DINO's and iBOT's evaluation: short side 480, top-k 5 with ties, temperature 0.1, square 12,
+    /// frame 0 + 7 frames (DAVIS J&F 61.8 for DINO ViT-S/16)
+    Dino,
+    /// videowalk's evaluation: native size, top-k 10, temperature 0.05, circle < 12
+    Crw,
+    /// RSP's evaluation: 480x832 of a 480x880 copy, top-k 7 with ties, temperature 0.1, square 30,
+    /// frame 0 + 30 frames
+    Rsp,
+    /// DINOv3's evaluation: short side 480 (960, 1440 by --short-side), top-k 5 with ties,
+    /// temperature 0.2, circle 12, frame 0 + 7 frames
+    Dinov3,
+}
+
+/// ImageNet's mean, R, G, B.
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// ImageNet's standard deviation.
+const STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// The same as DINO's program writes it, with another red.
+const STD_DINO: [f32; 3] = [0.228, 0.224, 0.225];
+/// The size of the `DAVIS_480_880` copies.
+const COPY: Size = Size { height: 480, width: 880 };
+
+impl Preset {
+    /// Its name on the command line and in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cropmae => "cropmae",
+            Self::Cropmae480x880 => "cropmae-480x880",
+            Self::Dino => "dino",
+            Self::Crw => "crw",
+            Self::Rsp => "rsp",
+            Self::Dinov3 => "dinov3",
+        }
+    }
+
+    /// The version of its values.
+    pub fn version(self) -> u32 {
+        1
+    }
+
+    /// Its values for a benchmark.
+    ///
+    /// # Errors
+    /// The preset is for DAVIS only.
+    pub fn protocol(self, benchmark: Benchmark) -> Result<Protocol> {
+        let base = cropmae(benchmark);
+        if benchmark != Benchmark::Davis && self != Self::Cropmae {
+            return Err(Error::setting(
+                "--preset",
+                format!(
+                    "{} is a protocol for davis; use cropmae for {} and change single values by their flags",
+                    self.name(),
+                    benchmark.name()
+                ),
+            ));
+        }
+        Ok(match self {
+            Self::Cropmae => base,
+            Self::Cropmae480x880 => Protocol { copy_size: Some(COPY), ..base },
+            Self::Crw => crw(base),
+            Self::Dino => dino(base),
+            Self::Rsp => rsp(dino(base)),
+            Self::Dinov3 => dinov3(dino(base)),
+        })
+    }
+}
+
+/// Protocols §1.
+fn cropmae(benchmark: Benchmark) -> Protocol {
+    let (input_size, topk) = match benchmark {
+        Benchmark::Davis => (InputSize::Exact(COPY), 7),
+        Benchmark::Vip => (InputSize::LongSide(880), 10),
+        Benchmark::Jhmdb => (InputSize::Exact(Size { height: 320, width: 320 }), 7),
+    };
+    Protocol {
+        benchmark,
+        copy_size: None,
+        input_size,
+        frame_filter: FrameFilter::Bilinear,
+        mean: MEAN,
+        std: STD,
+        first_labels: FirstLabels::Bilinear,
+        propagation: Settings {
+            topk,
+            keep_ties: false,
+            temperature: 0.7,
+            neighborhood: Neighborhood { shape: Shape::Circle, radius: 20.0 },
+            restrict_first: false,
+            queue: 20,
+            padded: true,
+        },
+        readout: Readout::Argmax,
+        // VIP's scorer resizes predictions itself, with Pillow.
+        output_nearest: match benchmark {
+            Benchmark::Vip => NearestRule::Centered,
+            _ => NearestRule::Floor,
+        },
+        score_size: ScoreSize::Native,
+        exclude_first_frame: false,
+    }
+}
+
+/// Protocols §5b, first column.
+fn crw(base: Protocol) -> Protocol {
+    Protocol {
+        input_size: InputSize::Native,
+        propagation: Settings {
+            topk: 10,
+            temperature: 0.05,
+            neighborhood: Neighborhood { shape: Shape::Circle, radius: 12.0 },
+            ..base.propagation
+        },
+        ..base
+    }
+}
+
+/// Protocols §5: `eval_video_segmentation.py` of DINO.
+fn dino(base: Protocol) -> Protocol {
+    Protocol {
+        input_size: InputSize::ShortSide(480),
+        frame_filter: FrameFilter::Bilinear8Bit,
+        std: STD_DINO,
+        first_labels: FirstLabels::Nearest,
+        propagation: Settings {
+            topk: 5,
+            keep_ties: true,
+            temperature: 0.1,
+            neighborhood: Neighborhood { shape: Shape::Square, radius: 12.0 },
+            restrict_first: true,
+            queue: 7,
+            padded: false,
+        },
+        readout: Readout::MinMaxArgmax,
+        output_nearest: NearestRule::Centered,
+        ..base
+    }
+}
+
+/// RSP's copy of DINO's program, with its defaults.
+fn rsp(base: Protocol) -> Protocol {
+    Protocol {
+        copy_size: Some(COPY),
+        propagation: Settings {
+            topk: 7,
+            neighborhood: Neighborhood { shape: Shape::Square, radius: 30.0 },
+            queue: 30,
+            ..base.propagation
+        },
+        ..base
+    }
+}
+
+/// DINOv3's tracking notebook.
+fn dinov3(base: Protocol) -> Protocol {
+    Protocol {
+        input_size: InputSize::ShortSideUp(480),
+        frame_filter: FrameFilter::Bicubic,
+        std: STD,
+        propagation: Settings {
+            temperature: 0.2,
+            neighborhood: Neighborhood { shape: Shape::CircleInclusive, radius: 12.0 },
+            ..base.propagation
+        },
+        ..base
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn all_presets_make_sense_and_differ() {
+        let mut hashes: Vec<String> = Preset::value_variants()
+            .iter()
+            .map(|preset| {
+                let protocol = preset.protocol(Benchmark::Davis).unwrap();
+                protocol.propagation.validate().unwrap();
+                protocol.hash()
+            })
+            .collect();
+        hashes.sort();
+        hashes.dedup();
+        assert_eq!(hashes.len(), Preset::value_variants().len());
+    }
+
+    #[test]
+    fn names_agree_with_the_command_line() {
+        for preset in Preset::value_variants() {
+            let flag = preset.to_possible_value().unwrap();
+            assert_eq!(flag.get_name(), preset.name());
+        }
+    }
+
+    #[test]
+    fn davis_presets_are_refused_elsewhere() {
+        let error = Preset::Dino.protocol(Benchmark::Vip).unwrap_err().to_string();
+        assert!(error.contains("--preset") && error.contains("cropmae"), "{error}");
+        assert_eq!(Preset::Cropmae.protocol(Benchmark::Vip).unwrap().propagation.topk, 10);
+    }
+
+    /// The values behind a published name must not move unnoticed: a change here needs a new
+    /// version.
+    #[test]
+    fn hashes_are_pinned() {
+        let hashes: Vec<String> = Preset::value_variants()
+            .iter()
+            .map(|preset| {
+                let hash = preset.protocol(Benchmark::Davis).unwrap().hash();
+                format!("{}-v{} {hash}", preset.name(), preset.version())
+            })
+            .collect();
+        insta::assert_snapshot!(hashes.join("\n"), @"");
+    }
+}
