@@ -1,10 +1,16 @@
 //! Video label propagation for self-supervised image encoders.
 
 pub mod data;
+pub mod device;
 pub mod error;
+pub mod eval;
 pub mod image;
 pub mod metric;
 pub mod model;
+pub mod progress;
 pub mod propagation;
 pub mod protocol;
+pub mod report;
 pub mod sample;
+
+pub use error::{Error, Result};

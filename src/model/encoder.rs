@@ -24,6 +24,14 @@ pub enum Encoder {
     },
 }
 
+/// What an encoder makes of a batch of frames.
+pub struct Tokens {
+    /// One per patch, row by row: [B, h·w, D], f32.
+    pub patches: Tensor,
+    /// The CLS token [B, D]; pixels have none.
+    pub cls: Option<Tensor>,
+}
+
 impl Encoder {
     /// Side of a patch in pixels.
     pub fn patch(&self) -> usize {
@@ -49,20 +57,31 @@ impl Encoder {
         }
     }
 
+    /// Tokens as the encoder makes them, patches of length 1 where `normalize` is set.
+    ///
+    /// # Errors
+    /// See [`Encoder::features`].
+    pub fn tokens(&self, frames: &Tensor, normalize: bool) -> Result<Tokens> {
+        let (patches, cls) = match self {
+            Self::Vit(vit) => {
+                let tokens = vit.tokens(frames)?;
+                let patches = tokens.narrow(1, 1, tokens.dim(1)? - 1)?;
+                (patches, Some(tokens.narrow(1, 0, 1)?.squeeze(1)?))
+            }
+            Self::Pixels { patch, .. } => (patchify(frames, *patch)?, None),
+        };
+        let patches = patches.to_dtype(DType::F32)?;
+        let patches = if normalize { normalized(&patches)? } else { patches.contiguous()? };
+        Ok(Tokens { patches, cls })
+    }
+
     /// Features of every patch: [B, 3, H, W] normalised frames -> [B, h·w, D] f32, each of
     /// length 1, patches row by row.
     ///
     /// # Errors
     /// A frame is smaller than a patch, or the device runs out of memory.
     pub fn features(&self, frames: &Tensor) -> Result<Tensor> {
-        let tokens = match self {
-            Self::Vit(vit) => {
-                let tokens = vit.tokens(frames)?;
-                tokens.narrow(1, 1, tokens.dim(1)? - 1)?
-            }
-            Self::Pixels { patch, .. } => patchify(frames, *patch)?,
-        };
-        normalized(&tokens.to_dtype(DType::F32)?)
+        Ok(self.tokens(frames, true)?.patches)
     }
 }
 

@@ -1,1 +1,63 @@
-fn main() {}
+//! `propagate`: one command from a checkpoint to the table.
+//!
+//! Arguments ([`args`]) become a plan ([`plan`]), the plan runs ([`evaluate`]), the results are
+//! shown ([`show`]). The other verbs have a file each. stdout carries results, stderr all else.
+
+mod args;
+mod check;
+mod evaluate;
+mod features;
+mod plan;
+mod progress;
+mod sample;
+mod score;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cropmae::protocol::Benchmark;
+
+use args::{Cli, Command};
+
+/// Keeps freed buffers: candle frees and takes back large ones all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What the exit status says.
+enum Outcome {
+    /// 0: all done.
+    Done,
+    /// 3: done, but for some clips, or with errors found by a check.
+    Partial,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Partial) => ExitCode::from(3),
+        Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    match cli.command {
+        Command::Davis(args) => evaluate::run(Benchmark::Davis, &args),
+        Command::Vip(args) => evaluate::run(Benchmark::Vip, &args),
+        Command::Jhmdb(args) => evaluate::run(Benchmark::Jhmdb, &args),
+        Command::Score(args) => score::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Features(args) => features::run(&args),
+        Command::Sample(args) => sample::run(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "propagate", &mut script);
+            show::text(&String::from_utf8_lossy(&script))?;
+            Ok(Outcome::Done)
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `propagate features`: patch features and CLS of images, for other programs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Tensor};
+use cropmae::eval::folder::write_whole;
+use cropmae::eval::stream::input_planes;
+use cropmae::image::decode;
+use cropmae::model::encoder::Tokens;
+use cropmae::model::source;
+use cropmae::protocol::{Benchmark, InputSize, Preset};
+
+use crate::args::{FeaturesArgs, SizeArg};
+use crate::{Outcome, plan};
+
+pub fn run(args: &FeaturesArgs) -> Result<Outcome> {
+    let images = images(&args.images)?;
+    let device = plan::open_device(&args.run)?;
+    let source = plan::source(&args.model, false)?;
+    let choices = plan::choices(&args.model);
+    let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
+    let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis)?;
+    protocol.frame_filter = args.frame_filter;
+    protocol.input_size = match args.size {
+        SizeArg::Exact(size) => InputSize::Exact(size),
+        SizeArg::Native => InputSize::Native,
+    };
+    let patch = loaded.encoder.patch();
+    let mut stored = BTreeMap::new();
+    for (name, path) in &images {
+        let (planes, input) = input_planes(decode::read(path)?, &protocol, patch)?;
+        let frame = Tensor::from_vec(planes, (1, 3, input.height, input.width), &device)?;
+        let Tokens { patches, cls } = loaded.encoder.tokens(&frame, args.normalize)?;
+        let grid = (input.height / patch, input.width / patch, loaded.encoder.width());
+        stored.insert(format!("{name}.patches"), patches.squeeze(0)?.reshape(grid)?);
+        if let Some(cls) = cls {
+            stored.insert(format!("{name}.cls"), cls.squeeze(0)?);
+        }
+        eprintln!("{}: {}x{} features of {}", path.display(), grid.0, grid.1, grid.2);
+    }
+    let about = HashMap::from([
+        ("weights".into(), source.to_string()),
+        ("weights_sha256".into(), loaded.sha256),
+        ("layer".into(), args.model.layer.to_string()),
+        ("patch".into(), patch.to_string()),
+        ("normalized".into(), args.normalize.to_string()),
+    ]);
+    let stored = stored
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?)))
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    let bytes = safetensors::serialize(&stored, Some(about))?;
+    write_whole(&args.out, &bytes)
+        .with_context(|| format!("cannot store the features in {}", args.out.display()))?;
+    Ok(Outcome::Done)
+}
+
+/// Images by name, folders searched for what looks like one.
+fn images(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        let files = match path.is_dir() {
+            false => vec![path.clone()],
+            true => {
+                let entries = std::fs::read_dir(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+                files.into_iter().filter(|file| looks_like_image(file)).collect()
+            }
+        };
+        if files.is_empty() {
+            bail!("{}: no .jpg, .jpeg or .png in this folder", path.display());
+        }
+        for file in files {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(other) = found.insert(name.clone(), file.clone()) {
+                bail!(
+                    "{} and {} would both be stored as {name}; store them in files of their own",
+                    other.display(),
+                    file.display()
+                );
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn looks_like_image(path: &std::path::Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
+}

@@ -1,0 +1,30 @@
+//! `propagate sample`: rendered clips in the three official layouts.
+
+use anyhow::Result;
+use cropmae::protocol::Benchmark;
+use cropmae::sample::{self, Settings};
+
+use crate::Outcome;
+use crate::args::SampleArgs;
+
+pub fn run(args: &SampleArgs) -> Result<Outcome> {
+    let benchmarks = match args.benchmark {
+        Some(benchmark) => vec![benchmark.into()],
+        None => vec![Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb],
+    };
+    for benchmark in benchmarks {
+        let defaults = sample::default_settings(benchmark);
+        let settings = Settings {
+            clips: args.clips.unwrap_or(defaults.clips),
+            frames: args.frames.unwrap_or(defaults.frames),
+            height: args.size.map_or(defaults.height, |size| size.height),
+            width: args.size.map_or(defaults.width, |size| size.width),
+            seed: args.seed.unwrap_or(defaults.seed),
+            ..defaults
+        };
+        let root = args.out.join(benchmark.name());
+        sample::render(&root, benchmark, &settings)?;
+        eprintln!("{} clips of {} frames in {}", settings.clips, settings.frames, root.display());
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,81 @@
+//! What the user sees: results on stdout, notes on stderr.
+
+use std::io::Write;
+
+use anyhow::Result;
+use cropmae::eval::Outcome;
+use cropmae::report::{RunRecord, Summary};
+use serde_json::Value;
+
+/// Lines for people, on stderr; none where the user wants it quiet.
+pub struct Notes {
+    quiet: bool,
+}
+
+impl Notes {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet }
+    }
+
+    pub fn line(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Writes to stdout; a reader that went away (`| head`) is an error that `main` takes for success.
+pub fn text(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Whether the reader of stdout went away.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The table with what decided it, or the JSON.
+pub fn results(
+    summary: &Summary,
+    record: &RunRecord,
+    json: &Value,
+    as_json: bool,
+    per_item: bool,
+) -> Result<()> {
+    if as_json {
+        return text(&(serde_json::to_string_pretty(json)? + "\n"));
+    }
+    let mut shown = format!("{}\n", summary.headline.text());
+    if per_item && !summary.items.is_empty() {
+        shown += &format!("{}\n", summary.items.text());
+    }
+    for line in record.lines(summary) {
+        shown += &format!("  {line}\n");
+    }
+    text(&shown)
+}
+
+/// Notes of all clips, as (clip, note).
+pub fn notes<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
+    let notes = outcome.records.iter().flat_map(|record| {
+        record.notes.iter().map(|note| (record.clip.clone(), note.clone()))
+    });
+    notes.collect()
+}
+
+/// Clips that could not be done, with the whole chain of reasons.
+pub fn failures<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
+    let chain = |error: &dyn std::error::Error| {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            text += &format!(": {error}");
+            source = error.source();
+        }
+        text
+    };
+    outcome.failures.iter().map(|f| (f.clip.clone(), chain(&f.error))).collect()
+}

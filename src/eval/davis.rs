@@ -1,0 +1,233 @@
+//! DAVIS-2017, semi-supervised: object masks through every sequence, scored by J and F; protocols §2.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::masks::{self, Labelled};
+use super::soft::SoftLabelWriter;
+use super::{Outcome, Record, RunFolder, Setup, Stages, Staging, Task};
+use crate::data::davis::{MaskKind, first_mask, read_mask};
+use crate::data::{Dataset, LabelClip, clip_label_hash};
+use crate::error::{Error, Result};
+use crate::image::{LabelImage, indexed};
+use crate::metric::davis::{ClipScores, global, ids_above, object_count, scored_frames};
+use crate::progress::Observer;
+use crate::protocol::Protocol;
+
+/// Propagates and scores every sequence.
+///
+/// # Errors
+/// The folder cannot be written to. What is wrong with a single sequence is in the outcome.
+pub fn evaluate(
+    dataset: &Dataset<LabelClip>,
+    setup: &Setup<'_>,
+    folder: &RunFolder,
+    observer: &dyn Observer,
+) -> Result<Outcome<ClipScores>> {
+    super::run(
+        super::tasks(dataset)?,
+        &dataset.broken,
+        setup,
+        folder,
+        observer,
+        |task, staging| evaluate_clip(task, setup, staging, observer),
+        |outcome| Some(global(outcome.scores()).j_and_f_mean).filter(|score| !score.is_nan()),
+    )
+}
+
+fn evaluate_clip(
+    task: &Task<'_, LabelClip>,
+    setup: &Setup<'_>,
+    staging: &Staging,
+    observer: &dyn Observer,
+) -> Result<Record<ClipScores>> {
+    let clip = task.clip;
+    let (first, kind) = first_mask(clip)?;
+    masks::require_objects(&first, annotation_path(clip))?;
+    let mut stages = Stages::default();
+    let mut judge = Judge::new(clip, &first, kind, setup.protocol);
+    let mut soft = None;
+    masks::propagate(&super::images(clip), &first, setup, &mut stages, |frame, stages| {
+        let start = Instant::now();
+        let name = format!("{}.png", clip.frames[frame.index].name);
+        indexed::write(&staging.predictions().join(name), &frame.mask)?;
+        if setup.save_soft_labels {
+            save_soft(&mut soft, &frame, clip, staging)?;
+        }
+        stages.write += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        if !setup.predict_only {
+            judge.feed(frame.index, &frame.mask)?;
+        }
+        stages.score += start.elapsed().as_secs_f64();
+        observer.frame_done();
+        Ok(())
+    })?;
+    soft.map(SoftLabelWriter::finish).transpose()?;
+    let (scores, notes) = judge.finish();
+    Ok(Record {
+        clip: clip.name.clone(),
+        frames: clip.frames.len(),
+        labels_sha256: task.labels_sha256.clone(),
+        soft_labels: setup.save_soft_labels,
+        scores: scores.filter(|_| !setup.predict_only),
+        notes: if setup.predict_only { Vec::new() } else { notes },
+        stages,
+    })
+}
+
+/// Appends a frame's soft labels, beginning the file with the first.
+pub(super) fn save_soft(
+    writer: &mut Option<SoftLabelWriter>,
+    frame: &Labelled<'_>,
+    clip: &LabelClip,
+    staging: &Staging,
+) -> Result<()> {
+    let writer = match writer {
+        Some(writer) => writer,
+        None => {
+            let ids: Vec<String> = frame.ids.iter().map(ToString::to_string).collect();
+            let path = staging.soft_labels();
+            writer.insert(SoftLabelWriter::create(&path, clip.frames.len(), frame.soft, &ids)?)
+        }
+    };
+    writer.append(frame.soft)
+}
+
+pub(super) fn annotation_path(clip: &LabelClip) -> &Path {
+    let first = clip.frames.first().and_then(|frame| frame.annotation.as_deref());
+    first.unwrap_or(Path::new(&clip.name))
+}
+
+/// Scores a sequence frame by frame.
+struct Judge<'a> {
+    clip: &'a LabelClip,
+    kind: MaskKind,
+    protocol: &'a Protocol,
+    objects: usize,
+    scores: ClipScores,
+    /// Frames that should have been scored and have no annotation.
+    without_truth: usize,
+    scored: usize,
+}
+
+impl<'a> Judge<'a> {
+    fn new(
+        clip: &'a LabelClip,
+        first: &LabelImage,
+        kind: MaskKind,
+        protocol: &'a Protocol,
+    ) -> Self {
+        let objects = object_count(first);
+        let scores = ClipScores::new(objects);
+        Self { clip, kind, protocol, objects, scores, without_truth: 0, scored: 0 }
+    }
+
+    fn feed(&mut self, index: usize, prediction: &LabelImage) -> Result<()> {
+        if !scored_frames(self.clip.frames.len()).contains(&index) {
+            return Ok(());
+        }
+        let Some(path) = &self.clip.frames[index].annotation else {
+            self.without_truth += 1;
+            return Ok(());
+        };
+        let truth = masks::truth(read_mask(path, self.kind)?, self.protocol);
+        self.scored += 1;
+        self.scores.feed(&truth, prediction).map_err(|error| {
+            Error::data(
+                path,
+                error.to_string(),
+                "predictions must have the annotation's size; for another one use --score-size",
+            )
+        })
+    }
+
+    fn finish(self) -> (Option<ClipScores>, Vec<String>) {
+        let mut notes = Vec::new();
+        if self.without_truth > 0 {
+            let (missing, all) = (self.without_truth, self.without_truth + self.scored);
+            notes.push(format!("{missing} of {all} frames to score have no annotation"));
+        } else if self.scored == 0 {
+            notes.push("no frame lies between the first and the last: nothing to score".into());
+        }
+        ((self.scored > 0).then_some(self.scores), notes)
+    }
+}
+
+/// Scores masks that any program wrote: `predictions/<sequence>/<frame>.png`.
+///
+/// A sequence without a folder, or with a frame missing, is a failure in the outcome.
+pub fn score(
+    dataset: &Dataset<LabelClip>,
+    predictions: &Path,
+    protocol: &Protocol,
+) -> Outcome<ClipScores> {
+    super::score_all(
+        &dataset.clips,
+        &dataset.broken,
+        |clip| &clip.name,
+        |clip| score_clip(clip, predictions, protocol),
+    )
+}
+
+fn score_clip(
+    clip: &LabelClip,
+    predictions: &Path,
+    protocol: &Protocol,
+) -> Result<Record<ClipScores>> {
+    let start = Instant::now();
+    let (first, kind) = first_mask(clip)?;
+    let mut judge = Judge::new(clip, &first, kind, protocol);
+    let folder = predicted_folder(predictions, &clip.name)?;
+    for index in scored_frames(clip.frames.len()) {
+        let path = folder.join(format!("{}.png", clip.frames[index].name));
+        let prediction = predicted_mask(&path, kind)?;
+        let surplus = ids_above(&prediction, judge.objects);
+        if !surplus.is_empty() {
+            return Err(Error::data(
+                &path,
+                format!("holds ids {surplus:?}, but this sequence has objects 1 to {}", judge.objects),
+                "predict only the objects of the first annotation; 0 is background",
+            ));
+        }
+        judge.feed(index, &prediction)?;
+    }
+    let (scores, notes) = judge.finish();
+    Ok(Record {
+        clip: clip.name.clone(),
+        frames: clip.frames.len(),
+        labels_sha256: clip_label_hash(clip)?,
+        soft_labels: false,
+        scores,
+        notes,
+        stages: Stages { score: start.elapsed().as_secs_f64(), ..Stages::default() },
+    })
+}
+
+/// The folder of a clip's predictions.
+///
+/// # Errors
+/// It is not there.
+pub(super) fn predicted_folder(predictions: &Path, clip: &str) -> Result<PathBuf> {
+    let folder = predictions.join(clip);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    Err(Error::data(&folder, "no predictions for this sequence", "predict it, or leave it out of the split"))
+}
+
+/// A predicted mask; white stands for object 1 where the truth is black and white too.
+fn predicted_mask(path: &Path, kind: MaskKind) -> Result<LabelImage> {
+    if !path.exists() {
+        return Err(Error::data(
+            path,
+            "this frame's prediction is missing",
+            "predictions are named as the frames, with .png",
+        ));
+    }
+    let mask = indexed::read(path)?;
+    match kind {
+        MaskKind::Binary if MaskKind::of(&mask) == MaskKind::Binary => read_mask(path, kind),
+        _ => Ok(mask),
+    }
+}

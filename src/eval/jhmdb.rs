@@ -1,0 +1,223 @@
+//! JHMDB: 15 joints through every clip, scored by PCK; protocols §4.
+
+use std::path::Path;
+use std::time::Instant;
+
+use ndarray::Array3;
+
+use super::poses::{self, Poses};
+use super::soft::SoftLabelWriter;
+use super::{Outcome, Record, RunFolder, Setup, Stages, Staging, Task, stream};
+use crate::data::joints::{self, Joints};
+use crate::data::{Dataset, PoseClip, clip_label_hash};
+use crate::error::{Error, Result};
+use crate::image::decode;
+use crate::metric::pck::{JOINTS, JointDistances};
+use crate::progress::Observer;
+use crate::propagation::joints::{first_frame, read_out};
+use crate::propagation::{LabelMap, Propagation};
+use crate::protocol::Size;
+
+/// Propagates and scores every clip.
+///
+/// # Errors
+/// The folder cannot be written to. What is wrong with a single clip is in the outcome.
+pub fn evaluate(
+    dataset: &Dataset<PoseClip>,
+    setup: &Setup<'_>,
+    folder: &RunFolder,
+    observer: &dyn Observer,
+) -> Result<Outcome<JointDistances>> {
+    let task = |clip| -> Result<Task<'_, PoseClip>> {
+        let labels_sha256 = clip_label_hash(clip)?;
+        Ok(Task { clip, name: &clip.name, frames: clip.frames.len(), labels_sha256 })
+    };
+    super::run(
+        dataset.clips.iter().map(task).collect::<Result<_>>()?,
+        &dataset.broken,
+        setup,
+        folder,
+        observer,
+        |task, staging| evaluate_clip(task, setup, staging, observer),
+        |outcome| {
+            let score = pooled(outcome.scores()).at(0.1).mean;
+            (!score.is_nan()).then_some(score)
+        },
+    )
+}
+
+/// The distances of all clips together.
+pub fn pooled<'a>(scores: impl IntoIterator<Item = &'a JointDistances>) -> JointDistances {
+    let mut sum = JointDistances::new();
+    scores.into_iter().for_each(|scores| sum.merge(scores));
+    sum
+}
+
+fn evaluate_clip(
+    task: &Task<'_, PoseClip>,
+    setup: &Setup<'_>,
+    staging: &Staging,
+    observer: &dyn Observer,
+) -> Result<Record<JointDistances>> {
+    let clip = task.clip;
+    let truth = joints::read(&clip.joints)?;
+    let mut stages = Stages::default();
+    let poses = propagate(clip, &truth, setup, staging, &mut stages, observer)?;
+    let start = Instant::now();
+    poses::write(&staging.predictions().join("joints.json"), &poses)?;
+    stages.write += start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let scores = match setup.predict_only {
+        true => None,
+        false => Some(distances(&poses, &truth, &clip.joints)?),
+    };
+    stages.score += start.elapsed().as_secs_f64();
+    Ok(Record {
+        clip: clip.name.clone(),
+        frames: clip.frames.len(),
+        labels_sha256: task.labels_sha256.clone(),
+        soft_labels: setup.save_soft_labels,
+        scores,
+        notes: length_note(clip.frames.len(), truth.frames),
+        stages,
+    })
+}
+
+/// The joints of every frame, and the soft labels into the staging where they are asked for.
+fn propagate(
+    clip: &PoseClip,
+    truth: &Joints,
+    setup: &Setup<'_>,
+    staging: &Staging,
+    stages: &mut Stages,
+    observer: &dyn Observer,
+) -> Result<Poses> {
+    let patch = setup.encoder.patch();
+    let mut propagation: Option<Propagation> = None;
+    let mut poses: Option<Poses> = None;
+    let mut soft_file = None;
+    stream::each_frame(&clip.frames, setup, stages, |_, encoded, stages| {
+        let start = Instant::now();
+        let soft = match &mut propagation {
+            Some(propagation) => propagation.step(&encoded.features)?,
+            None => {
+                let labels = first_labels(truth, encoded.frame, encoded.input, patch);
+                let (features, settings) = (&encoded.features, &setup.protocol.propagation);
+                propagation =
+                    Some(Propagation::start(settings, setup.engine, features, &labels)?);
+                labels
+            }
+        };
+        stages.propagate += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let poses = poses.get_or_insert_with(|| Poses::new(&clip.name, encoded.frame, soft.grid));
+        poses.push(read_out(&soft));
+        stages.read_out += start.elapsed().as_secs_f64();
+        if setup.save_soft_labels {
+            save_soft(&mut soft_file, &soft, clip, staging)?;
+        }
+        observer.frame_done();
+        Ok(())
+    })?;
+    soft_file.map(SoftLabelWriter::finish).transpose()?;
+    poses.ok_or_else(|| {
+        Error::data(Path::new(&clip.name), "this clip has no frames", "extract it again")
+    })
+}
+
+fn save_soft(
+    writer: &mut Option<SoftLabelWriter>,
+    soft: &LabelMap,
+    clip: &PoseClip,
+    staging: &Staging,
+) -> Result<()> {
+    let writer = match writer {
+        Some(writer) => writer,
+        None => {
+            let names = std::iter::once("background").chain(JOINTS).map(String::from);
+            let (path, names) = (staging.soft_labels(), names.collect::<Vec<_>>());
+            writer.insert(SoftLabelWriter::create(&path, clip.frames.len(), soft, &names)?)
+        }
+    };
+    writer.append(soft)
+}
+
+/// The first frame's joints in cells, then as soft labels: (pos − 1) · input / frame / patch.
+fn first_labels(truth: &Joints, frame: Size, input: Size, patch: usize) -> LabelMap {
+    let cells = |position: f64, input: usize, frame: usize| {
+        (position - 1.0) * input as f64 / frame as f64 / patch as f64
+    };
+    let joints = truth.positions[0].map(|[x, y]| {
+        [cells(x, input.width, frame.width), cells(y, input.height, frame.height)]
+    });
+    first_frame(&joints, (input.height / patch, input.width / patch))
+}
+
+fn length_note(frames: usize, annotated: usize) -> Vec<String> {
+    if frames == annotated {
+        return Vec::new();
+    }
+    let scored = frames.min(annotated);
+    vec![format!("{frames} frames, joints for {annotated}: the first {scored} are scored")]
+}
+
+/// Scores poses against the truth of their clip.
+fn distances(poses: &Poses, truth: &Joints, path: &Path) -> Result<JointDistances> {
+    let wanted = Array3::from_shape_fn((2, JOINTS.len(), truth.frames), |(axis, joint, t)| {
+        truth.positions[t][joint][axis]
+    });
+    let frame = (poses.frame.width, poses.frame.height);
+    let grid = (poses.grid.1, poses.grid.0);
+    let mut scores = JointDistances::new();
+    scores.feed(poses.coordinates().view(), wanted.view(), frame, grid).map_err(|error| {
+        Error::data(path, error.to_string(), "run `propagate check jhmdb` on the dataset")
+    })?;
+    Ok(scores)
+}
+
+/// Scores joints that any program wrote: our `predictions/<action>/<clip>/joints.json`, or
+/// `<action>/<clip>.npy`, `<action>__<clip>.npy` or `<index of the clip>.npy`, 2 × 15 × T in cells.
+///
+/// `grid` (height, width) is what the arrays' cells count, where they do not say (20 × 20).
+pub fn score(
+    dataset: &Dataset<PoseClip>,
+    predictions: &Path,
+    grid: (usize, usize),
+) -> Outcome<JointDistances> {
+    let numbered: Vec<(usize, &PoseClip)> = dataset.clips.iter().enumerate().collect();
+    super::score_all(
+        &numbered,
+        &dataset.broken,
+        |(_, clip)| &clip.name,
+        |(index, clip)| score_clip(clip, *index, predictions, grid),
+    )
+}
+
+fn score_clip(
+    clip: &PoseClip,
+    index: usize,
+    predictions: &Path,
+    grid: (usize, usize),
+) -> Result<Record<JointDistances>> {
+    let start = Instant::now();
+    let truth = joints::read(&clip.joints)?;
+    let size = || {
+        let first = clip.frames.first().map_or(Path::new(&clip.name), |path| path.as_path());
+        decode::size(first).map(|(width, height)| Size { height, width })
+    };
+    let poses = poses::find(predictions, &clip.name, index, grid, size)?;
+    let frames = poses.len();
+    let mut notes = length_note(frames, truth.frames);
+    if frames < clip.frames.len() {
+        notes.push(format!("predictions for {frames} of {} frames", clip.frames.len()));
+    }
+    Ok(Record {
+        clip: clip.name.clone(),
+        frames,
+        labels_sha256: clip_label_hash(clip)?,
+        soft_labels: false,
+        scores: Some(distances(&poses, &truth, &clip.joints)?),
+        notes,
+        stages: Stages { score: start.elapsed().as_secs_f64(), ..Stages::default() },
+    })
+}

@@ -1,0 +1,184 @@
+//! VIP: body parts through every video, scored by mIoU over all frames; protocols §3.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::davis::{annotation_path, predicted_folder, save_soft};
+use super::masks;
+use super::soft::SoftLabelWriter;
+use super::{Outcome, Record, RunFolder, Setup, Stages, Staging, Task};
+use crate::data::{Dataset, Frame, LabelClip, clip_label_hash};
+use crate::error::{Error, Result};
+use crate::image::resize::nearest_centered;
+use crate::image::{LabelImage, indexed};
+use crate::metric::ScoreError;
+use crate::metric::miou::{Confusion, VIP_CLASSES};
+use crate::progress::Observer;
+use crate::protocol::{Protocol, ScoreSize};
+
+/// A video's confusion matrices: the given first frame apart, so that mIoU can be had with it (as
+/// published) and without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VipScores {
+    /// Frame 0.
+    pub first: Confusion,
+    /// All other frames.
+    pub others: Confusion,
+}
+
+impl VipScores {
+    fn new() -> Self {
+        let empty = Confusion::new(VIP_CLASSES.len());
+        Self { first: empty.clone(), others: empty }
+    }
+}
+
+/// The matrix over all videos, with or without their first frames.
+pub fn pooled<'a>(
+    scores: impl IntoIterator<Item = &'a VipScores>,
+    exclude_first_frame: bool,
+) -> Result<Confusion, ScoreError> {
+    let mut sum = Confusion::new(VIP_CLASSES.len());
+    for scores in scores {
+        sum.merge(&scores.others)?;
+        if !exclude_first_frame {
+            sum.merge(&scores.first)?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Propagates and scores every video.
+///
+/// # Errors
+/// The folder cannot be written to. What is wrong with a single video is in the outcome.
+pub fn evaluate(
+    dataset: &Dataset<LabelClip>,
+    setup: &Setup<'_>,
+    folder: &RunFolder,
+    observer: &dyn Observer,
+) -> Result<Outcome<VipScores>> {
+    super::run(
+        super::tasks(dataset)?,
+        &dataset.broken,
+        setup,
+        folder,
+        observer,
+        |task, staging| evaluate_clip(task, setup, staging, observer),
+        |outcome| {
+            let sum = pooled(outcome.scores(), setup.protocol.exclude_first_frame).ok()?;
+            Some(sum.finish().mean_iou).filter(|score| !score.is_nan())
+        },
+    )
+}
+
+fn evaluate_clip(
+    task: &Task<'_, LabelClip>,
+    setup: &Setup<'_>,
+    staging: &Staging,
+    observer: &dyn Observer,
+) -> Result<Record<VipScores>> {
+    let clip = task.clip;
+    let path = annotation_path(clip);
+    let first = indexed::read(path)?;
+    masks::require_objects(&first, path)?;
+    let mut stages = Stages::default();
+    let mut scores = VipScores::new();
+    let mut soft = None;
+    masks::propagate(&super::images(clip), &first, setup, &mut stages, |frame, stages| {
+        let start = Instant::now();
+        let name = format!("{}.png", clip.frames[frame.index].name);
+        indexed::write(&staging.predictions().join(name), &frame.mask)?;
+        if setup.save_soft_labels {
+            save_soft(&mut soft, &frame, clip, staging)?;
+        }
+        stages.write += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        if !setup.predict_only {
+            let truth = &clip.frames[frame.index];
+            feed(&mut scores, frame.index, truth, &frame.mask, setup.protocol)?;
+        }
+        stages.score += start.elapsed().as_secs_f64();
+        observer.frame_done();
+        Ok(())
+    })?;
+    soft.map(SoftLabelWriter::finish).transpose()?;
+    Ok(Record {
+        clip: clip.name.clone(),
+        frames: clip.frames.len(),
+        labels_sha256: task.labels_sha256.clone(),
+        soft_labels: setup.save_soft_labels,
+        scores: (!setup.predict_only).then_some(scores),
+        notes: missing_truth(clip),
+        stages,
+    })
+}
+
+fn missing_truth(clip: &LabelClip) -> Vec<String> {
+    let missing = clip.frames.iter().filter(|frame| frame.annotation.is_none()).count();
+    let note = format!("{missing} of {} frames have no annotation", clip.frames.len());
+    if missing > 0 { vec![note] } else { Vec::new() }
+}
+
+/// Counts one frame, where it has a truth.
+fn feed(
+    scores: &mut VipScores,
+    index: usize,
+    frame: &Frame,
+    prediction: &LabelImage,
+    protocol: &Protocol,
+) -> Result<()> {
+    let Some(path) = &frame.annotation else { return Ok(()) };
+    let truth = masks::truth(indexed::read(path)?, protocol);
+    let matrix = if index == 0 { &mut scores.first } else { &mut scores.others };
+    matrix.feed(&truth, prediction).map_err(|error| {
+        Error::data(path, error.to_string(), "VIP's classes are 0 to 19, in pictures of the annotation's size")
+    })
+}
+
+/// Scores part maps that any program wrote: `predictions/<video>/<frame>.png`, of any size: they
+/// are brought to the annotation's by Pillow's nearest rule.
+pub fn score(
+    dataset: &Dataset<LabelClip>,
+    predictions: &Path,
+    protocol: &Protocol,
+) -> Outcome<VipScores> {
+    super::score_all(
+        &dataset.clips,
+        &dataset.broken,
+        |clip| &clip.name,
+        |clip| score_clip(clip, predictions, protocol),
+    )
+}
+
+fn score_clip(
+    clip: &LabelClip,
+    predictions: &Path,
+    protocol: &Protocol,
+) -> Result<Record<VipScores>> {
+    let start = Instant::now();
+    let folder = predicted_folder(predictions, &clip.name)?;
+    let mut scores = VipScores::new();
+    for (index, frame) in clip.frames.iter().enumerate() {
+        let Some(annotation) = &frame.annotation else { continue };
+        let path = folder.join(format!("{}.png", frame.name));
+        let prediction = indexed::read(&path)?;
+        let (width, height) = match protocol.score_size {
+            ScoreSize::Native => indexed::size(annotation)?,
+            ScoreSize::Fixed(size) => (size.width, size.height),
+        };
+        let prediction = nearest_centered(&prediction, height, width);
+        feed(&mut scores, index, frame, &prediction, protocol)?;
+    }
+    Ok(Record {
+        clip: clip.name.clone(),
+        frames: clip.frames.len(),
+        labels_sha256: clip_label_hash(clip)?,
+        soft_labels: false,
+        scores: Some(scores),
+        notes: missing_truth(clip),
+        stages: Stages { score: start.elapsed().as_secs_f64(), ..Stages::default() },
+    })
+}

@@ -1,0 +1,166 @@
+//! `--weights`: a checkpoint, a seeded random encoder, or none at all.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use candle_core::{DType, Device};
+use sha2::{Digest, Sha256};
+
+use super::config::{PositionRule, VitConfig};
+use super::encoder::Encoder;
+use super::vit::{Layer, Vit};
+use super::weights::{self, Checkpoint, Overrides};
+use super::init;
+use crate::error::Result;
+
+/// Where an encoder comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A checkpoint: `.safetensors`, `.pth`, `.pt` or `.bin`.
+    File(PathBuf),
+    /// A seeded initialisation, never trained: `random:vits16@0`.
+    Random {
+        /// The architecture's name.
+        arch: String,
+        /// The seed.
+        seed: u64,
+    },
+    /// The pixels of each patch: `pixels`.
+    Pixels,
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "pixels" {
+            return Ok(Self::Pixels);
+        }
+        let Some(random) = text.strip_prefix("random:") else {
+            return Ok(Self::File(PathBuf::from(text)));
+        };
+        let (arch, seed) = random.split_once('@').unwrap_or((random, "0"));
+        let seed = seed.parse().map_err(|_| {
+            format!("{seed:?} is no seed; write for example random:vits16@0")
+        })?;
+        VitConfig::named(arch).map_err(|error| error.to_string())?;
+        Ok(Self::Random { arch: arch.to_owned(), seed })
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => {
+                f.write_str(&path.file_name().unwrap_or_default().to_string_lossy())
+            }
+            Self::Random { arch, seed } => write!(f, "random:{arch}@{seed}"),
+            Self::Pixels => f.write_str("pixels"),
+        }
+    }
+}
+
+/// What can be said about the encoder beside its source.
+#[derive(Debug, Clone, Default)]
+pub struct Choices {
+    /// The architecture, where the checkpoint's is not to be trusted (`--arch`).
+    pub arch: Option<String>,
+    /// Side of a patch (`--patch-size`): of the pixels, or as a check on the checkpoint.
+    pub patch: Option<usize>,
+    /// Which dict of a `.pth` holds the encoder (`--checkpoint-key`).
+    pub checkpoint_key: Option<String>,
+    /// How the position table is resampled (`--positions`).
+    pub positions: Option<PositionRule>,
+    /// Which blocks' output is the feature (`--layer`).
+    pub layer: Layer,
+}
+
+/// An encoder with its origin.
+pub struct Loaded {
+    /// The encoder.
+    pub encoder: Encoder,
+    /// SHA-256 of the checkpoint, or of the source's description.
+    pub sha256: String,
+    /// The family of the tensors' names.
+    pub family: String,
+    /// The architecture's name.
+    pub arch: String,
+    /// How the position table is resampled.
+    pub positions: Option<PositionRule>,
+    /// What the checkpoint held beside the encoder, in words.
+    pub notes: Vec<String>,
+}
+
+/// Loads an encoder.
+///
+/// # Errors
+/// The checkpoint cannot be used, or the choices do not fit it.
+pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -> Result<Loaded> {
+    let checkpoint = match source {
+        Source::Pixels => return Ok(pixels(choices, device)),
+        Source::Random { arch, seed } => init::random(&VitConfig::named(arch)?, *seed)?,
+        Source::File(path) => weights::load(path, &overrides(choices)?)?,
+    };
+    from_checkpoint(checkpoint, choices, device, dtype)
+}
+
+/// What the choices say about a checkpoint.
+///
+/// # Errors
+/// The architecture's name is unknown.
+pub fn overrides(choices: &Choices) -> Result<Overrides> {
+    Ok(Overrides {
+        arch: choices.arch.as_deref().map(VitConfig::named).transpose()?,
+        patch: choices.patch,
+        checkpoint_key: choices.checkpoint_key.clone(),
+        ..Overrides::default()
+    })
+}
+
+fn from_checkpoint(
+    mut checkpoint: Checkpoint,
+    choices: &Choices,
+    device: &Device,
+    dtype: DType,
+) -> Result<Loaded> {
+    if let Some(positions) = choices.positions {
+        checkpoint.config.positions = positions;
+    }
+    let vit = Vit::new(&checkpoint, choices.layer, device, dtype)?;
+    Ok(Loaded {
+        encoder: Encoder::Vit(Box::new(vit)),
+        sha256: checkpoint.sha256,
+        family: checkpoint.family.to_string(),
+        arch: checkpoint.config.name(),
+        positions: Some(checkpoint.config.positions),
+        notes: checkpoint.report.notes,
+    })
+}
+
+fn pixels(choices: &Choices, device: &Device) -> Loaded {
+    let patch = choices.patch.unwrap_or(16);
+    let hash = Sha256::digest(format!("pixels {patch}").as_bytes());
+    Loaded {
+        encoder: Encoder::Pixels { patch, device: device.clone() },
+        sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        family: "raw pixels".into(),
+        arch: format!("patches of {patch}"),
+        positions: None,
+        notes: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_parsed_and_shown_alike() {
+        for text in ["pixels", "random:vits16@7", "w.safetensors"] {
+            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+        }
+        assert_eq!("random:vitb8".parse::<Source>().unwrap().to_string(), "random:vitb8@0");
+        assert!("random:vits16@x".parse::<Source>().is_err());
+        assert!("random:resnet50".parse::<Source>().unwrap_err().contains("resnet50"));
+    }
+}

@@ -1,0 +1,56 @@
+//! What a run leaves for people and programs: tables, CSV files, `results.json`, `results.md`.
+//!
+//! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
+//! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
+//! beside them all that decided the numbers, and [`write`] stores the lot.
+
+pub mod davis;
+pub mod jhmdb;
+pub mod record;
+pub mod table;
+pub mod vip;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::Result;
+use crate::eval::folder::{write_json, write_whole};
+pub use record::RunRecord;
+pub use table::{Cell, Table};
+
+/// A benchmark's scores, ready to be shown.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// One row of scores, as papers print it.
+    pub headline: Table,
+    /// Rows behind it: objects, classes, joints.
+    pub items: Table,
+    /// Tables stored as CSV, by file name.
+    pub files: Vec<(&'static str, Table)>,
+    /// Scores as fractions, for `results.json`.
+    pub metrics: Map<String, Value>,
+    /// Scores of each object (DAVIS), beside `metrics`.
+    pub per_object: Option<Value>,
+    /// What a reader should know: shares left out, conventions.
+    pub remarks: Vec<String>,
+}
+
+/// Writes `results.json`, `results.md` and the CSV files; returns the JSON.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn write(folder: &Path, summary: &Summary, record: &RunRecord) -> Result<Value> {
+    for (name, table) in &summary.files {
+        write_whole(&folder.join(name), table.csv().as_bytes())?;
+    }
+    let json = record.json(summary);
+    write_json(&folder.join("results.json"), &json)?;
+    write_whole(&folder.join("results.md"), record.markdown(summary).as_bytes())?;
+    Ok(json)
+}
+
+/// A fraction as JSON; `null` where there is none.
+fn number(value: f64) -> Value {
+    serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number)
+}
