@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::masks::{self, Labelled};
 use super::soft::SoftLabelWriter;
-use super::{Outcome, Record, RunFolder, Setup, Stages, Staging, Task};
+use super::{Done, Outcome, RunFolder, Setup, Stages, Staging};
 use crate::data::davis::{MaskKind, first_mask, read_mask};
-use crate::data::{Dataset, LabelClip, clip_label_hash};
+use crate::data::{Dataset, LabelClip};
 use crate::error::{Error, Result};
 use crate::image::{LabelImage, indexed};
 use crate::metric::davis::{ClipScores, global, ids_above, object_count, scored_frames};
@@ -25,23 +25,21 @@ pub fn evaluate(
     observer: &dyn Observer,
 ) -> Result<Outcome<ClipScores>> {
     super::run(
-        super::tasks(dataset)?,
-        &dataset.broken,
+        dataset,
         setup,
         folder,
         observer,
-        |task, staging| evaluate_clip(task, setup, staging, observer),
-        |outcome| Some(global(outcome.scores()).j_and_f_mean).filter(|score| !score.is_nan()),
+        |clip, staging| evaluate_clip(clip, setup, staging, observer),
+        |outcome| global(outcome.scores()).j_and_f_mean,
     )
 }
 
 fn evaluate_clip(
-    task: &Task<'_, LabelClip>,
+    clip: &LabelClip,
     setup: &Setup<'_>,
     staging: &Staging,
     observer: &dyn Observer,
-) -> Result<Record<ClipScores>> {
-    let clip = task.clip;
+) -> Result<Done<ClipScores>> {
     let (first, kind) = first_mask(clip)?;
     masks::require_objects(&first, annotation_path(clip))?;
     let mut stages = Stages::default();
@@ -64,16 +62,11 @@ fn evaluate_clip(
         Ok(())
     })?;
     soft.map(SoftLabelWriter::finish).transpose()?;
-    let (scores, notes) = judge.finish();
-    Ok(Record {
-        clip: clip.name.clone(),
-        frames: clip.frames.len(),
-        labels_sha256: task.labels_sha256.clone(),
-        soft_labels: setup.save_soft_labels,
-        scores: scores.filter(|_| !setup.predict_only),
-        notes: if setup.predict_only { Vec::new() } else { notes },
-        stages,
-    })
+    let (scores, notes) = match setup.predict_only {
+        true => (None, Vec::new()),
+        false => judge.finish(),
+    };
+    Ok(Done { scores, notes, stages })
 }
 
 /// Appends a frame's soft labels, beginning the file with the first.
@@ -162,20 +155,14 @@ pub fn score(
     predictions: &Path,
     protocol: &Protocol,
 ) -> Outcome<ClipScores> {
-    super::score_all(
-        &dataset.clips,
-        &dataset.broken,
-        |clip| &clip.name,
-        |clip| score_clip(clip, predictions, protocol),
-    )
+    super::score_all(dataset, |_, clip| score_clip(clip, predictions, protocol))
 }
 
 fn score_clip(
     clip: &LabelClip,
     predictions: &Path,
     protocol: &Protocol,
-) -> Result<Record<ClipScores>> {
-    let start = Instant::now();
+) -> Result<Done<ClipScores>> {
     let (first, kind) = first_mask(clip)?;
     let mut judge = Judge::new(clip, &first, kind, protocol);
     let folder = predicted_folder(predictions, &clip.name)?;
@@ -193,15 +180,7 @@ fn score_clip(
         judge.feed(index, &prediction)?;
     }
     let (scores, notes) = judge.finish();
-    Ok(Record {
-        clip: clip.name.clone(),
-        frames: clip.frames.len(),
-        labels_sha256: clip_label_hash(clip)?,
-        soft_labels: false,
-        scores,
-        notes,
-        stages: Stages { score: start.elapsed().as_secs_f64(), ..Stages::default() },
-    })
+    Ok(Done { scores, notes, stages: Stages::default() })
 }
 
 /// The folder of a clip's predictions.

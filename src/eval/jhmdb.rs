@@ -7,9 +7,9 @@ use ndarray::Array3;
 
 use super::poses::{self, Poses};
 use super::soft::SoftLabelWriter;
-use super::{Outcome, Record, RunFolder, Setup, Stages, Staging, Task, stream};
+use super::{Done, Outcome, RunFolder, Setup, Stages, Staging, stream};
 use crate::data::joints::{self, Joints};
-use crate::data::{Dataset, PoseClip, clip_label_hash};
+use crate::data::{Dataset, PoseClip};
 use crate::error::{Error, Result};
 use crate::image::decode;
 use crate::metric::pck::{JOINTS, JointDistances};
@@ -28,21 +28,13 @@ pub fn evaluate(
     folder: &RunFolder,
     observer: &dyn Observer,
 ) -> Result<Outcome<JointDistances>> {
-    let task = |clip| -> Result<Task<'_, PoseClip>> {
-        let labels_sha256 = clip_label_hash(clip)?;
-        Ok(Task { clip, name: &clip.name, frames: clip.frames.len(), labels_sha256 })
-    };
     super::run(
-        dataset.clips.iter().map(task).collect::<Result<_>>()?,
-        &dataset.broken,
+        dataset,
         setup,
         folder,
         observer,
-        |task, staging| evaluate_clip(task, setup, staging, observer),
-        |outcome| {
-            let score = pooled(outcome.scores()).at(0.1).mean;
-            (!score.is_nan()).then_some(score)
-        },
+        |clip, staging| evaluate_clip(clip, setup, staging, observer),
+        |outcome| pooled(outcome.scores()).at(0.1).mean,
     )
 }
 
@@ -54,12 +46,11 @@ pub fn pooled<'a>(scores: impl IntoIterator<Item = &'a JointDistances>) -> Joint
 }
 
 fn evaluate_clip(
-    task: &Task<'_, PoseClip>,
+    clip: &PoseClip,
     setup: &Setup<'_>,
     staging: &Staging,
     observer: &dyn Observer,
-) -> Result<Record<JointDistances>> {
-    let clip = task.clip;
+) -> Result<Done<JointDistances>> {
     let truth = joints::read(&clip.joints)?;
     let mut stages = Stages::default();
     let poses = propagate(clip, &truth, setup, staging, &mut stages, observer)?;
@@ -72,15 +63,7 @@ fn evaluate_clip(
         false => Some(distances(&poses, &truth, &clip.joints)?),
     };
     stages.score += start.elapsed().as_secs_f64();
-    Ok(Record {
-        clip: clip.name.clone(),
-        frames: clip.frames.len(),
-        labels_sha256: task.labels_sha256.clone(),
-        soft_labels: setup.save_soft_labels,
-        scores,
-        notes: length_note(clip.frames.len(), truth.frames),
-        stages,
-    })
+    Ok(Done { scores, notes: length_note(clip.frames.len(), truth.frames), stages })
 }
 
 /// The joints of every frame, and the soft labels into the staging where they are asked for.
@@ -184,13 +167,7 @@ pub fn score(
     predictions: &Path,
     grid: (usize, usize),
 ) -> Outcome<JointDistances> {
-    let numbered: Vec<(usize, &PoseClip)> = dataset.clips.iter().enumerate().collect();
-    super::score_all(
-        &numbered,
-        &dataset.broken,
-        |(_, clip)| &clip.name,
-        |(index, clip)| score_clip(clip, *index, predictions, grid),
-    )
+    super::score_all(dataset, |index, clip| score_clip(clip, index, predictions, grid))
 }
 
 fn score_clip(
@@ -198,8 +175,7 @@ fn score_clip(
     index: usize,
     predictions: &Path,
     grid: (usize, usize),
-) -> Result<Record<JointDistances>> {
-    let start = Instant::now();
+) -> Result<Done<JointDistances>> {
     let truth = joints::read(&clip.joints)?;
     let size = || {
         let first = clip.frames.first().map_or(Path::new(&clip.name), |path| path.as_path());
@@ -211,13 +187,6 @@ fn score_clip(
     if frames < clip.frames.len() {
         notes.push(format!("predictions for {frames} of {} frames", clip.frames.len()));
     }
-    Ok(Record {
-        clip: clip.name.clone(),
-        frames,
-        labels_sha256: clip_label_hash(clip)?,
-        soft_labels: false,
-        scores: Some(distances(&poses, &truth, &clip.joints)?),
-        notes,
-        stages: Stages { score: start.elapsed().as_secs_f64(), ..Stages::default() },
-    })
+    let scores = Some(distances(&poses, &truth, &clip.joints)?);
+    Ok(Done { scores, notes, stages: Stages::default() })
 }

@@ -15,12 +15,13 @@ pub mod stream;
 pub mod vip;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Broken, Dataset, LabelClip, clip_label_hash};
+use crate::data::{Broken, Clip, Dataset, LabelClip};
 use crate::error::{Error, Result};
 use crate::model::Encoder;
 use crate::progress::Observer;
@@ -79,10 +80,12 @@ pub struct Record<S> {
     pub clip: String,
     /// Frames propagated.
     pub frames: usize,
-    /// Hash of the clip's given labels: a clip whose labels changed is done again.
-    pub labels_sha256: String,
+    /// [`Clip::label_line`] of its given labels: a clip whose labels changed is done again.
+    pub labels: String,
     /// Whether soft labels were stored with it.
     pub soft_labels: bool,
+    /// Whether it was to be scored.
+    pub scored: bool,
     /// Its scores; `None` where it was not to be scored or has no truth beyond its first frame.
     pub scores: Option<S>,
     /// What the user should know about it.
@@ -91,18 +94,40 @@ pub struct Record<S> {
     pub stages: Stages,
 }
 
+/// What a benchmark hands back of a clip.
+struct Done<S> {
+    scores: Option<S>,
+    notes: Vec<String>,
+    stages: Stages,
+}
+
+impl<S> Record<S> {
+    fn new(clip: &impl Clip, labels: String, setup: &Setup<'_>, done: Done<S>) -> Self {
+        Self {
+            clip: clip.name().to_owned(),
+            frames: clip.frame_count(),
+            labels,
+            soft_labels: setup.save_soft_labels,
+            scored: !setup.predict_only,
+            scores: done.scores,
+            notes: done.notes,
+            stages: done.stages,
+        }
+    }
+}
+
 /// A clip that could not be done.
 #[derive(Debug)]
 pub struct Failure {
     /// The clip.
     pub clip: String,
-    /// Why.
-    pub error: Error,
+    /// Why, with all reasons.
+    pub problem: String,
 }
 
 impl Failure {
     fn of(broken: &Broken) -> Self {
-        Self { clip: broken.name.clone(), error: broken.error() }
+        Self { clip: broken.name.clone(), problem: describe(&broken.error) }
     }
 }
 
@@ -136,52 +161,39 @@ impl<S> Outcome<S> {
     }
 }
 
-/// What a benchmark tells the loop about a clip.
-struct Task<'a, C> {
-    clip: &'a C,
-    name: &'a str,
-    frames: usize,
-    labels_sha256: String,
-}
-
 /// Evaluates clip after clip into the folder, skipping those that it already holds.
 ///
 /// # Errors
 /// The folder cannot be written to (no space left, for example): going on would lose every clip.
-fn run<C, S: Serialize + DeserializeOwned>(
-    tasks: Vec<Task<'_, C>>,
-    broken: &[Broken],
+fn run<C: Clip, S: Serialize + DeserializeOwned>(
+    dataset: &Dataset<C>,
     setup: &Setup<'_>,
     folder: &RunFolder,
     observer: &dyn Observer,
-    one: impl Fn(&Task<'_, C>, &Staging) -> Result<Record<S>>,
-    headline: impl Fn(&Outcome<S>) -> Option<f64>,
+    one: impl Fn(&C, &Staging) -> Result<Done<S>>,
+    headline: impl Fn(&Outcome<S>) -> f64,
 ) -> Result<Outcome<S>> {
     let mut outcome = Outcome { records: Vec::new(), failures: Vec::new(), resumed: 0 };
-    for failure in broken.iter().map(Failure::of) {
-        observer.clip_failed(&failure.clip, &failure.error);
-        outcome.failures.push(failure);
+    for broken in &dataset.broken {
+        observer.clip_failed(&broken.name, &broken.error);
+        outcome.failures.push(Failure::of(broken));
     }
-    for task in tasks {
-        let stored = folder.record::<Record<S>>(task.name);
-        if let Some(record) = stored.filter(|record| still_good(record, &task, setup)) {
-            observer.clip_resumed(task.name, record.frames);
-            outcome.records.push(record);
-            outcome.resumed += 1;
-            continue;
-        }
-        observer.clip_started(task.name, task.frames);
-        let staging = folder.stage(task.name)?;
-        match one(&task, &staging) {
-            Ok(record) => {
-                folder.commit(task.name, &staging, &record)?;
+    for clip in &dataset.clips {
+        match evaluate(clip, setup, folder, observer, &one) {
+            Ok((record, resumed)) => {
                 outcome.records.push(record);
-                observer.clip_finished(task.name, headline(&outcome));
+                outcome.resumed += usize::from(resumed);
+                let score = headline(&outcome);
+                match resumed {
+                    true => observer.clip_resumed(clip.name(), clip.frame_count()),
+                    false => observer.clip_finished(clip.name(), Some(score).filter(|s| !s.is_nan())),
+                }
             }
             Err(error @ Error::Io { action: "write" | "create", .. }) => return Err(error),
             Err(error) => {
-                observer.clip_failed(task.name, &error);
-                outcome.failures.push(Failure { clip: task.name.to_owned(), error });
+                observer.clip_failed(clip.name(), &error);
+                let problem = describe(&error);
+                outcome.failures.push(Failure { clip: clip.name().to_owned(), problem });
             }
         }
     }
@@ -189,42 +201,74 @@ fn run<C, S: Serialize + DeserializeOwned>(
     Ok(outcome)
 }
 
-/// Scores every clip by itself, in parallel, for predictions that lie in a folder.
-fn score_all<C: Sync, S: Send>(
-    clips: &[C],
-    broken: &[Broken],
-    name: impl Fn(&C) -> &str,
-    one: impl Fn(&C) -> Result<Record<S>> + Sync,
+/// The record of one clip: an earlier run's where there is a good one.
+fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
+    clip: &C,
+    setup: &Setup<'_>,
+    folder: &RunFolder,
+    observer: &dyn Observer,
+    one: impl Fn(&C, &Staging) -> Result<Done<S>>,
+) -> Result<(Record<S>, bool)> {
+    let labels = clip.label_line()?;
+    let stored = folder.record::<Record<S>>(clip.name());
+    let good = |record: &Record<S>| {
+        record.labels == labels
+            && record.frames == clip.frame_count()
+            && (record.scored || setup.predict_only)
+            && (record.soft_labels || !setup.save_soft_labels)
+    };
+    if let Some(record) = stored.filter(good) {
+        return Ok((record, true));
+    }
+    observer.clip_started(clip.name(), clip.frame_count());
+    let staging = folder.stage(clip.name())?;
+    let done = one(clip, &staging)?;
+    let record = Record::new(clip, labels, setup, done);
+    folder.commit(clip.name(), &staging, &record)?;
+    Ok((record, false))
+}
+
+/// An error with all its reasons.
+fn describe(error: &Error) -> String {
+    let reasons = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    reasons.fold(error.to_string(), |text, reason| format!("{text}: {reason}"))
+}
+
+/// Scores every clip by itself, in parallel, for predictions that lie in a folder; `one` is told
+/// the clip's place in the list.
+fn score_all<C: Clip, S: Send>(
+    dataset: &Dataset<C>,
+    one: impl Fn(usize, &C) -> Result<Done<S>> + Sync,
 ) -> Outcome<S> {
-    let scored: Vec<Result<Record<S>>> = clips.par_iter().map(one).collect();
-    let mut outcome = Outcome { records: Vec::new(), failures: Vec::new(), resumed: 0 };
-    outcome.failures.extend(broken.iter().map(Failure::of));
-    for (clip, result) in clips.iter().zip(scored) {
+    let score = |(index, clip): (usize, &C)| -> Result<Record<S>> {
+        let start = Instant::now();
+        let mut done = one(index, clip)?;
+        done.stages.score = start.elapsed().as_secs_f64();
+        Ok(Record {
+            clip: clip.name().to_owned(),
+            frames: clip.frame_count(),
+            labels: clip.label_line()?,
+            soft_labels: false,
+            scored: true,
+            scores: done.scores,
+            notes: done.notes,
+            stages: done.stages,
+        })
+    };
+    let scored: Vec<Result<Record<S>>> =
+        dataset.clips.par_iter().enumerate().map(score).collect();
+    let failures = dataset.broken.iter().map(Failure::of).collect();
+    let mut outcome = Outcome { records: Vec::new(), failures, resumed: 0 };
+    for (clip, result) in dataset.clips.iter().zip(scored) {
         match result {
             Ok(record) => outcome.records.push(record),
-            Err(error) => outcome.failures.push(Failure { clip: name(clip).to_owned(), error }),
+            Err(error) => {
+                let problem = describe(&error);
+                outcome.failures.push(Failure { clip: clip.name().to_owned(), problem });
+            }
         }
     }
     outcome
-}
-
-fn still_good<C, S>(record: &Record<S>, task: &Task<'_, C>, setup: &Setup<'_>) -> bool {
-    record.labels_sha256 == task.labels_sha256
-        && record.frames == task.frames
-        && (record.scores.is_some() || setup.predict_only || !record.notes.is_empty())
-        && (record.soft_labels || !setup.save_soft_labels)
-}
-
-/// A dataset's clips as tasks.
-///
-/// # Errors
-/// The labels of a clip cannot be read.
-fn tasks(dataset: &Dataset<LabelClip>) -> Result<Vec<Task<'_, LabelClip>>> {
-    let task = |clip| -> Result<Task<'_, LabelClip>> {
-        let labels_sha256 = clip_label_hash(clip)?;
-        Ok(Task { clip, name: &clip.name, frames: clip.frames.len(), labels_sha256 })
-    };
-    dataset.clips.iter().map(task).collect()
 }
 
 /// The frames of a clip as files.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::davis::{annotation_path, predicted_folder, save_soft};
 use super::masks;
 use super::soft::SoftLabelWriter;
-use super::{Outcome, Record, RunFolder, Setup, Stages, Staging, Task};
-use crate::data::{Dataset, Frame, LabelClip, clip_label_hash};
+use super::{Done, Outcome, RunFolder, Setup, Stages, Staging};
+use crate::data::{Dataset, Frame, LabelClip};
 use crate::error::{Error, Result};
 use crate::image::resize::nearest_centered;
 use crate::image::{LabelImage, indexed};
@@ -61,26 +61,24 @@ pub fn evaluate(
     observer: &dyn Observer,
 ) -> Result<Outcome<VipScores>> {
     super::run(
-        super::tasks(dataset)?,
-        &dataset.broken,
+        dataset,
         setup,
         folder,
         observer,
-        |task, staging| evaluate_clip(task, setup, staging, observer),
+        |clip, staging| evaluate_clip(clip, setup, staging, observer),
         |outcome| {
-            let sum = pooled(outcome.scores(), setup.protocol.exclude_first_frame).ok()?;
-            Some(sum.finish().mean_iou).filter(|score| !score.is_nan())
+            let sum = pooled(outcome.scores(), setup.protocol.exclude_first_frame);
+            sum.map_or(f64::NAN, |sum| sum.finish().mean_iou)
         },
     )
 }
 
 fn evaluate_clip(
-    task: &Task<'_, LabelClip>,
+    clip: &LabelClip,
     setup: &Setup<'_>,
     staging: &Staging,
     observer: &dyn Observer,
-) -> Result<Record<VipScores>> {
-    let clip = task.clip;
+) -> Result<Done<VipScores>> {
     let path = annotation_path(clip);
     let first = indexed::read(path)?;
     masks::require_objects(&first, path)?;
@@ -105,15 +103,8 @@ fn evaluate_clip(
         Ok(())
     })?;
     soft.map(SoftLabelWriter::finish).transpose()?;
-    Ok(Record {
-        clip: clip.name.clone(),
-        frames: clip.frames.len(),
-        labels_sha256: task.labels_sha256.clone(),
-        soft_labels: setup.save_soft_labels,
-        scores: (!setup.predict_only).then_some(scores),
-        notes: missing_truth(clip),
-        stages,
-    })
+    let scores = (!setup.predict_only).then_some(scores);
+    Ok(Done { scores, notes: missing_truth(clip), stages })
 }
 
 fn missing_truth(clip: &LabelClip) -> Vec<String> {
@@ -145,20 +136,14 @@ pub fn score(
     predictions: &Path,
     protocol: &Protocol,
 ) -> Outcome<VipScores> {
-    super::score_all(
-        &dataset.clips,
-        &dataset.broken,
-        |clip| &clip.name,
-        |clip| score_clip(clip, predictions, protocol),
-    )
+    super::score_all(dataset, |_, clip| score_clip(clip, predictions, protocol))
 }
 
 fn score_clip(
     clip: &LabelClip,
     predictions: &Path,
     protocol: &Protocol,
-) -> Result<Record<VipScores>> {
-    let start = Instant::now();
+) -> Result<Done<VipScores>> {
     let folder = predicted_folder(predictions, &clip.name)?;
     let mut scores = VipScores::new();
     for (index, frame) in clip.frames.iter().enumerate() {
@@ -172,13 +157,6 @@ fn score_clip(
         let prediction = nearest_centered(&prediction, height, width);
         feed(&mut scores, index, frame, &prediction, protocol)?;
     }
-    Ok(Record {
-        clip: clip.name.clone(),
-        frames: clip.frames.len(),
-        labels_sha256: clip_label_hash(clip)?,
-        soft_labels: false,
-        scores: Some(scores),
-        notes: missing_truth(clip),
-        stages: Stages { score: start.elapsed().as_secs_f64(), ..Stages::default() },
-    })
+    let stages = Stages::default();
+    Ok(Done { scores: Some(scores), notes: missing_truth(clip), stages })
 }

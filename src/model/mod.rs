@@ -2,7 +2,9 @@
 
 pub mod config;
 pub mod encoder;
+pub mod init;
 pub mod pos_embed;
+pub mod source;
 pub mod vit;
 pub mod weights;
 

@@ -66,16 +66,7 @@ pub fn notes<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
     notes.collect()
 }
 
-/// Clips that could not be done, with the whole chain of reasons.
+/// Clips that could not be done, as (clip, why).
 pub fn failures<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
-    let chain = |error: &dyn std::error::Error| {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            text += &format!(": {error}");
-            source = error.source();
-        }
-        text
-    };
-    outcome.failures.iter().map(|f| (f.clip.clone(), chain(&f.error))).collect()
+    outcome.failures.iter().map(|f| (f.clip.clone(), f.problem.clone())).collect()
 }
