@@ -135,6 +135,7 @@ fn preprocessed_frames() {
             let (gap, _) = largest_gap(&values(&ours), &values(crop));
             // f32 rounding of an interpolation divided by 0.225; else four grey levels.
             let tolerance = if same_pixels(benchmark) { 1e-6 } else { 4.1 / 255.0 / 0.224 };
+            eprintln!("{benchmark} {name}: largest gap {gap:e}");
             assert!(gap <= tolerance, "{benchmark} {name}: {gap}");
         }
     }
@@ -229,9 +230,17 @@ fn compare_metrics(benchmark: Benchmark, run: &Run, folder: &Path) {
             .map(|at| (format!("PCK@{at}"), metrics[format!("PCK_{at}")].as_f64().unwrap() / 100.0))
             .to_vec(),
     };
+    for (name, theirs) in &pairs {
+        let ours = run.metrics[name].as_f64().unwrap();
+        eprintln!("{benchmark} {name}: {ours:.6} {theirs:.6}");
+    }
+    if benchmark == Benchmark::Jhmdb {
+        let c = common::values(&tensors(folder.join("coords/ride_bike__bmx_trees_ride_bike_0.safetensors"))["coords"]);
+        let j = json(run.folder.path().join("out/predictions/ride_bike/bmx_trees_ride_bike_0/joints.json"));
+        for t in 0..26 { for k in 0..15 { for a in 0..2 { let o = j["positions"][t][k][a].as_f64().unwrap_or(-1.0); let r = c[(a*15+k)*26+t] as f64; if (o-r).abs()>1e-5 { eprintln!("t{t} joint{k} axis{a} ours {o} ref {r}"); } } } }
+    }
     for (name, theirs) in pairs {
         let ours = run.metrics[&name].as_f64().unwrap();
-        eprintln!("{benchmark} {name}: {ours:.6} {theirs:.6}");
         assert!((ours - theirs).abs() <= 1e-3, "{name}: {ours} {theirs}");
     }
 }

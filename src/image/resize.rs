@@ -32,14 +32,16 @@ impl Taps {
         let mut taps =
             Self { near: Vec::new(), far: Vec::new(), weight: Vec::with_capacity(output) };
         for index in 0..output {
-            let center = ((index as f64 + 0.5) * scale - 0.5) as f32;
+            // Only the weight is rounded to f32: far to the right a rounded position would be off
+            // in the fifth digit.
+            let center = (index as f64 + 0.5) * scale - 0.5;
             let floor = center.floor();
             let (near, weight) = if floor < 0.0 {
                 (0, 0.0)
             } else if floor as usize + 1 >= input {
                 (input - 1, 0.0)
             } else {
-                (floor as usize, center - floor)
+                (floor as usize, (center - floor) as f32)
             };
             taps.near.push(near);
             taps.far.push((near + 1).min(input - 1));

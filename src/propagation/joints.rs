@@ -60,17 +60,53 @@ pub fn read_out(labels: &LabelMap) -> [[f32; 2]; JOINTS] {
         if cells.iter().map(|(_, value)| value).sum::<f32>() == 0.0 {
             return [-1.0, -1.0];
         }
-        let strongest = READ_CELLS.min(cells.len());
-        cells.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let total: f32 = cells[..strongest].iter().map(|(_, value)| value).sum();
+        let strongest = select_strongest(&mut cells, READ_CELLS);
+        let total: f32 = strongest.iter().map(|(_, value)| value).sum();
         let mean = |coordinate: fn(usize, usize) -> usize| {
-            let parts = cells[..strongest].iter().map(|&(cell, value)| {
+            let parts = strongest.iter().map(|&(cell, value)| {
                 value / total * coordinate(cell, labels.grid.1) as f32
             });
             parts.sum::<f32>()
         };
         [mean(|cell, width| cell % width), mean(|cell, width| cell / width)]
     })
+}
+
+/// Moves the `count` cells with the largest labels to the front, best first.
+///
+/// Labels are copied from frame to frame, so several cells often tie for the last place, and which
+/// one is taken moves the joint. The reference takes what the C++ standard library's partial sort
+/// leaves there; its heap is followed step by step, so that the same cells are taken.
+fn select_strongest(cells: &mut [(usize, f32)], count: usize) -> &[(usize, f32)] {
+    let count = count.min(cells.len());
+    let (heap, rest) = cells.split_at_mut(count);
+    for hole in (0..count / 2).rev() {
+        sift(heap, hole, heap[hole]);
+    }
+    for cell in rest {
+        if heap.first().is_some_and(|weakest| cell.1 > weakest.1) {
+            sift(heap, 0, std::mem::replace(cell, heap[0]));
+        }
+    }
+    heap.sort_by(|a, b| b.1.total_cmp(&a.1));
+    heap
+}
+
+/// Fills the `hole` of a heap with the weakest cell on top: the weaker children move up all the
+/// way, then `cell` climbs from the bottom to its place.
+fn sift(heap: &mut [(usize, f32)], mut hole: usize, cell: (usize, f32)) {
+    let top = hole;
+    while 2 * hole + 1 < heap.len() {
+        let (left, right) = (2 * hole + 1, 2 * hole + 2);
+        let child = if right >= heap.len() || heap[right].1 > heap[left].1 { left } else { right };
+        heap[hole] = heap[child];
+        hole = child;
+    }
+    while hole > top && heap[(hole - 1) / 2].1 > cell.1 {
+        heap[hole] = heap[(hole - 1) / 2];
+        hole = (hole - 1) / 2;
+    }
+    heap[hole] = cell;
 }
 
 #[cfg(test)]
@@ -109,6 +145,17 @@ mod tests {
         let stamp = channel(&first_frame(&joints, (8, 8)), 0);
         assert_eq!(stamp[2 * 8 + 2], 1.0);
         assert_eq!(stamp.iter().filter(|v| **v > 0.0).count(), 9);
+    }
+
+    #[test]
+    fn the_strongest_are_found_whatever_the_order() {
+        for shift in 0..40 {
+            let mut cells: Vec<(usize, f32)> =
+                (0..40).map(|cell| (cell, ((cell + shift) * 17 % 40) as f32)).collect();
+            let values: Vec<f32> = select_strongest(&mut cells, 5).iter().map(|c| c.1).collect();
+            assert_eq!(values, [39.0, 38.0, 37.0, 36.0, 35.0]);
+        }
+        assert_eq!(select_strongest(&mut [(0, 1.0), (1, 2.0)], 5), [(1, 2.0), (0, 1.0)]);
     }
 
     #[test]

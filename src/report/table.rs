@@ -1,6 +1,6 @@
 //! One table, three ways to write it: terminal, Markdown, CSV.
 
-use comfy_table::{CellAlignment, presets};
+use comfy_table::{CellAlignment, TableStyle, presets};
 
 /// A value in a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,9 +87,9 @@ impl Table {
         self.drawn(presets::ASCII_MARKDOWN)
     }
 
-    fn drawn(&self, preset: &str) -> String {
+    fn drawn(&self, style: TableStyle) -> String {
         let mut table = comfy_table::Table::new();
-        table.load_preset(preset).set_header(&self.columns);
+        table.load_style(style).set_header(&self.columns);
         for row in &self.rows {
             table.add_row(row.iter().map(Cell::shown));
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use cropmae::data::Need;
 use cropmae::device::peak_memory;
 use cropmae::eval::{self, RunFolder, Setup};
-use cropmae::model::source::{self, Loaded};
+use cropmae::model::source;
 use cropmae::propagation::Engine;
 use cropmae::protocol::Benchmark;
 use cropmae::report::{self, RunRecord, Summary};
