@@ -4,6 +4,7 @@
 //! comparable live here: which nearest neighbour (`OpenCV`'s or Pillow's), which bilinear, which
 //! decoder. Next stop of a frame: [`crate::model`], which turns it into patch features.
 
+pub mod decode;
 pub mod indexed;
 
 /// A colour picture: 8 bits a channel, rows top to bottom, `R G B` interleaved.
