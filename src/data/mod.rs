@@ -1,1 +1,111 @@
 //! Datasets as they are released: which clips there are, and where their frames and labels lie.
+//!
+//! [`davis::open`], [`vip::open`] and [`jhmdb::open`] read folders and lists of names, no pixels, and
+//! return a [`Dataset`] of clips in a fixed order; [`check`] looks at every file and says what is
+//! missing or odd. Nothing is ever written into a dataset. Next stop of a clip: [`crate::image`],
+//! which decodes its frames.
+
+pub mod check;
+pub mod davis;
+pub mod jhmdb;
+pub mod joints;
+mod listing;
+mod matlab;
+mod pairing;
+mod provenance;
+pub mod vip;
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// A clip whose labels are images: DAVIS, VIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelClip {
+    /// The clip's folder name, such as `bmx-trees`.
+    pub name: String,
+    /// At least one frame, in the order of time (natural order of the names: 9 before 10).
+    pub frames: Vec<Frame>,
+}
+
+/// One frame of a [`LabelClip`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The file's name without its extension, such as `00000`: predictions are named after it.
+    pub name: String,
+    /// The picture; `None` where the dataset was opened with [`Need::LabelsOnly`].
+    pub image: Option<PathBuf>,
+    /// The palette or grey PNG of ids; always there for the first frame.
+    pub annotation: Option<PathBuf>,
+}
+
+/// A clip whose labels are joints: JHMDB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoseClip {
+    /// Action and clip, such as `catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2`.
+    pub name: String,
+    /// At least one picture, in the order of time.
+    pub frames: Vec<PathBuf>,
+    /// The clip's `joint_positions.mat`; [`joints::read`] reads it.
+    pub joints: PathBuf,
+}
+
+/// What the caller is going to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Frames and labels: to propagate.
+    Frames,
+    /// Labels alone: to score predictions where the frames are not at hand.
+    LabelsOnly,
+}
+
+/// Which clips of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Split {
+    /// The validation list, which published numbers are computed on (JHMDB: test split 1).
+    Val,
+    /// The training list.
+    Train,
+    /// A list of one clip name a line; blank lines, `#` comments and CRLF line ends are fine.
+    File(PathBuf),
+}
+
+/// The clips of a dataset, in the order of the list.
+#[derive(Debug, Clone)]
+pub struct Dataset<C> {
+    /// The folder as it was passed.
+    pub root: PathBuf,
+    /// Which list the clips are from, in words, such as `val (ImageSets/2017/val.txt)`.
+    pub split: String,
+    /// The clips, each name once.
+    pub clips: Vec<C>,
+    /// What was decided for the user and is worth a line: a list that is missing, another resolution.
+    pub notices: Vec<String>,
+}
+
+/// A dataset whose clips may be broken: what [`check`] reports on and `open` refuses.
+struct Survey<C> {
+    root: PathBuf,
+    split: String,
+    clips: Vec<(String, Result<C>)>,
+    notices: Vec<String>,
+}
+
+impl<C> Survey<C> {
+    /// The dataset if every clip is whole, else the first error, with the number of the others.
+    fn into_dataset(self) -> Result<Dataset<C>> {
+        let broken = self.clips.iter().filter(|(_, clip)| clip.is_err()).count();
+        let clips: Result<Vec<C>> = self.clips.into_iter().map(|(_, clip)| clip).collect();
+        let clips = clips.map_err(|error| match error {
+            Error::Data { path, problem, remedy } if broken > 1 => {
+                let others = broken - 1;
+                let remedy = format!(
+                    "{remedy} (other clips with errors: {others}; `propagate check` lists all)"
+                );
+                Error::Data { path, problem, remedy }
+            }
+            other => other,
+        })?;
+        Ok(Dataset { root: self.root, split: self.split, clips, notices: self.notices })
+    }
+}

@@ -1,0 +1,40 @@
+//! One clip with joints: as many as frames, and inside them.
+
+use std::path::Path;
+
+use super::{Checked, Depth, frames};
+use crate::data::PoseClip;
+use crate::data::joints::{self, Joints};
+
+pub(super) fn check(clip: &PoseClip, depth: Depth) -> Checked {
+    let mut checked = Checked::new(&clip.name);
+    let images: Vec<&Path> = clip.frames.iter().map(AsRef::as_ref).collect();
+    frames::check(&images, depth, &mut checked);
+    match joints::read(&clip.joints) {
+        Ok(joints) => places(&joints, clip, &mut checked),
+        Err(error) => checked.fail_all(vec![error]),
+    }
+    checked
+}
+
+fn places(joints: &Joints, clip: &PoseClip, checked: &mut Checked) {
+    checked.facts.objects = 1;
+    checked.facts.annotations = joints.frames;
+    let (labelled, frames) = (joints.frames, clip.frames.len());
+    if labelled != frames {
+        let problem = format!("has joints for {labelled} frames, but the clip has {frames}");
+        checked.warn(&clip.joints, problem, "fine: frames without joints are not scored");
+    }
+    let all = || joints.positions.iter().flatten();
+    let broken = all().filter(|joint| !joint.iter().all(|value| value.is_finite())).count();
+    if broken > 0 {
+        let problem = format!("holds {broken} joints that are no finite numbers");
+        checked.fail(&clip.joints, problem, "extract joint_positions.zip again");
+    }
+    if let Some((width, height)) = checked.facts.frame_size {
+        // Pixels count from 1: the last column's centre is at x = width.
+        let outside =
+            |[x, y]: &&[f64; 2]| *x < 1.0 || *y < 1.0 || *x > width as f64 || *y > height as f64;
+        checked.facts.joints_outside = all().filter(outside).count();
+    }
+}

@@ -1,0 +1,277 @@
+//! Folders and lists of clip names, read the same way for every dataset.
+//!
+//! Hidden files (`.DS_Store`, `._00000.jpg`, …) do not exist here, order is the one a person counts
+//! in (9 before 10), and a root that is one folder too deep or too shallow is answered with the path
+//! to pass instead. Next: [`super::pairing`], which makes clips of what is found.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Extensions of frames, in lower case.
+pub(super) const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
+
+/// The folders in `folder`, hidden ones left out, in natural order.
+pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// The files in `folder` with one of these extensions (any case), hidden ones left out, in natural
+/// order. A link that leads nowhere is listed, so that reading it fails aloud.
+pub(super) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let wanted = |path: &PathBuf| {
+        let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+        extension.is_some_and(|extension| extensions.contains(&extension.as_str()))
+            && !path.is_dir()
+    };
+    Ok(entries(folder)?.into_iter().filter(wanted).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        let name = entry.file_name();
+        // `__MACOSX` is what a Mac leaves in archives: the same names, without pictures.
+        if !name.as_encoded_bytes().starts_with(b".") && name != "__MACOSX" {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort_by(|a, b| natural_order(&name(a), &name(b)));
+    Ok(paths)
+}
+
+/// The last part of a path as text.
+pub(super) fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A file's name without its extension.
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Runs of digits compare as numbers of any length, everything else byte by byte; equal values with
+/// other zeros in front (`1`, `01`) keep their plain order. For names that are plain numbers this is
+/// the order of the numbers.
+pub(super) fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
+    while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
+        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
+            let (m, n) = (take_number(&mut left), take_number(&mut right));
+            m.len().cmp(&n.len()).then_with(|| m.cmp(n))
+        } else {
+            (left, right) = (&left[1..], &right[1..]);
+            x.cmp(&y)
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+/// Splits the leading digits off, without zeros in front.
+fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    *text = rest;
+    &digits[digits.iter().position(|&digit| digit != b'0').unwrap_or(digits.len())..]
+}
+
+/// The lines of a list: trimmed, without blank lines, a byte-order mark, and comments. A comment is a
+/// line that begins with `#`, unless `is_clip` knows it: some JHMDB clips are called `#20_…`.
+///
+/// # Errors
+/// The file cannot be read or holds no line that counts.
+pub(super) fn lines(list: &Path, is_clip: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && (!line.starts_with('#') || is_clip(line)))
+        .map(str::to_string)
+        .collect();
+    if lines.is_empty() {
+        return Err(Error::data(list, "lists no clip", "write one clip name a line"));
+    }
+    Ok(lines)
+}
+
+/// The clip that a line of a list means, where it may be a bare name, a path to the clip's folder or
+/// to one of its frames, or several paths of which the first counts (as in DAVIS-2016's lists:
+/// `/JPEGImages/480p/blackswan/00000.jpg /Annotations/…`).
+fn clip_of_line(line: &str) -> &str {
+    if !line.contains('/') {
+        return line;
+    }
+    let path = first_path(line);
+    let (folder, last) = path.rsplit_once('/').unwrap_or(("", path));
+    if is_picture(path) { folder.rsplit_once('/').map_or(folder, |(_, clip)| clip) } else { last }
+}
+
+fn first_path(line: &str) -> &str {
+    line.split_whitespace().next().unwrap_or(line).trim_end_matches('/')
+}
+
+fn is_picture(path: &str) -> bool {
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    extension.is_some_and(|extension| PICTURES.contains(&extension.as_str()))
+}
+
+/// The clips a list names, each once; a notice says where a name stands there again. Lists with a line
+/// per frame, as DAVIS-2016 has them, repeat names by nature.
+///
+/// # Errors
+/// See [`lines`] and [`distinct`].
+pub(super) fn clip_names(list: &Path, notices: &mut Vec<String>) -> Result<Vec<String>> {
+    let lines = lines(list, |_| false)?;
+    let by_frame = lines.iter().all(|line| is_picture(first_path(line)));
+    let names = lines.iter().map(|line| clip_of_line(line).to_string()).collect();
+    let (names, again) = distinct(list, names)?;
+    if again > 0 && !by_frame {
+        notices.push(format!("{} repeats names ({again}): each clip counts once", list.display()));
+    }
+    Ok(names)
+}
+
+/// The names once each, in order, and how many were there again.
+///
+/// # Errors
+/// A name would lead out of the dataset's folder (`..`, an absolute path).
+pub(super) fn distinct(list: &Path, names: Vec<String>) -> Result<(Vec<String>, usize)> {
+    let (before, mut seen) = (names.len(), HashSet::new());
+    let mut kept = Vec::with_capacity(before);
+    for name in names {
+        let plain = Path::new(&name).components().all(|part| matches!(part, Component::Normal(_)));
+        if !plain || name.is_empty() {
+            let problem = format!("names {name:?}, which cannot be a clip");
+            return Err(Error::data(list, problem, "write one clip name a line"));
+        }
+        if seen.insert(name.clone()) {
+            kept.push(name);
+        }
+    }
+    let again = before - kept.len();
+    Ok((kept, again))
+}
+
+/// Checks that `root` holds at least one of the folders `expected`.
+///
+/// # Errors
+/// It does not; where a folder above or below does, the error says which path to pass.
+pub(super) fn check_root(root: &Path, dataset: &str, expected: &[&str]) -> Result<()> {
+    let wanted = expected.join(" and ");
+    if !root.is_dir() {
+        let problem =
+            if root.exists() { "is a file, not a folder" } else { "there is no such folder" };
+        let remedy = format!("pass the folder of {dataset} that holds {wanted}");
+        return Err(Error::data(root, problem, remedy));
+    }
+    let any = |folder: &Path| expected.iter().any(|name| folder.join(name).is_dir());
+    if any(root) {
+        return Ok(());
+    }
+    // A folder that holds all is surely meant; one that holds some may be (`Images` is a common name).
+    let all = |folder: &Path| expected.iter().all(|name| folder.join(name).is_dir());
+    let meant = nearby(root, all).or_else(|| nearby(root, any));
+    let problem = format!("is not the folder that holds {wanted}");
+    let remedy = match meant {
+        Some(path) => format!("pass {}", path.display()),
+        None => format!("pass the folder of {dataset} that does"),
+    };
+    Err(Error::data(root, problem, remedy))
+}
+
+/// The nearest folder that is right: up to four levels up, one or two levels down.
+fn nearby(root: &Path, is_right: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let full = root.canonicalize().ok()?;
+    let mut above = full.ancestors().skip(1).take(4);
+    if let Some(folder) = above.find(|folder| is_right(folder)) {
+        return Some(folder.to_path_buf());
+    }
+    let children = subfolders(root).ok()?;
+    let below = children.iter().flat_map(|child| subfolders(child).unwrap_or_default());
+    let mut candidates = children.iter().cloned().chain(below);
+    candidates.find(|folder| is_right(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ten_comes_after_nine() {
+        let mut names =
+            ["10", "9", "frame10", "frame9", "00010", "videos2", "videos10", "2b", "2a"];
+        names.sort_by(|a, b| natural_order(a, b));
+        assert_eq!(
+            names,
+            ["2a", "2b", "9", "00010", "10", "frame9", "frame10", "videos2", "videos10"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn plain_numbers_are_in_the_order_of_their_values(a: u32, b: u32, width in 0_usize..12) {
+            let (x, y) = (format!("{a:0width$}"), format!("{b}"));
+            let order = natural_order(&x, &y);
+            prop_assert!(order == a.cmp(&b) || a == b);
+            prop_assert_eq!(natural_order(&y, &x), order.reverse());
+        }
+
+        #[test]
+        fn the_order_has_no_circles(names in proptest::collection::vec("[a0-2.]{0,4}", 3)) {
+            let (a, b, c) = (&names[0], &names[1], &names[2]);
+            if natural_order(a, b).is_le() && natural_order(b, c).is_le() {
+                prop_assert!(natural_order(a, c).is_le());
+            }
+            prop_assert_eq!(natural_order(a, b).is_eq(), a == b);
+        }
+    }
+
+    #[test]
+    fn lists_survive_other_editors() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("val.txt");
+        let text = "\u{feff}# two\r\n\r\nblackswan\r\n  bmx-trees \n#dog\n#20_Rhythm\n\nlibby";
+        std::fs::write(&list, text).unwrap();
+        let found = lines(&list, |name| name == "#20_Rhythm").unwrap();
+        assert_eq!(found, ["blackswan", "bmx-trees", "#20_Rhythm", "libby"]);
+        std::fs::write(&list, "\n# nothing\n").unwrap();
+        assert!(lines(&list, |_| false).unwrap_err().to_string().contains("lists no clip"));
+    }
+
+    #[test]
+    fn lines_that_are_paths_mean_the_clip() {
+        let cases = [
+            ("blackswan", "blackswan"),
+            ("my own clip", "my own clip"),
+            ("/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png", "bear"),
+            ("data/VIP/Images/videos1 data/VIP/Annotations/Category_ids/videos1", "videos1"),
+            ("Images/videos338/", "videos338"),
+            ("..", ".."),
+        ];
+        for (line, clip) in cases {
+            assert_eq!(clip_of_line(line), clip);
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let list = Path::new("val.txt");
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        for name in ["..", "a/../..", "/etc", "", "./a"] {
+            assert!(distinct(list, names(&[name])).is_err(), "{name:?}");
+        }
+        let (kept, again) = distinct(list, names(&["b", "a/c", "b"])).unwrap();
+        assert_eq!((kept, again), (names(&["b", "a/c"]), 1));
+    }
+}
