@@ -50,6 +50,30 @@ pub struct PoseClip {
     pub joints: PathBuf,
 }
 
+/// What all clips have in common.
+pub trait Clip: Sync {
+    /// The clip's name.
+    fn name(&self) -> &str;
+
+    /// How many frames it has.
+    fn frame_count(&self) -> usize;
+
+    /// One line that changes when its given labels do; see [`Dataset::label_hash`].
+    ///
+    /// # Errors
+    /// The file of its labels cannot be read.
+    fn label_line(&self) -> Result<String>;
+}
+
+/// A clip of the list that cannot be used, and why.
+#[derive(Debug)]
+pub struct Broken {
+    /// The clip.
+    pub name: String,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
 /// What the caller is going to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -71,7 +95,7 @@ pub enum Split {
 }
 
 /// The clips of a dataset, in the order of the list.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Dataset<C> {
     /// The folder as it was passed.
     pub root: PathBuf,
@@ -79,6 +103,8 @@ pub struct Dataset<C> {
     pub split: String,
     /// The clips, each name once.
     pub clips: Vec<C>,
+    /// Clips of the list that cannot be used: one of them does not lose the others.
+    pub broken: Vec<Broken>,
     /// What was decided for the user and is worth a line: a list that is missing, another resolution.
     pub notices: Vec<String>,
 }
@@ -92,20 +118,20 @@ struct Survey<C> {
 }
 
 impl<C> Survey<C> {
-    /// The dataset if every clip is whole, else the first error, with the number of the others.
+    /// The dataset of the clips that are whole, with the others named; the first error where none
+    /// is.
     fn into_dataset(self) -> Result<Dataset<C>> {
-        let broken = self.clips.iter().filter(|(_, clip)| clip.is_err()).count();
-        let clips: Result<Vec<C>> = self.clips.into_iter().map(|(_, clip)| clip).collect();
-        let clips = clips.map_err(|error| match error {
-            Error::Data { path, problem, remedy } if broken > 1 => {
-                let others = broken - 1;
-                let remedy = format!(
-                    "{remedy} (other clips with errors: {others}; `propagate check` lists all)"
-                );
-                Error::Data { path, problem, remedy }
+        let mut clips = Vec::new();
+        let mut broken = Vec::new();
+        for (name, clip) in self.clips {
+            match clip {
+                Ok(clip) => clips.push(clip),
+                Err(error) => broken.push(Broken { name, error }),
             }
-            other => other,
-        })?;
-        Ok(Dataset { root: self.root, split: self.split, clips, notices: self.notices })
+        }
+        if clips.is_empty() && !broken.is_empty() {
+            return Err(broken.swap_remove(0).error);
+        }
+        Ok(Dataset { root: self.root, split: self.split, clips, broken, notices: self.notices })
     }
 }

@@ -8,48 +8,55 @@ use std::path::Path;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, LabelClip, PoseClip};
+use super::{Clip, Dataset, LabelClip, PoseClip};
 use crate::error::{Error, Result};
 
-impl Dataset<LabelClip> {
-    /// The SHA-256, in hexadecimal, of a text with one line per clip, in order:
-    ///
-    /// `<clip name> <annotated frames> <SHA-256 of the first annotation's file>` and a line feed,
-    /// separated by single spaces. Frames do not enter, so that [`super::Need::LabelsOnly`] gives the
-    /// same hash.
-    ///
-    /// # Errors
-    /// A first annotation cannot be read.
-    pub fn label_hash(&self) -> Result<String> {
-        hash(&self.clips, |clip| {
-            let annotated = clip.frames.iter().filter(|frame| frame.annotation.is_some()).count();
-            let first = clip.frames.first().and_then(|frame| frame.annotation.as_deref());
-            (&clip.name, annotated, first)
-        })
+impl Clip for LabelClip {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn frame_count(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// `<clip name> <annotated frames> <SHA-256 of the first annotation's file>`. Frames do not
+    /// enter, so that [`super::Need::LabelsOnly`] gives the same line.
+    fn label_line(&self) -> Result<String> {
+        let annotated = self.frames.iter().filter(|frame| frame.annotation.is_some()).count();
+        let first = self.frames.first().and_then(|frame| frame.annotation.as_deref());
+        let digest = first.map(sha256_of_file).transpose()?.unwrap_or_default();
+        Ok(format!("{} {annotated} {digest}", self.name))
     }
 }
 
-impl Dataset<PoseClip> {
-    /// The same for joints: `<clip name> <frames on disk> <SHA-256 of joint_positions.mat>` a line.
-    ///
-    /// # Errors
-    /// A `joint_positions.mat` cannot be read.
-    pub fn label_hash(&self) -> Result<String> {
-        hash(&self.clips, |clip| (&clip.name, clip.frames.len(), Some(&clip.joints)))
+impl Clip for PoseClip {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn frame_count(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// `<clip name> <frames on disk> <SHA-256 of joint_positions.mat>`.
+    fn label_line(&self) -> Result<String> {
+        let digest = sha256_of_file(&self.joints)?;
+        Ok(format!("{} {} {digest}", self.name, self.frames.len()))
     }
 }
 
-fn hash<C: Sync>(
-    clips: &[C],
-    parts: impl Fn(&C) -> (&str, usize, Option<&Path>) + Sync,
-) -> Result<String> {
-    let line = |clip: &C| -> Result<String> {
-        let (name, frames, labels) = parts(clip);
-        let digest = labels.map(sha256_of_file).transpose()?.unwrap_or_default();
-        Ok(format!("{name} {frames} {digest}\n"))
-    };
-    let lines: Vec<String> = clips.par_iter().map(line).collect::<Result<_>>()?;
-    Ok(hexadecimal(&Sha256::digest(lines.concat())))
+impl<C: Clip> Dataset<C> {
+    /// The SHA-256, in hexadecimal, of the clips' [`Clip::label_line`]s in order, a line feed
+    /// after each.
+    ///
+    /// # Errors
+    /// The labels of a clip cannot be read.
+    pub fn label_hash(&self) -> Result<String> {
+        let line = |clip: &C| Ok(clip.label_line()? + "\n");
+        let lines: Vec<String> = self.clips.par_iter().map(line).collect::<Result<_>>()?;
+        Ok(hexadecimal(&Sha256::digest(lines.concat())))
+    }
 }
 
 fn sha256_of_file(path: &Path) -> Result<String> {

@@ -159,5 +159,5 @@ fn run<C: Sync>(
     let frames = report.clips.iter().map(|clip| clip.frames).sum();
     report.count("clips", report.clips.len(), official.has(official.clips), &root);
     report.count("frames", frames, official.has(official.frames), &root);
-    (report, Dataset { root, split, clips: whole, notices })
+    (report, Dataset { root, split, clips: whole, broken: Vec::new(), notices })
 }
