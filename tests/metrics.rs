@@ -227,18 +227,12 @@ fn f64_tensor(bytes: &[u8], name: &str) -> (Vec<usize>, Vec<f64>) {
     (tensor.shape().to_vec(), values)
 }
 
-/// `pos_img` of a `joint_positions.mat`, which holds its values column by column.
+/// `pos_img` of a `joint_positions.mat`.
 fn joint_positions(path: &Path) -> Array3<f64> {
-    let mat = matfile::MatFile::parse(fs::File::open(path).unwrap()).unwrap();
-    let positions = mat.find_by_name("pos_img").unwrap();
-    let values: Vec<f64> = match positions.data() {
-        matfile::NumericData::Double { real, .. } => real.clone(),
-        matfile::NumericData::Single { real, .. } => real.iter().map(|&x| x.into()).collect(),
-        other => panic!("{other:?}"),
-    };
-    let &[xy, joints, frames] = positions.size().as_slice() else { panic!("not three axes") };
-    let columns = Array3::from_shape_vec((frames, joints, xy), values).unwrap();
-    columns.permuted_axes([2, 1, 0])
+    let joints = cropmae::data::joints::read(path).unwrap();
+    Array3::from_shape_fn((2, 15, joints.frames), |(axis, joint, t)| {
+        joints.positions[t][joint][axis]
+    })
 }
 
 #[test]

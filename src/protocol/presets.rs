@@ -237,6 +237,13 @@ mod tests {
                 format!("{}-v{} {hash}", preset.name(), preset.version())
             })
             .collect();
-        insta::assert_snapshot!(hashes.join("\n"), @"");
+        insta::assert_snapshot!(hashes.join("\n"), @r"
+        cropmae-v1 08612771b88f8e17
+        cropmae-480x880-v1 a334215f6af104b5
+        dino-v1 ffd3258796f35b40
+        crw-v1 457980171e9e2f9d
+        rsp-v1 05d40407d4191244
+        dinov3-v1 54eca047c875d86c
+        ");
     }
 }

@@ -1,5 +1,116 @@
 //! `propagate check`: what is there, what is missing or odd, before time is spent on it.
+//!
+//! Exit status 3 where something would stop an evaluation or make its numbers wrong.
+
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
-use crate::Outcome;
-use crate::args::CheckArgs;
-pub fn run(_: &CheckArgs) -> Result<Outcome> { anyhow::bail!("not yet") }
+use cropmae::data::check::{self, ClipFacts, Depth, Finding, Report};
+use cropmae::data::Split;
+use cropmae::model::weights::{self, Overrides};
+use cropmae::report::{Cell, Table};
+use serde_json::json;
+
+use crate::args::{CheckArgs, CheckDataArgs, CheckWhat};
+use crate::{Outcome, show};
+
+/// Findings shown; the others are counted.
+const FINDINGS_SHOWN: usize = 20;
+
+pub fn run(args: &CheckArgs) -> Result<Outcome> {
+    match &args.what {
+        CheckWhat::Davis(args) => data(args, check::davis),
+        CheckWhat::Vip(args) => data(args, check::vip),
+        CheckWhat::Jhmdb(args) => data(args, check::jhmdb),
+        CheckWhat::Weights { file, checkpoint_key, json } => {
+            let overrides =
+                Overrides { checkpoint_key: checkpoint_key.clone(), ..Overrides::default() };
+            checkpoint(file, &overrides, *json)
+        }
+    }
+}
+
+type Checker = fn(&Path, &Split, Depth) -> cropmae::Result<Report>;
+
+fn data(args: &CheckDataArgs, checker: Checker) -> Result<Outcome> {
+    let split = match args.split.as_str() {
+        "val" => Split::Val,
+        "train" => Split::Train,
+        file => Split::File(PathBuf::from(file)),
+    };
+    let depth = if args.deep { Depth::Pixels } else { Depth::Headers };
+    let report = checker(&args.data, &split, depth)?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => described(&report),
+    };
+    show::text(&text)?;
+    Ok(if report.errors.is_empty() { Outcome::Done } else { Outcome::Partial })
+}
+
+fn described(report: &Report) -> String {
+    let mut clips = Table::new(["clip", "frames", "labelled", "size", "objects"]);
+    for clip in &report.clips {
+        clips.push(row(clip));
+    }
+    let mut text = format!("{}\n\n", clips.text());
+    for (name, value) in &report.summary {
+        text += &format!("{name}: {value}\n");
+    }
+    text += &findings("warning", &report.warnings);
+    text += &findings("error", &report.errors);
+    let verdict = match (report.errors.len(), report.warnings.len()) {
+        (0, 0) => "nothing odd found".to_owned(),
+        (errors, warnings) => format!("{errors} errors, {warnings} warnings"),
+    };
+    text + &format!("\n{verdict}\n")
+}
+
+fn row(clip: &ClipFacts) -> Vec<Cell> {
+    let size = |(width, height): (usize, usize)| format!("{height}x{width}");
+    vec![
+        clip.name.as_str().into(),
+        Cell::Count(clip.frames as u64),
+        Cell::Count(clip.annotations as u64),
+        clip.frame_size.or(clip.annotation_size).map(size).unwrap_or_default().into(),
+        Cell::Count(clip.objects as u64),
+    ]
+}
+
+fn findings(kind: &str, findings: &[Finding]) -> String {
+    let shown = findings.iter().take(FINDINGS_SHOWN);
+    let mut text: String = shown
+        .map(|found| {
+            format!("{kind}: {}: {}; {}\n", found.path.display(), found.problem, found.remedy)
+        })
+        .collect();
+    if findings.len() > FINDINGS_SHOWN {
+        text += &format!("{kind}: and {} more; --json has all\n", findings.len() - FINDINGS_SHOWN);
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+fn checkpoint(file: &Path, overrides: &Overrides, as_json: bool) -> Result<Outcome> {
+    let (report, config, family) = weights::inspect(file, overrides)?;
+    let usable = report.refusal.is_none();
+    if as_json {
+        let json = json!({
+            "file": file.file_name().unwrap_or_default().to_string_lossy(),
+            "sha256": weights::sha256(file)?,
+            "family": family.map(|family| family.to_string()),
+            "arch": config.as_ref().map(|config| config.name()),
+            "config": config,
+            "report": report,
+        });
+        show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
+    } else {
+        let unknown = || "not recognised".to_owned();
+        let family = family.map_or_else(unknown, |family| family.to_string());
+        let arch = config.map_or_else(unknown, |config| config.name());
+        let mut text = format!("file        {}\n", file.display());
+        text += &format!("family      {family}\narch        {arch}\n");
+        text += &format!("sha256      {}\n{report}\n", weights::sha256(file)?);
+        show::text(&text)?;
+    }
+    Ok(if usable { Outcome::Done } else { Outcome::Partial })
+}
