@@ -38,11 +38,17 @@ pub enum PositionRule {
 }
 
 /// Width, depth and heads that go by one name.
-const NAMED: [(&str, usize, usize, usize); 4] =
-    [("vitti", 192, 12, 3), ("vits", 384, 12, 6), ("vitb", 768, 12, 12), ("vitl", 1024, 24, 16)];
+const NAMED: [(&str, usize, usize, usize); 5] = [
+    ("vitti", 192, 12, 3),
+    ("vits", 384, 12, 6),
+    ("vitb", 768, 12, 12),
+    ("vitl", 1024, 24, 16),
+    // MAE's largest; its heads are 80 wide, so the rule for unnamed widths would be wrong
+    ("vith", 1280, 32, 16),
+];
 
 impl VitConfig {
-    /// The encoder called `vit{ti,s,b,l}{8,14,16}`, trained on 224×224 images.
+    /// The encoder called `vit{ti,s,b,l,h}{8,14,16}`, trained on 224×224 images.
     ///
     /// # Errors
     /// The name is not one of these.
@@ -51,7 +57,9 @@ impl VitConfig {
         let unknown = || {
             Error::setting(
                 "--arch",
-                format!("no architecture is called {name:?}; use vit{{ti,s,b,l}}{{8,14,16}}, for example vits16"),
+                format!(
+                    "no architecture is called {name:?}; use vit{{ti,s,b,l,h}}{{8,14,16}}, for example vits16"
+                ),
             )
         };
         let digits = lower.find(|c: char| c.is_ascii_digit()).ok_or_else(unknown)?;
@@ -81,10 +89,9 @@ impl VitConfig {
         });
         match known {
             Some((name, ..)) => format!("{name}{}", self.patch),
-            None => format!(
-                "vit-{}x{}-{}heads-p{}",
-                self.width, self.depth, self.heads, self.patch
-            ),
+            None => {
+                format!("vit-{}x{}-{}heads-p{}", self.width, self.depth, self.heads, self.patch)
+            }
         }
     }
 
@@ -94,7 +101,7 @@ impl VitConfig {
         let named = NAMED.iter().find(|(_, known, ..)| *known == width);
         match named {
             Some((_, _, _, heads)) => *heads,
-            None if width % 64 == 0 => width / 64,
+            None if width.is_multiple_of(64) => width / 64,
             None => (width / 32).max(1),
         }
     }
@@ -106,7 +113,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["vitti16", "vits16", "vits8", "vitb14", "vitl16"] {
+        for name in ["vitti16", "vits16", "vits8", "vitb14", "vitl16", "vith14"] {
             assert_eq!(VitConfig::named(name).unwrap().name(), name);
         }
         assert_eq!(VitConfig::named("ViT-S/16").unwrap().name(), "vits16");
@@ -122,6 +129,7 @@ mod tests {
     #[test]
     fn heads_of_unnamed_widths() {
         assert_eq!(VitConfig::usual_heads(384), 6);
+        assert_eq!(VitConfig::usual_heads(1280), 16);
         assert_eq!(VitConfig::usual_heads(512), 8);
         assert_eq!(VitConfig::usual_heads(96), 3);
     }
