@@ -1,1 +1,139 @@
-//! Checkpoints in, encoder tensors under one set of names out.
+//! Weights of an encoder from a checkpoint of almost any program, strictly.
+//!
+//! [`load`] recognises a file by its content, finds the dict and prefix that hold the encoder,
+//! brings its keys to canonical names (MAE's) and reads its sizes off the shapes. Every tensor that
+//! the encoder needs must be there with the right shape and finite values: nothing is ever left
+//! random, and nothing in the file is ever executed. Next: [`crate::model`] builds the encoder.
+//!
+//! Inside, in the order of the work: `container` (with `torch_zip`, `pickle`, `element`) opens,
+//! `select` finds the encoder, `names` and `plan` sort the keys, `family` and `architecture` say
+//! what it is, `examine` judges, `diagnosis` explains a refusal, `report` keeps what was found.
+
+mod architecture;
+mod container;
+mod diagnosis;
+mod element;
+mod examine;
+mod family;
+mod names;
+mod pickle;
+mod plan;
+mod report;
+mod select;
+mod torch_zip;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use sha2::{Digest, Sha256};
+
+pub(in crate::model) use architecture::Architecture;
+pub use family::Family;
+pub use report::{Container, ExtraGroup, KeyReport, Refusal};
+
+use self::examine::Examined;
+use super::config::VitConfig;
+use crate::error::{Error, Result};
+
+/// An encoder's weights and where they came from.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The encoder's sizes and rules.
+    pub config: VitConfig,
+    /// The program that the file comes from.
+    pub family: Family,
+    /// The encoder's tensors by canonical name: f32, on the CPU, contiguous.
+    ///
+    /// `cls_token` [1, 1, D]; `pos_embed` [1, 1 + n, D] with the row of CLS first;
+    /// `patch_embed.proj.weight` [D, 3, p, p] and `.bias` [D]; for every block N
+    /// `blocks.N.{norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2}.{weight, bias}` with linear
+    /// weights [out, in] and the rows of `attn.qkv` in the order query, key, value; `norm.weight`
+    /// and `norm.bias` [D]. Where the encoder has them: `register_tokens` [1, R, D] and
+    /// `blocks.N.ls1.gamma`, `blocks.N.ls2.gamma` [D].
+    pub tensors: HashMap<String, Tensor>,
+    /// What the file holds and what of it was used.
+    pub report: KeyReport,
+    /// SHA-256 of the file's bytes, in hexadecimal.
+    pub sha256: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// What the user says about a checkpoint. What shapes tell is checked against it, never changed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    /// The architecture that the file must hold (`--arch`): width, depth and patch must fit, its
+    /// number of heads is taken.
+    pub arch: Option<VitConfig>,
+    /// The side of a patch that the file must have (`--patch`).
+    pub patch: Option<usize>,
+    /// The number of heads (`--heads`), which no tensor tells; before any other source.
+    pub heads: Option<usize>,
+    /// The dict that holds the weights, or the beginning of their keys (`--checkpoint-key`).
+    pub checkpoint_key: Option<String>,
+}
+
+/// Loads an encoder.
+///
+/// The number of heads is `overrides.heads`, else that of `overrides.arch`, else the file's own
+/// (`num_heads` in the metadata of a safetensors file), else the family's, else what is usual for
+/// the width.
+///
+/// # Errors
+/// The file cannot be read, is no checkpoint, lacks a tensor of the encoder, holds one of another
+/// shape or with NaN or infinite values, holds another kind of network, or contradicts `overrides`.
+/// The message names the keys and says what to do.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Checkpoint> {
+    let (examined, digest) = rayon::join(|| Examined::new(path, overrides), || sha256(path));
+    let mut examined = examined?;
+    let tensors = examined.tensors().map_err(|refusal| refusal.into_error(path))?;
+    let Examined { config: Some(config), family: Some(family), report, .. } = examined else {
+        return Err(Error::weights(path, "holds no encoder", "pass another checkpoint"));
+    };
+    Ok(Checkpoint { config, family, tensors, report, sha256: digest?, path: path.to_path_buf() })
+}
+
+/// Looks into a checkpoint without insisting on it: what [`load`] would refuse stands in the
+/// report's `refusal`, beside whatever else could be found out.
+///
+/// # Errors
+/// The file cannot be read or is no checkpoint at all.
+pub fn inspect(
+    path: &Path,
+    overrides: &Overrides,
+) -> Result<(KeyReport, Option<VitConfig>, Option<Family>)> {
+    let mut examined = Examined::new(path, overrides)?;
+    if let Err(refusal) = examined.tensors() {
+        examined.report.refusal = Some(refusal);
+    }
+    Ok((examined.report, examined.config, examined.family))
+}
+
+/// SHA-256 of a file's bytes, in hexadecimal.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        if count == 0 {
+            return Ok(hexadecimal(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..count]);
+    }
+}
+
+pub(in crate::model) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // writing to a String cannot fail
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,257 @@
+//! Judges a checkpoint: sorts its keys, reads its sizes, and finds the first reason to refuse it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use super::architecture::Architecture;
+use super::container::Opened;
+use super::element::Table;
+use super::family::{Clues, Family};
+use super::names::{Site, Spelling};
+use super::plan::{Plan, Recipe};
+use super::report::{ExtraGroup, KeyReport, Refusal};
+use super::{Overrides, diagnosis, select};
+use crate::error::Result;
+use crate::model::config::VitConfig;
+
+/// A checkpoint whose keys were looked at and whose numbers were not read yet.
+pub(super) struct Examined {
+    opened: Opened,
+    table: Table,
+    plan: Plan,
+    architecture: Option<Architecture>,
+    pub(super) config: Option<VitConfig>,
+    pub(super) family: Option<Family>,
+    pub(super) report: KeyReport,
+}
+
+impl Examined {
+    /// Opens a checkpoint and looks at its keys.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no checkpoint at all.
+    pub(super) fn new(path: &Path, overrides: &Overrides) -> Result<Self> {
+        let opened = Opened::open(path)?;
+        let selection = select::select(&opened, overrides.checkpoint_key.as_deref());
+        let mut examined = Self {
+            report: KeyReport { wrapper: selection.wrapper, ..KeyReport::new(opened.container()) },
+            opened,
+            table: selection.table,
+            plan: Plan::default(),
+            architecture: None,
+            config: None,
+            family: None,
+        };
+        let judged = selection.site.and_then(|site| examined.judge(&site, overrides));
+        examined.report.refusal = judged.err();
+        examined.describe_surroundings();
+        Ok(examined)
+    }
+
+    /// Sorts the keys and checks them; the first reason to refuse is the error.
+    fn judge(&mut self, site: &Site, overrides: &Overrides) -> Result<(), Refusal> {
+        let keys: Vec<String> = self.table.keys().cloned().collect();
+        let family = Family::of(&Clues {
+            spelling: site.spelling,
+            wrapper: self.report.wrapper.as_deref(),
+            prefix: &site.prefix,
+            keys: &keys,
+        });
+        self.family = Some(family);
+        self.plan = Plan::new(&self.table, site);
+        self.fill_absent_bias(site.spelling, family);
+        self.describe_keys(site);
+        let architecture = Architecture::read(&self.table, &self.plan, site.spelling);
+        if let Ok(architecture) = &architecture {
+            self.describe_shapes(architecture);
+            check_sizes(architecture, overrides)?;
+            self.config = Some(self.configure(architecture, family, overrides)?);
+        }
+        if !self.report.foreign.is_empty() {
+            return Err(diagnosis::foreign_parts(&self.report.foreign));
+        }
+        if !self.report.missing.is_empty() {
+            return Err(diagnosis::missing_keys(&self.report.missing, self.report.found, &keys));
+        }
+        if let Some(key) = self.plan.doubled.first() {
+            return Err(Refusal::new(
+                format!("holds the tensor `{key}` twice, under two names"),
+                "save the state dict of one model alone",
+            ));
+        }
+        let architecture = architecture?;
+        architecture.check(&self.table, &self.plan)?;
+        self.architecture = Some(architecture);
+        Ok(())
+    }
+
+    /// Zeros for the bias of query, key and value in families that may have none.
+    fn fill_absent_bias(&mut self, spelling: Spelling, family: Family) {
+        let optional = spelling != Spelling::Timm || family == Family::Timm;
+        if optional && self.plan.fill_absent_bias() {
+            self.report.notes.push("no bias for query, key and value: zeros stand for it".into());
+        }
+    }
+
+    fn describe_keys(&mut self, site: &Site) {
+        let report = &mut self.report;
+        report.prefix.clone_from(&site.prefix);
+        report.missing = self.plan.missing(site);
+        report.foreign.clone_from(&self.plan.foreign);
+        report.extras.clone_from(&self.plan.extras);
+        let mut dtypes = BTreeMap::new();
+        for recipe in self.plan.recipes.values() {
+            let keys = match recipe {
+                Recipe::Whole(key) => vec![key],
+                Recipe::Rows(parts) => parts.iter().flatten().collect(),
+                Recipe::Zeros => Vec::new(),
+            };
+            report.found += usize::from(!keys.is_empty());
+            for stored in keys.into_iter().filter_map(|key| self.table.get(key)) {
+                *dtypes.entry(stored.element.to_string()).or_insert(0) += 1;
+                report.parameters += stored.elements().unwrap_or(0);
+            }
+        }
+        report.dtypes = dtypes.into_iter().collect();
+    }
+
+    fn describe_shapes(&mut self, architecture: &Architecture) {
+        let notes = &mut self.report.notes;
+        if !architecture.class_row {
+            notes
+                .push("the position table has no row for CLS: a row of zeros stands for it".into());
+        }
+        if architecture.hidden != 4 * architecture.width {
+            notes.push(format!(
+                "feed-forwards are {} wide, not 4 x {}",
+                architecture.hidden, architecture.width
+            ));
+        }
+    }
+
+    /// What stands in the file beside the dict that was used.
+    fn describe_surroundings(&mut self) {
+        let (counts, numbers) = self.opened.surroundings();
+        let used = self.report.wrapper.as_deref().and_then(|path| path.split('.').next());
+        let beside =
+            counts.into_iter().filter(|(name, count)| *count > 0 && Some(name.as_str()) != used);
+        self.report.extras.extend(beside.map(|(name, count)| ExtraGroup { name, count }));
+        self.report.extras.sort();
+        let epochs = numbers.iter().filter(|(name, _)| name == "epoch");
+        self.report.notes.extend(epochs.map(|(_, epoch)| format!("saved with epoch = {epoch}")));
+    }
+
+    /// The encoder's configuration.
+    fn configure(
+        &mut self,
+        architecture: &Architecture,
+        family: Family,
+        overrides: &Overrides,
+    ) -> Result<VitConfig, Refusal> {
+        let &Architecture { width, depth, patch, table_side, registers, .. } = architecture;
+        let (heads, usual) = self.heads(width, family, overrides)?;
+        let positions = family.positions(registers);
+        let norm_eps = family.norm_eps();
+        let config =
+            VitConfig { width, depth, heads, patch, table_side, registers, norm_eps, positions };
+        if usual && config.name().contains("heads") {
+            self.report.notes.push(format!(
+                "the number of heads ({heads}) is a guess from the width; --heads sets another"
+            ));
+        }
+        Ok(config)
+    }
+
+    /// The number of heads, and whether it is only what is usual for the width.
+    fn heads(
+        &self,
+        width: usize,
+        family: Family,
+        overrides: &Overrides,
+    ) -> Result<(usize, bool), Refusal> {
+        let recorded = self.opened.metadata("num_heads").and_then(|text| text.trim().parse().ok());
+        let told = overrides.heads.or(overrides.arch.as_ref().map(|arch| arch.heads)).or(recorded);
+        let told = told.or_else(|| family.heads(width));
+        let heads = told.unwrap_or_else(|| VitConfig::usual_heads(width));
+        if heads == 0 || !width.is_multiple_of(heads) {
+            return Err(Refusal::new(
+                format!("{heads} heads do not divide its width of {width}"),
+                "set --heads to the number that it was trained with",
+            ));
+        }
+        Ok((heads, told.is_none()))
+    }
+
+    /// Reads the encoder's tensors.
+    ///
+    /// # Errors
+    /// The checkpoint was refused, or a tensor is damaged or not finite.
+    pub(super) fn tensors(&mut self) -> Result<HashMap<String, Tensor>, Refusal> {
+        if let Some(refusal) = &self.report.refusal {
+            return Err(refusal.clone());
+        }
+        let shapes = self.architecture.as_ref().map(Architecture::shapes).unwrap_or_default();
+        shapes.into_iter().map(|(name, shape)| self.tensor(name, shape)).collect()
+    }
+
+    fn tensor(&mut self, name: String, mut shape: Vec<usize>) -> Result<(String, Tensor), Refusal> {
+        let keys: Vec<String> = match self.plan.recipes.get(&name) {
+            Some(Recipe::Whole(key)) => vec![key.clone()],
+            Some(Recipe::Rows(parts)) => parts.iter().flatten().cloned().collect(),
+            Some(Recipe::Zeros) | None => Vec::new(),
+        };
+        let mut numbers = Vec::new();
+        for key in &keys {
+            let Some(stored) = self.table.get(key) else { continue };
+            let part = self.opened.read(key, stored)?;
+            check_finite(key, &part)?;
+            numbers.extend(part);
+        }
+        if keys.is_empty() {
+            numbers = vec![0.0; shape.iter().product()];
+        }
+        let class_row = self.architecture.as_ref().is_none_or(|sizes| sizes.class_row);
+        if name == "pos_embed" && !class_row {
+            numbers.splice(0..0, std::iter::repeat_n(0.0, shape[2]));
+            shape[1] += 1;
+        }
+        let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu)
+            .map_err(|error| Refusal::new(format!("`{name}`: {error}"), "report this as a bug"))?;
+        Ok((name, tensor))
+    }
+}
+
+fn check_finite(key: &str, numbers: &[f32]) -> Result<(), Refusal> {
+    if numbers.iter().all(|number| number.is_finite()) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        format!("`{key}` holds NaN or infinite values"),
+        "the training seems to have diverged; use an earlier checkpoint",
+    ))
+}
+
+/// Refuses a file whose sizes are not those that the user asked for.
+fn check_sizes(found: &Architecture, overrides: &Overrides) -> Result<(), Refusal> {
+    let sizes = (found.width, found.depth, found.patch);
+    let told = |(width, depth, patch)| format!("width {width}, depth {depth}, patch {patch}");
+    if let Some(arch) = &overrides.arch {
+        let asked = (arch.width, arch.depth, arch.patch);
+        if asked != sizes {
+            let (found, asked, name) = (told(sizes), told(asked), arch.name());
+            return Err(Refusal::new(
+                format!("holds {found}, not {asked} as --arch {name} asks"),
+                "leave --arch out or pass another checkpoint",
+            ));
+        }
+    }
+    if let Some(patch) = overrides.patch.filter(|patch| *patch != found.patch) {
+        return Err(Refusal::new(
+            format!("has patches of {} pixels, not {patch} as --patch asks", found.patch),
+            "leave --patch out or pass another checkpoint",
+        ));
+    }
+    Ok(())
+}

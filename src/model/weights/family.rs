@@ -1,0 +1,219 @@
+//! Which program a checkpoint comes from, and what follows from it.
+//!
+//! The family decides what shapes cannot tell: the epsilon of the norms, how the position table is
+//! resized, and for one family the number of heads. Facts from each family's own program.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::names::Spelling;
+use crate::model::config::PositionRule;
+
+/// The programs whose checkpoints are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Family {
+    /// MAE and its descendants: CropMAE, SiamMAE, RSP; an encoder with a pixel decoder beside it.
+    Mae,
+    /// DINO and iBOT: a teacher and a student, or the teacher's backbone.
+    Dino,
+    /// MoCo v3: a base and a momentum encoder.
+    MocoV3,
+    /// DINOv2 without registers.
+    Dinov2,
+    /// DINOv2 with registers.
+    Dinov2Registers,
+    /// timm's models, `DeiT`'s, and classifiers fine-tuned from others.
+    Timm,
+    /// Hugging Face's `ViTMAE`.
+    HuggingFaceVitMae,
+    /// Hugging Face's `ViT`.
+    HuggingFaceVit,
+    /// Hugging Face's `Dinov2`.
+    HuggingFaceDinov2,
+    /// Hugging Face's `Dinov2WithRegisters`.
+    HuggingFaceDinov2Registers,
+    /// The names alone do not tell: MAE, DINO and timm share them.
+    Plain,
+    /// Not trained: drawn from a seed.
+    Random,
+}
+
+/// What is known of a checkpoint when its family is asked for.
+pub(super) struct Clues<'a> {
+    /// How the keys are spelled.
+    pub(super) spelling: Spelling,
+    /// The dict that the keys were in.
+    pub(super) wrapper: Option<&'a str>,
+    /// What was stripped from the keys.
+    pub(super) prefix: &'a str,
+    /// All keys of the dict, unstripped.
+    pub(super) keys: &'a [String],
+}
+
+impl Family {
+    /// The family that the keys of a checkpoint speak for.
+    pub(super) fn of(clues: &Clues<'_>) -> Self {
+        match clues.spelling {
+            Spelling::HuggingFaceVit if clues.any("decoder.") => Self::HuggingFaceVitMae,
+            Spelling::HuggingFaceVit if clues.any("pooler.") || clues.any("classifier.") => {
+                Self::HuggingFaceVit
+            }
+            // an encoder saved alone: both models name and compute it alike
+            Spelling::HuggingFaceVit => Self::HuggingFaceVitMae,
+            Spelling::HuggingFaceDinov2 if clues.encoder("embeddings.register_tokens") => {
+                Self::HuggingFaceDinov2Registers
+            }
+            Spelling::HuggingFaceDinov2 => Self::HuggingFaceDinov2,
+            Spelling::Timm => Self::of_timm_names(clues),
+        }
+    }
+
+    fn of_timm_names(clues: &Clues<'_>) -> Self {
+        let classifier = ["head.weight", "head.bias", "fc_norm.weight", "reg_token"];
+        if clues.encoder("blocks.0.ls1.gamma") || clues.encoder("blocks.0.0.ls1.gamma") {
+            match (clues.encoder("register_tokens"), clues.encoder("reg_token")) {
+                (true, _) => Self::Dinov2Registers,
+                (false, true) => Self::Timm,
+                (false, false) => Self::Dinov2,
+            }
+        } else if clues.encoder("decoder_embed.weight") || clues.encoder("decoder_pos_embed") {
+            Self::Mae
+        } else if clues.prefix.contains("base_encoder.")
+            || clues.prefix.contains("momentum_encoder.")
+        {
+            Self::MocoV3
+        } else if classifier.iter().any(|key| clues.encoder(key)) {
+            Self::Timm
+        } else if matches!(clues.wrapper, Some("teacher" | "student" | "state_dict"))
+            || clues.prefix.contains("backbone.")
+        {
+            Self::Dino
+        } else if clues.wrapper == Some("model") {
+            Self::Mae
+        } else {
+            Self::Plain
+        }
+    }
+
+    /// How this family resizes its position table.
+    ///
+    /// DINOv2's hub settings: an offset of 0.1 without registers; size and antialiasing with them.
+    /// Hugging Face follows that for registers and uses the bare sizes elsewhere. timm repackages
+    /// other programs' weights, so the rule of those stands.
+    pub(super) fn positions(self, registers: usize) -> PositionRule {
+        match self {
+            _ if registers > 0 => PositionRule::Antialias,
+            Self::HuggingFaceVitMae | Self::HuggingFaceVit | Self::HuggingFaceDinov2 => {
+                PositionRule::Size
+            }
+            _ => PositionRule::Offset,
+        }
+    }
+
+    /// The epsilon of this family's norms.
+    pub(super) fn norm_eps(self) -> f64 {
+        match self {
+            Self::HuggingFaceVitMae | Self::HuggingFaceVit => 1e-12,
+            _ => 1e-6,
+        }
+    }
+
+    /// The number of heads where the family departs from what is usual for a width: MoCo v3's
+    /// ViT-S has 12, not 6.
+    pub(super) fn heads(self, width: usize) -> Option<usize> {
+        (self == Self::MocoV3 && width == 384).then_some(12)
+    }
+}
+
+impl Clues<'_> {
+    /// Whether the encoder has `key` (as the file spells it after its prefix).
+    fn encoder(&self, key: &str) -> bool {
+        self.keys.iter().any(|known| known.strip_prefix(self.prefix) == Some(key))
+    }
+
+    /// Whether some key outside or inside the encoder begins with `start`.
+    fn any(&self, start: &str) -> bool {
+        self.keys.iter().any(|key| {
+            key.starts_with(start)
+                || key.strip_prefix(self.prefix).is_some_and(|rest| rest.starts_with(start))
+        })
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Mae => "MAE (CropMAE, SiamMAE, MAE)",
+            Self::Dino => "DINO/iBOT",
+            Self::MocoV3 => "MoCo v3",
+            Self::Dinov2 => "DINOv2",
+            Self::Dinov2Registers => "DINOv2 with registers",
+            Self::Timm => "timm",
+            Self::HuggingFaceVitMae => "Hugging Face ViTMAE",
+            Self::HuggingFaceVit => "Hugging Face ViT",
+            Self::HuggingFaceDinov2 => "Hugging Face Dinov2",
+            Self::HuggingFaceDinov2Registers => "Hugging Face Dinov2 with registers",
+            Self::Plain => "plain ViT (names shared by MAE, DINO and timm)",
+            Self::Random => "random",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn family(spelling: Spelling, wrapper: Option<&str>, prefix: &str, keys: &[&str]) -> Family {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_string()).collect();
+        Family::of(&Clues { spelling, wrapper, prefix, keys: &keys })
+    }
+
+    #[test]
+    fn timm_names_are_told_apart_by_what_stands_beside_them() {
+        let timm = |wrapper, prefix, keys: &[&str]| family(Spelling::Timm, wrapper, prefix, keys);
+        assert_eq!(timm(Some("model"), "", &["cls_token", "decoder_pos_embed"]), Family::Mae);
+        assert_eq!(timm(Some("model"), "", &["cls_token"]), Family::Mae);
+        assert_eq!(timm(Some("model"), "", &["head.weight"]), Family::Timm);
+        assert_eq!(timm(Some("teacher"), "backbone.", &["backbone.cls_token"]), Family::Dino);
+        assert_eq!(timm(Some("state_dict"), "", &["cls_token"]), Family::Dino);
+        assert_eq!(
+            timm(
+                Some("state_dict"),
+                "module.base_encoder.",
+                &["module.base_encoder.head.0.weight"]
+            ),
+            Family::MocoV3
+        );
+        assert_eq!(timm(None, "", &["blocks.0.ls1.gamma", "mask_token"]), Family::Dinov2);
+        assert_eq!(
+            timm(None, "", &["blocks.0.0.ls1.gamma", "register_tokens"]),
+            Family::Dinov2Registers
+        );
+        assert_eq!(timm(None, "", &["blocks.0.ls1.gamma", "reg_token"]), Family::Timm);
+        assert_eq!(timm(None, "", &["cls_token"]), Family::Plain);
+    }
+
+    #[test]
+    fn hugging_face_models_are_told_apart() {
+        let vit = |keys: &[&str]| family(Spelling::HuggingFaceVit, None, "vit.", keys);
+        assert_eq!(vit(&["decoder.mask_token"]), Family::HuggingFaceVitMae);
+        assert_eq!(vit(&["vit.pooler.dense.weight"]), Family::HuggingFaceVit);
+        let dinov2 = |keys: &[&str]| family(Spelling::HuggingFaceDinov2, None, "", keys);
+        assert_eq!(dinov2(&["embeddings.mask_token"]), Family::HuggingFaceDinov2);
+        assert_eq!(dinov2(&["embeddings.register_tokens"]), Family::HuggingFaceDinov2Registers);
+    }
+
+    #[test]
+    fn what_follows_from_the_family() {
+        assert_eq!(Family::Dinov2.positions(0), PositionRule::Offset);
+        assert_eq!(Family::Timm.positions(4), PositionRule::Antialias);
+        assert_eq!(Family::HuggingFaceDinov2Registers.positions(4), PositionRule::Antialias);
+        assert_eq!(Family::HuggingFaceVitMae.positions(0), PositionRule::Size);
+        assert!((Family::HuggingFaceVit.norm_eps() - 1e-12).abs() < 1e-18);
+        assert_eq!(Family::MocoV3.heads(384), Some(12));
+        assert_eq!(Family::Mae.heads(384), None);
+    }
+}
