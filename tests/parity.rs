@@ -33,7 +33,8 @@ fn encoder() -> Option<Encoder> {
 
 /// The preset with a fixture run's parameters.
 fn protocol(benchmark: Benchmark, run: &str) -> Protocol {
-    let params = shared(&format!("fixtures/propagation/dev_{}/{run}/params.json", benchmark.name()));
+    let params =
+        shared(&format!("fixtures/propagation/dev_{}/{run}/params.json", benchmark.name()));
     let params = json(params.unwrap());
     let mut protocol = Preset::Cropmae.protocol(benchmark).unwrap();
     protocol.propagation.topk = params["topk"].as_u64().unwrap() as usize;
@@ -53,14 +54,8 @@ fn run(benchmark: Benchmark, protocol: &Protocol, encoder: &Encoder, engine: Eng
     let root = shared(&format!("fixtures/data/{}", benchmark.name().to_uppercase())).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let out = RunFolder::open(&folder.path().join("out"), &protocol.values()).unwrap();
-    let setup = Setup {
-        protocol,
-        encoder,
-        engine,
-        batch: 1,
-        save_soft_labels: true,
-        predict_only: false,
-    };
+    let setup =
+        Setup { protocol, encoder, engine, batch: 1, save_soft_labels: true, predict_only: false };
     let metrics = match benchmark {
         Benchmark::Davis => {
             let dataset = data::davis::open(&root, &Split::Val, Need::Frames).unwrap();
@@ -149,7 +144,8 @@ fn encoder_tokens() {
     let protocol = Preset::Cropmae.protocol(benchmark).unwrap();
     let (planes, _) = input_planes(frame, &protocol, 16).unwrap();
     let frame = Tensor::from_vec(planes, (1, 3, 320, 320), &Device::Cpu).unwrap();
-    let file = format!("fixtures/propagation/dev_jhmdb/default/tensors/{}.safetensors", flat_name(clip));
+    let file =
+        format!("fixtures/propagation/dev_jhmdb/default/tensors/{}.safetensors", flat_name(clip));
     let theirs = tensors(shared(&file).unwrap());
     let Encoder::Vit(vit) = &encoder else { panic!("the fixture is a vision transformer") };
     let ours = values(&vit.tokens(&frame).unwrap());
@@ -157,15 +153,17 @@ fn encoder_tokens() {
     let (gap, _) = largest_gap(&ours, &values(&theirs["encoder_raw_t0"]));
     assert!(gap <= 2e-5, "tokens: {gap}");
     let features = encoder.features(&frame).unwrap().squeeze(0).unwrap().t().unwrap();
-    let (gap, _) = largest_gap(
-        &values(&features.contiguous().unwrap()),
-        &values(&theirs["feat_t0"]),
-    );
+    let (gap, _) =
+        largest_gap(&values(&features.contiguous().unwrap()), &values(&theirs["feat_t0"]));
     assert!(gap <= 1e-6, "features: {gap}");
 }
 
 /// Shares of soft labels within 1e-4 of the reference's, frame by frame.
-fn soft_label_agreement(run: &Run, theirs: &std::collections::HashMap<String, Tensor>, clip: &str) -> Vec<(usize, f64, f32)> {
+fn soft_label_agreement(
+    run: &Run,
+    theirs: &std::collections::HashMap<String, Tensor>,
+    clip: &str,
+) -> Vec<(usize, f64, f32)> {
     let ours = run.soft_labels(clip);
     let frames = ours.dim(0).unwrap();
     let reference = |t: usize| match theirs.get("soft_all") {
@@ -235,9 +233,23 @@ fn compare_metrics(benchmark: Benchmark, run: &Run, folder: &Path) {
         eprintln!("{benchmark} {name}: {ours:.6} {theirs:.6}");
     }
     if benchmark == Benchmark::Jhmdb {
-        let c = common::values(&tensors(folder.join("coords/ride_bike__bmx_trees_ride_bike_0.safetensors"))["coords"]);
-        let j = json(run.folder.path().join("out/predictions/ride_bike/bmx_trees_ride_bike_0/joints.json"));
-        for t in 0..26 { for k in 0..15 { for a in 0..2 { let o = j["positions"][t][k][a].as_f64().unwrap_or(-1.0); let r = c[(a*15+k)*26+t] as f64; if (o-r).abs()>1e-5 { eprintln!("t{t} joint{k} axis{a} ours {o} ref {r}"); } } } }
+        let c = common::values(
+            &tensors(folder.join("coords/ride_bike__bmx_trees_ride_bike_0.safetensors"))["coords"],
+        );
+        let j = json(
+            run.folder.path().join("out/predictions/ride_bike/bmx_trees_ride_bike_0/joints.json"),
+        );
+        for t in 0..26 {
+            for k in 0..15 {
+                for a in 0..2 {
+                    let o = j["positions"][t][k][a].as_f64().unwrap_or(-1.0);
+                    let r = c[(a * 15 + k) * 26 + t] as f64;
+                    if (o - r).abs() > 1e-5 {
+                        eprintln!("t{t} joint{k} axis{a} ours {o} ref {r}");
+                    }
+                }
+            }
+        }
     }
     for (name, theirs) in pairs {
         let ours = run.metrics[&name].as_f64().unwrap();

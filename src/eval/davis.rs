@@ -173,7 +173,10 @@ fn score_clip(
         if !surplus.is_empty() {
             return Err(Error::data(
                 &path,
-                format!("holds ids {surplus:?}, but this sequence has objects 1 to {}", judge.objects),
+                format!(
+                    "holds ids {surplus:?}, but this sequence has objects 1 to {}",
+                    judge.objects
+                ),
                 "predict only the objects of the first annotation; 0 is background",
             ));
         }
@@ -192,7 +195,11 @@ pub(super) fn predicted_folder(predictions: &Path, clip: &str) -> Result<PathBuf
     if folder.is_dir() {
         return Ok(folder);
     }
-    Err(Error::data(&folder, "no predictions for this sequence", "predict it, or leave it out of the split"))
+    Err(Error::data(
+        &folder,
+        "no predictions for this sequence",
+        "predict it, or leave it out of the split",
+    ))
 }
 
 /// A predicted mask; white stands for object 1 where the truth is black and white too.

@@ -86,8 +86,7 @@ fn propagate(
             None => {
                 let labels = first_labels(truth, encoded.frame, encoded.input, patch);
                 let (features, settings) = (&encoded.features, &setup.protocol.propagation);
-                propagation =
-                    Some(Propagation::start(settings, setup.engine, features, &labels)?);
+                propagation = Some(Propagation::start(settings, setup.engine, features, &labels)?);
                 labels
             }
         };
@@ -130,9 +129,8 @@ fn first_labels(truth: &Joints, frame: Size, input: Size, patch: usize) -> Label
     let cells = |position: f64, input: usize, frame: usize| {
         (position - 1.0) * input as f64 / frame as f64 / patch as f64
     };
-    let joints = truth.positions[0].map(|[x, y]| {
-        [cells(x, input.width, frame.width), cells(y, input.height, frame.height)]
-    });
+    let joints = truth.positions[0]
+        .map(|[x, y]| [cells(x, input.width, frame.width), cells(y, input.height, frame.height)]);
     first_frame(&joints, (input.height / patch, input.width / patch))
 }
 

@@ -186,7 +186,9 @@ fn run<C: Clip, S: Serialize + DeserializeOwned>(
                 let score = headline(&outcome);
                 match resumed {
                     true => observer.clip_resumed(clip.name(), clip.frame_count()),
-                    false => observer.clip_finished(clip.name(), Some(score).filter(|s| !s.is_nan())),
+                    false => {
+                        observer.clip_finished(clip.name(), Some(score).filter(|s| !s.is_nan()))
+                    }
                 }
             }
             Err(error @ Error::Io { action: "write" | "create", .. }) => return Err(error),
@@ -255,8 +257,7 @@ fn score_all<C: Clip, S: Send>(
             stages: done.stages,
         })
     };
-    let scored: Vec<Result<Record<S>>> =
-        dataset.clips.par_iter().enumerate().map(score).collect();
+    let scored: Vec<Result<Record<S>>> = dataset.clips.par_iter().enumerate().map(score).collect();
     let failures = dataset.broken.iter().map(Failure::of).collect();
     let mut outcome = Outcome { records: Vec::new(), failures, resumed: 0 };
     for (clip, result) in dataset.clips.iter().zip(scored) {

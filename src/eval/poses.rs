@@ -118,7 +118,11 @@ pub fn find(
 
 fn read_json(path: &Path) -> Result<Poses> {
     let damaged = |problem: String| {
-        Error::data(path, format!("is no joints file of ours ({problem})"), "predict the clip again")
+        Error::data(
+            path,
+            format!("is no joints file of ours ({problem})"),
+            "predict the clip again",
+        )
     };
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let file: File = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;

@@ -136,7 +136,5 @@ fn encode(batch: Vec<Prepared>, setup: &Setup<'_>, stages: &mut Stages) -> Resul
     let frames = Tensor::from_vec(planes, shape, setup.encoder.device())?;
     let features = setup.encoder.features(&frames)?;
     stages.encode += start.elapsed().as_secs_f64();
-    (0..count)
-        .map(|index| Ok(Encoded { features: features.get(index)?, frame, input }))
-        .collect()
+    (0..count).map(|index| Ok(Encoded { features: features.get(index)?, frame, input })).collect()
 }

@@ -125,7 +125,11 @@ fn feed(
     let truth = masks::truth(indexed::read(path)?, protocol);
     let matrix = if index == 0 { &mut scores.first } else { &mut scores.others };
     matrix.feed(&truth, prediction).map_err(|error| {
-        Error::data(path, error.to_string(), "VIP's classes are 0 to 19, in pictures of the annotation's size")
+        Error::data(
+            path,
+            error.to_string(),
+            "VIP's classes are 0 to 19, in pictures of the annotation's size",
+        )
     })
 }
 

@@ -101,7 +101,7 @@ impl VitConfig {
         let named = NAMED.iter().find(|(_, known, ..)| *known == width);
         match named {
             Some((_, _, _, heads)) => *heads,
-            None if width % 64 == 0 => width / 64,
+            None if width.is_multiple_of(64) => width / 64,
             None => (width / 32).max(1),
         }
     }

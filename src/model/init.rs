@@ -79,7 +79,7 @@ fn sizes(config: &VitConfig) -> Result<Architecture> {
     if [width, depth, heads, patch, table_side].contains(&0) {
         return Err(Error::setting("--arch", format!("{config:?} has a size of zero")));
     }
-    if width % heads != 0 || width % 4 != 0 {
+    if !width.is_multiple_of(heads) || !width.is_multiple_of(4) {
         return Err(Error::setting(
             "--arch",
             format!("a width of {width} is not a multiple of 4 and of its {heads} heads"),

@@ -138,6 +138,7 @@ fn antialiased_axis(side: usize, target: usize) -> Vec<Mix> {
 mod tests {
     use std::path::Path;
 
+    use super::*;
 
     #[test]
     fn a_table_of_two_by_two_worked_by_hand() {
@@ -189,8 +190,6 @@ mod tests {
             assert!(worst < 1e-6, "{file}: off by {worst}");
         }
     }
-
-    use super::*;
 
     const RULES: [PositionRule; 3] =
         [PositionRule::Offset, PositionRule::Size, PositionRule::Antialias];

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::config::{PositionRule, VitConfig};
 use super::encoder::Encoder;
+use super::init;
 use super::vit::{Layer, Vit};
 use super::weights::{self, Checkpoint, Overrides};
-use super::init;
 use crate::error::Result;
 
 /// Where an encoder comes from.
@@ -40,9 +40,9 @@ impl FromStr for Source {
             return Ok(Self::File(PathBuf::from(text)));
         };
         let (arch, seed) = random.split_once('@').unwrap_or((random, "0"));
-        let seed = seed.parse().map_err(|_| {
-            format!("{seed:?} is no seed; write for example random:vits16@0")
-        })?;
+        let seed = seed
+            .parse()
+            .map_err(|_| format!("{seed:?} is no seed; write for example random:vits16@0"))?;
         VitConfig::named(arch).map_err(|error| error.to_string())?;
         Ok(Self::Random { arch: arch.to_owned(), seed })
     }
@@ -67,6 +67,8 @@ pub struct Choices {
     pub arch: Option<String>,
     /// Side of a patch (`--patch-size`): of the pixels, or as a check on the checkpoint.
     pub patch: Option<usize>,
+    /// Attention heads, where the width's usual number is wrong (`--heads`).
+    pub heads: Option<usize>,
     /// Which dict of a `.pth` holds the encoder (`--checkpoint-key`).
     pub checkpoint_key: Option<String>,
     /// How the position table is resampled (`--positions`).
@@ -112,8 +114,8 @@ pub fn overrides(choices: &Choices) -> Result<Overrides> {
     Ok(Overrides {
         arch: choices.arch.as_deref().map(VitConfig::named).transpose()?,
         patch: choices.patch,
+        heads: choices.heads,
         checkpoint_key: choices.checkpoint_key.clone(),
-        ..Overrides::default()
     })
 }
 

@@ -63,9 +63,9 @@ pub fn read_out(labels: &LabelMap) -> [[f32; 2]; JOINTS] {
         let strongest = select_strongest(&mut cells, READ_CELLS);
         let total: f32 = strongest.iter().map(|(_, value)| value).sum();
         let mean = |coordinate: fn(usize, usize) -> usize| {
-            let parts = strongest.iter().map(|&(cell, value)| {
-                value / total * coordinate(cell, labels.grid.1) as f32
-            });
+            let parts = strongest
+                .iter()
+                .map(|&(cell, value)| value / total * coordinate(cell, labels.grid.1) as f32);
             parts.sum::<f32>()
         };
         [mean(|cell, width| cell % width), mean(|cell, width| cell / width)]

@@ -192,13 +192,8 @@ impl Propagation {
         match &mut self.frames {
             Frames::Tiled(context) => {
                 let query = tiled::query(features, grid)?;
-                let values = tiled::propagate(
-                    &query,
-                    &context.sources(),
-                    grid,
-                    channels,
-                    &self.settings,
-                );
+                let values =
+                    tiled::propagate(&query, &context.sources(), grid, channels, &self.settings);
                 let labels = map(values);
                 context.push(tiled::Frame::from_query(query, &labels));
                 Ok(labels)
@@ -206,7 +201,8 @@ impl Propagation {
             Frames::TensorOps(context) => {
                 let soft =
                     tensor_ops::propagate(features, &context.sources(), grid, &self.settings)?;
-                context.push(tensor_ops::Frame { features: features.clone(), labels: soft.clone() });
+                context
+                    .push(tensor_ops::Frame { features: features.clone(), labels: soft.clone() });
                 Ok(map(soft.flatten_all()?.to_vec1()?))
             }
         }

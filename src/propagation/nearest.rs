@@ -68,8 +68,7 @@ impl Nearest {
     }
 
     fn offer(&mut self, key: Neighbor) {
-        let worthy =
-            if self.keep_ties { key.score >= self.bar } else { key.score > self.bar };
+        let worthy = if self.keep_ties { key.score >= self.bar } else { key.score > self.bar };
         if !worthy {
             return;
         }
@@ -100,10 +99,7 @@ impl Nearest {
     }
 
     /// Softmax weights over the k: neighbours with a weight that sums over their copies.
-    pub(super) fn weights(
-        &self,
-        temperature: f32,
-    ) -> impl Iterator<Item = (Neighbor, f32)> + '_ {
+    pub(super) fn weights(&self, temperature: f32) -> impl Iterator<Item = (Neighbor, f32)> + '_ {
         let best = self.kept.first().map_or(0.0, |first| first.score / temperature);
         let mut room = if self.keep_ties { usize::MAX } else { self.topk };
         let mut weigh = move |neighbor: &Neighbor| {

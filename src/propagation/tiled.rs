@@ -93,9 +93,8 @@ pub(super) fn propagate(
 ) -> Vec<f32> {
     let order = Order::of(grid);
     let width = query.len() / (order.lines * order.cells);
-    let reach: Vec<usize> = (0..order.lines)
-        .map_while(|offset| settings.neighborhood.half_width(offset))
-        .collect();
+    let reach: Vec<usize> =
+        (0..order.lines).map_while(|offset| settings.neighborhood.half_width(offset)).collect();
     let lines = (QUERIES_AT_ONCE / order.cells).clamp(1, order.lines);
     let mut labels = vec![0.0; order.lines * order.cells * channels];
     labels.par_chunks_mut(lines * order.cells * channels).enumerate().for_each(|(index, out)| {

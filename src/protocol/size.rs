@@ -81,7 +81,9 @@ impl InputSize {
         if size.height < patch || size.width < patch {
             return Err(Error::setting(
                 "--size",
-                format!("{self} makes {size} of a frame of {frame}: less than one patch of {patch}"),
+                format!(
+                    "{self} makes {size} of a frame of {frame}: less than one patch of {patch}"
+                ),
             ));
         }
         Ok(size)
@@ -90,9 +92,7 @@ impl InputSize {
 
 /// The shorter side becomes `side`, the longer is rounded up to a multiple of the patch.
 fn up(side: usize, Size { height, width }: Size, patch: usize) -> Size {
-    let long = |long: usize, short: usize| {
-        (long * side).div_ceil(short).next_multiple_of(patch)
-    };
+    let long = |long: usize, short: usize| (long * side).div_ceil(short).next_multiple_of(patch);
     match width > height {
         true => Size { height: side, width: long(width, height) },
         false => Size { height: long(height, width), width: side },

@@ -36,7 +36,10 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
 pub fn largest_gap(ours: &[f32], theirs: &[f32]) -> (f32, usize) {
     assert_eq!(ours.len(), theirs.len());
     let gaps = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
-    gaps.enumerate().fold((0.0, 0), |worst, (at, gap)| {
-        if gap > worst.0 || gap.is_nan() { (gap, at) } else { worst }
-    })
+    gaps.enumerate().fold(
+        (0.0, 0),
+        |worst, (at, gap)| {
+            if gap > worst.0 || gap.is_nan() { (gap, at) } else { worst }
+        },
+    )
 }

@@ -106,6 +106,9 @@ pub struct ModelArgs {
     /// Side of a patch in pixels [default: the checkpoint's; 16 for `pixels`]
     #[arg(long, value_name = "P")]
     pub patch_size: Option<usize>,
+    /// Attention heads, which no tensor tells [default: the usual number for the width]
+    #[arg(long, value_name = "N")]
+    pub heads: Option<usize>,
     /// Which entry of a .pth holds the encoder [default: model, state_dict, teacher, student, …]
     #[arg(long, value_name = "KEY")]
     pub checkpoint_key: Option<String>,

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use cropmae::data::check::{self, ClipFacts, Depth, Finding, Report};
 use cropmae::data::Split;
+use cropmae::data::check::{self, ClipFacts, Depth, Finding, Report};
 use cropmae::model::weights::{self, Overrides};
 use cropmae::report::{Cell, Table};
 use serde_json::json;

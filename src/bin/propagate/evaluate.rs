@@ -134,7 +134,9 @@ fn finish(
                 .context("cannot store the results")?;
             show::results(summary, record, &json, args.output.json, args.output.per_item)?;
         }
-        None => say.line("nothing was scored: there are predictions, and no truth to hold beside them"),
+        None => {
+            say.line("nothing was scored: there are predictions, and no truth to hold beside them")
+        }
     }
     say.line(&format!("results in {}", folder.path().display()));
     Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })

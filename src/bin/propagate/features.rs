@@ -49,7 +49,9 @@ pub fn run(args: &FeaturesArgs) -> Result<Outcome> {
     ]);
     let stored = stored
         .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?)))
+        .map(|(name, tensor)| {
+            Ok((name, tensor.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?))
+        })
         .collect::<Result<BTreeMap<_, _>>>()?;
     let bytes = safetensors::serialize(&stored, Some(about))?;
     write_whole(&args.out, &bytes)

@@ -32,11 +32,11 @@ impl Clips {
             file => Split::File(PathBuf::from(file)),
         };
         Ok(match benchmark {
-            Benchmark::Davis => Self::Masks(narrowed(
-                data::davis::open(&root, &split, need)?,
-                args,
-                |clip| &clip.name,
-            )?),
+            Benchmark::Davis => {
+                Self::Masks(narrowed(data::davis::open(&root, &split, need)?, args, |clip| {
+                    &clip.name
+                })?)
+            }
             Benchmark::Vip => {
                 Self::Masks(narrowed(data::vip::open(&root, &split, need)?, args, |c| &c.name)?)
             }
@@ -207,6 +207,7 @@ pub fn choices(model: &ModelArgs) -> Choices {
     Choices {
         arch: model.arch.clone(),
         patch: model.patch_size,
+        heads: model.heads,
         checkpoint_key: model.checkpoint_key.clone(),
         positions: model.positions,
         layer: model.layer,

@@ -18,7 +18,10 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome> {
     let start = Instant::now();
     let benchmark = Benchmark::from(args.benchmark);
     if !args.predictions.is_dir() {
-        anyhow::bail!("{}: no such folder; pass the folder that holds a folder for each clip", args.predictions.display());
+        anyhow::bail!(
+            "{}: no such folder; pass the folder that holds a folder for each clip",
+            args.predictions.display()
+        );
     }
     let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly)?;
     let preset = Preset::Cropmae.protocol(benchmark)?;

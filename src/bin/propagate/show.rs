@@ -60,9 +60,10 @@ pub fn results(
 
 /// Notes of all clips, as (clip, note).
 pub fn notes<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
-    let notes = outcome.records.iter().flat_map(|record| {
-        record.notes.iter().map(|note| (record.clip.clone(), note.clone()))
-    });
+    let notes = outcome
+        .records
+        .iter()
+        .flat_map(|record| record.notes.iter().map(|note| (record.clip.clone(), note.clone())));
     notes.collect()
 }
 

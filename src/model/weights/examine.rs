@@ -175,7 +175,7 @@ impl Examined {
         let told = overrides.heads.or(overrides.arch.as_ref().map(|arch| arch.heads)).or(recorded);
         let told = told.or_else(|| family.heads(width));
         let heads = told.unwrap_or_else(|| VitConfig::usual_heads(width));
-        if heads == 0 || width % heads != 0 {
+        if heads == 0 || !width.is_multiple_of(heads) {
             return Err(Refusal::new(
                 format!("{heads} heads do not divide its width of {width}"),
                 "set --heads to the number that it was trained with",

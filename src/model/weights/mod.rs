@@ -1,9 +1,13 @@
 //! Weights of an encoder from a checkpoint of almost any program, strictly.
 //!
-//! A file is recognised by its content ([`container`](self)), the dict and prefix that hold the
-//! encoder are found, its keys are brought to canonical names (MAE's), its sizes are read off the
-//! shapes, and every tensor that the encoder needs must be there with the right shape and finite
-//! values: nothing is ever left random. Next: [`crate::model`] builds the encoder from them.
+//! [`load`] recognises a file by its content, finds the dict and prefix that hold the encoder,
+//! brings its keys to canonical names (MAE's) and reads its sizes off the shapes. Every tensor that
+//! the encoder needs must be there with the right shape and finite values: nothing is ever left
+//! random, and nothing in the file is ever executed. Next: [`crate::model`] builds the encoder.
+//!
+//! Inside, in the order of the work: `container` (with `torch_zip`, `pickle`, `element`) opens,
+//! `select` finds the encoder, `names` and `plan` sort the keys, `family` and `architecture` say
+//! what it is, `examine` judges, `diagnosis` explains a refusal, `report` keeps what was found.
 
 mod architecture;
 mod container;
