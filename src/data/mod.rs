@@ -17,7 +17,42 @@ pub mod vip;
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
+
+/// The three tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Benchmark {
+    /// DAVIS-2017: object masks, scored by J and F.
+    Davis,
+    /// VIP: body parts, scored by mIoU.
+    Vip,
+    /// JHMDB: 15 joints, scored by PCK.
+    Jhmdb,
+}
+
+impl Benchmark {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Davis => "davis",
+            Self::Vip => "vip",
+            Self::Jhmdb => "jhmdb",
+        }
+    }
+}
+
+impl std::fmt::Display for Benchmark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Davis => "DAVIS-2017",
+            Self::Vip => "VIP",
+            Self::Jhmdb => "JHMDB",
+        })
+    }
+}
 
 /// A clip whose labels are images: DAVIS, VIP.
 #[derive(Debug, Clone, PartialEq, Eq)]

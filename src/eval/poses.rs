@@ -150,9 +150,9 @@ fn read_array(path: &PathBuf, clip: &str, grid: (usize, usize), frame: Size) -> 
     }
     let values = tensor.to_vec3::<f32>()?;
     let mut poses = Poses::new(clip, frame, grid);
-    for t in 0..frames {
+    (0..frames).for_each(|t| {
         poses.push(std::array::from_fn(|joint| [values[0][joint][t], values[1][joint][t]]));
-    }
+    });
     Ok(poses)
 }
 

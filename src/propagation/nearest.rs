@@ -40,12 +40,6 @@ impl Nearest {
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.kept.clear();
-        self.count = 0;
-        self.bar = f32::NEG_INFINITY;
-    }
-
     /// Takes in the scores of consecutive cells beginning at `cell`.
     #[inline]
     pub(super) fn scan(&mut self, scores: &[f32], source: u32, cell: usize, copies: usize) {
@@ -149,8 +143,6 @@ mod tests {
         let mut nearest = Nearest::new(7, false);
         nearest.scan(&[0.5, 0.5], 0, 0, 1);
         assert_eq!(kept(&nearest), [(0, 0.5), (1, 0.5)]);
-        nearest.clear();
-        assert_eq!(kept(&nearest), []);
     }
 
     proptest::proptest! {

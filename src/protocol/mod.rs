@@ -11,44 +11,12 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub use crate::data::Benchmark;
 use crate::image::resize::FrameFilter;
 use crate::propagation::Settings;
 use crate::propagation::labels::{FirstLabels, Readout};
 pub use presets::Preset;
 pub use size::{InputSize, Size};
-
-/// The three tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Benchmark {
-    /// DAVIS-2017: object masks, scored by J and F.
-    Davis,
-    /// VIP: body parts, scored by mIoU.
-    Vip,
-    /// JHMDB: 15 joints, scored by PCK.
-    Jhmdb,
-}
-
-impl Benchmark {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Davis => "davis",
-            Self::Vip => "vip",
-            Self::Jhmdb => "jhmdb",
-        }
-    }
-}
-
-impl std::fmt::Display for Benchmark {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Davis => "DAVIS-2017",
-            Self::Vip => "VIP",
-            Self::Jhmdb => "JHMDB",
-        })
-    }
-}
 
 /// The nearest-neighbour rule that brings predicted ids to the size they are scored at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -1,6 +1,6 @@
 //! What the integration tests share: where the reference's fixtures are, and how to read them.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::HashMap;
 use std::path::PathBuf;

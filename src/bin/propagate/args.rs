@@ -18,9 +18,9 @@ use cropmae::protocol::{Benchmark, Preset, ScoreSize, Size};
 /// (mIoU), joints on JHMDB (PCK).
 #[derive(Debug, Parser)]
 #[command(name = "propagate", version, max_term_width = 100, after_help = EXAMPLES)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 const EXAMPLES: &str = "\
@@ -34,7 +34,7 @@ Examples:
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips.";
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Object masks on DAVIS-2017 (or any folder laid out like it): J&F
     Davis(EvaluateArgs),
     /// Body parts on VIP: mIoU
@@ -57,41 +57,41 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct EvaluateArgs {
+pub(crate) struct EvaluateArgs {
     #[command(flatten)]
-    pub data: DataArgs,
+    pub(crate) data: DataArgs,
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub(crate) model: ModelArgs,
     #[command(flatten)]
-    pub propagation: PropagationArgs,
+    pub(crate) propagation: PropagationArgs,
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
-    pub run: RunArgs,
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
-pub struct DataArgs {
+pub(crate) struct DataArgs {
     /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips
     ///
     /// Without it, DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT is taken from the environment.
     #[arg(long, value_name = "ROOT|sample")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line
     #[arg(long, default_value = "val", value_name = "val|train|FILE")]
-    pub split: String,
+    pub(crate) split: String,
     /// Only these clips, by name; results are marked partial
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
-    pub sequences: Vec<String>,
+    pub(crate) sequences: Vec<String>,
     /// Only the first N clips; results are marked partial
     #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Encoder")]
-pub struct ModelArgs {
+pub(crate) struct ModelArgs {
     /// A checkpoint (.safetensors, .pth, .pt), `random:vits16@SEED` or `pixels`
     ///
     /// CropMAE, SiamMAE, MAE, DINO, iBOT, DINOv2, timm and Hugging Face names are understood, and
@@ -99,71 +99,71 @@ pub struct ModelArgs {
     /// was never trained; `pixels` takes the raw pixels of each patch, the floor that every encoder
     /// must beat. Needed, but for `--data sample`, where `pixels` is the default.
     #[arg(long, value_name = "FILE|random:ARCH@SEED|pixels")]
-    pub weights: Option<Source>,
+    pub(crate) weights: Option<Source>,
     /// The architecture, vit{ti,s,b,l}{8,14,16} [default: read off the checkpoint]
     #[arg(long, value_name = "NAME")]
-    pub arch: Option<String>,
+    pub(crate) arch: Option<String>,
     /// Side of a patch in pixels [default: the checkpoint's; 16 for `pixels`]
     #[arg(long, value_name = "P")]
-    pub patch_size: Option<usize>,
+    pub(crate) patch_size: Option<usize>,
     /// Attention heads, which no tensor tells [default: the usual number for the width]
     #[arg(long, value_name = "N")]
-    pub heads: Option<usize>,
+    pub(crate) heads: Option<usize>,
     /// Which entry of a .pth holds the encoder [default: model, state_dict, teacher, student, …]
     #[arg(long, value_name = "KEY")]
-    pub checkpoint_key: Option<String>,
+    pub(crate) checkpoint_key: Option<String>,
     /// Which block gives the features: last, N (from 1) or mean-lastK
     #[arg(long, default_value_t = Layer::Last, value_name = "LAYER")]
-    pub layer: Layer,
+    pub(crate) layer: Layer,
     /// How the position table is stretched to the frame's grid [default: the family's own rule]
     #[arg(long, value_name = "RULE")]
-    pub positions: Option<PositionRule>,
+    pub(crate) positions: Option<PositionRule>,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Protocol")]
-pub struct PropagationArgs {
+pub(crate) struct PropagationArgs {
     /// The published protocol; every value below departs from it, and departures are reported
     #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
-    pub preset: Preset,
+    pub(crate) preset: Preset,
     /// Neighbours kept per patch [cropmae: 7, VIP 10; dino: 5]
     #[arg(long, alias = "knn-k", value_name = "K")]
-    pub topk: Option<usize>,
+    pub(crate) topk: Option<usize>,
     /// Extent of the neighbourhood in patches [cropmae: 20; dino, crw: 12]
     #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R")]
-    pub radius: Option<f64>,
+    pub(crate) radius: Option<f64>,
     /// Outline of the neighbourhood [cropmae: circle; dino: square]
     #[arg(long, value_enum, value_name = "SHAPE")]
-    pub neighborhood: Option<Shape>,
+    pub(crate) neighborhood: Option<Shape>,
     /// What cosines are divided by before the softmax [cropmae: 0.7; dino: 0.1]
     #[arg(long, value_name = "T")]
-    pub temperature: Option<f64>,
+    pub(crate) temperature: Option<f64>,
     /// Recent frames in the context, beside frame 0 [cropmae: 20; dino: 7]
     #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L")]
-    pub queue: Option<usize>,
+    pub(crate) queue: Option<usize>,
     /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320]
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
-    pub size: Option<SizeArg>,
+    pub(crate) size: Option<SizeArg>,
     /// Bring the shorter side to N, the other by ratio to a multiple of 64 [dino: 480]
     #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N")]
-    pub short_side: Option<usize>,
+    pub(crate) short_side: Option<usize>,
     /// Bring the longer side to N, the other by ratio to a multiple of 64 [cropmae: VIP 880]
     #[arg(long, conflicts_with = "size", value_name = "N")]
-    pub long_side: Option<usize>,
+    pub(crate) long_side: Option<usize>,
     /// The size masks are scored at [native; cropmae-480x880 and rsp: 480x880]
     #[arg(long, value_name = "native|HxW")]
-    pub score_size: Option<ScoreSize>,
+    pub(crate) score_size: Option<ScoreSize>,
     /// How frames are resized [cropmae: bilinear, no antialias; dino: the same on 8 bits]
     #[arg(long, value_enum, value_name = "FILTER")]
-    pub frame_filter: Option<FrameFilter>,
+    pub(crate) frame_filter: Option<FrameFilter>,
     /// VIP: leave the given first frames out of mIoU (published numbers count them)
     #[arg(long)]
-    pub exclude_first_frame: bool,
+    pub(crate) exclude_first_frame: bool,
 }
 
 /// `--size`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SizeArg {
+pub(crate) enum SizeArg {
     Exact(Size),
     Native,
 }
@@ -177,53 +177,53 @@ fn parse_size(text: &str) -> Result<SizeArg, String> {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Where predictions and tables go [default: runs/<benchmark>-<preset>-<weights>-<settings>]
     ///
     /// A second run with the same settings goes on where an interrupted one stopped; a folder with
     /// other settings is refused.
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
-    pub per_item: bool,
+    pub(crate) per_item: bool,
     /// Print results.json instead of the table
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// No progress, no notes: the result and errors only
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Store soft labels, [T, h, w, C] f32, as OUT/soft_labels/<clip>.safetensors
     #[arg(long)]
-    pub save_soft_labels: bool,
+    pub(crate) save_soft_labels: bool,
     /// Predict and do not score
     #[arg(long)]
-    pub predict_only: bool,
+    pub(crate) predict_only: bool,
     /// Say what would be done, and stop
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Run")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t = Choice::Auto, env = "PROPAGATE_DEVICE", value_name = "DEVICE")]
-    pub device: Choice,
+    pub(crate) device: Choice,
     /// The encoder's number type; published numbers are f32
     #[arg(long, value_enum, default_value_t = Precision::F32)]
-    pub dtype: Precision,
+    pub(crate) dtype: Precision,
     /// Frames encoded at once [default: 1 on a CPU, 8 on a GPU]
     #[arg(long, value_name = "N")]
-    pub batch: Option<usize>,
+    pub(crate) batch: Option<usize>,
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
 }
 
 /// A benchmark as an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BenchmarkArg {
+pub(crate) enum BenchmarkArg {
     Davis,
     Vip,
     Jhmdb,
@@ -240,45 +240,45 @@ impl From<BenchmarkArg> for Benchmark {
 }
 
 #[derive(Debug, Args)]
-pub struct ScoreArgs {
+pub(crate) struct ScoreArgs {
     /// The benchmark
-    pub benchmark: BenchmarkArg,
+    pub(crate) benchmark: BenchmarkArg,
     #[command(flatten)]
-    pub data: DataArgs,
+    pub(crate) data: DataArgs,
     /// Folder of predictions: <clip>/<frame>.png (JHMDB: <clip>/joints.json or <clip>.npy)
     #[arg(long, value_name = "DIR")]
-    pub predictions: PathBuf,
+    pub(crate) predictions: PathBuf,
     /// The size masks are scored at; annotations are brought to it by Pillow's nearest rule
     #[arg(long, default_value_t = ScoreSize::Native, value_name = "native|HxW")]
-    pub score_size: ScoreSize,
+    pub(crate) score_size: ScoreSize,
     /// JHMDB arrays: rows and columns of the grid that their cells count
     #[arg(long, default_value = "20x20", value_name = "HxW")]
-    pub grid: Size,
+    pub(crate) grid: Size,
     /// VIP: leave the given first frames out of mIoU (published numbers count them)
     #[arg(long)]
-    pub exclude_first_frame: bool,
+    pub(crate) exclude_first_frame: bool,
     /// Fail when a clip has no predictions, instead of listing it
     #[arg(long)]
-    pub strict: bool,
+    pub(crate) strict: bool,
     /// Also write the tables and results.json here
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
-    pub per_item: bool,
+    pub(crate) per_item: bool,
     /// Print results.json instead of the table
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     #[command(subcommand)]
-    pub what: CheckWhat,
+    pub(crate) what: CheckWhat,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum CheckWhat {
+pub(crate) enum CheckWhat {
     /// A DAVIS folder
     Davis(CheckDataArgs),
     /// A VIP folder
@@ -299,64 +299,64 @@ pub enum CheckWhat {
 }
 
 #[derive(Debug, Args)]
-pub struct CheckDataArgs {
+pub(crate) struct CheckDataArgs {
     /// The dataset's folder, as released (see datasets.md)
     #[arg(long, value_name = "ROOT")]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line
     #[arg(long, default_value = "val", value_name = "val|train|FILE")]
-    pub split: String,
+    pub(crate) split: String,
     /// Decode every frame, instead of reading its header
     #[arg(long)]
-    pub deep: bool,
+    pub(crate) deep: bool,
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct FeaturesArgs {
+pub(crate) struct FeaturesArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub(crate) model: ModelArgs,
     /// Images, or folders of them
     #[arg(long, num_args = 1.., required = true, value_name = "DIR|FILES")]
-    pub images: Vec<PathBuf>,
+    pub(crate) images: Vec<PathBuf>,
     /// The file to write: `<image>.patches` [h, w, D] and `<image>.cls` [D] for every image
     #[arg(long, value_name = "FILE.safetensors")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// The encoder's input size; native cuts each side to whole patches
     #[arg(long, default_value = "native", value_name = "HxW|native", value_parser = parse_size)]
-    pub size: SizeArg,
+    pub(crate) size: SizeArg,
     /// How images are resized
     #[arg(long, value_enum, default_value = "bilinear", value_name = "FILTER")]
-    pub frame_filter: FrameFilter,
+    pub(crate) frame_filter: FrameFilter,
     /// Bring every patch feature to length 1
     #[arg(long)]
-    pub normalize: bool,
+    pub(crate) normalize: bool,
     #[command(flatten)]
-    pub run: RunArgs,
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct SampleArgs {
+pub(crate) struct SampleArgs {
     /// Where the datasets go: DIR/davis, DIR/vip, DIR/jhmdb
     #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Only this one
     #[arg(long, value_enum)]
-    pub benchmark: Option<BenchmarkArg>,
+    pub(crate) benchmark: Option<BenchmarkArg>,
     /// Clips [default: 3]
     #[arg(long, value_name = "N")]
-    pub clips: Option<usize>,
+    pub(crate) clips: Option<usize>,
     /// Frames of each clip
     #[arg(long, value_name = "N")]
-    pub frames: Option<usize>,
+    pub(crate) frames: Option<usize>,
     /// Size of the frames
     #[arg(long, value_name = "HxW")]
-    pub size: Option<Size>,
+    pub(crate) size: Option<Size>,
     /// Seed: another one renders other clips
     #[arg(long, value_name = "SEED")]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{Outcome, show};
 /// Findings shown; the others are counted.
 const FINDINGS_SHOWN: usize = 20;
 
-pub fn run(args: &CheckArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &CheckArgs) -> Result<Outcome> {
     match &args.what {
         CheckWhat::Davis(args) => data(args, check::davis),
         CheckWhat::Vip(args) => data(args, check::vip),

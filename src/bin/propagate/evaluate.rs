@@ -16,7 +16,7 @@ use crate::plan::{self, Clips};
 use crate::progress::Bars;
 use crate::{Outcome, show};
 
-pub fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
+pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     let start = Instant::now();
     let protocol = plan::protocol(benchmark, &args.propagation)?;
     let source = plan::source(&args.model, plan::is_sample(&args.data))?;

@@ -15,7 +15,7 @@ use cropmae::protocol::{Benchmark, InputSize, Preset};
 use crate::args::{FeaturesArgs, SizeArg};
 use crate::{Outcome, plan};
 
-pub fn run(args: &FeaturesArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let images = images(&args.images)?;
     let device = plan::open_device(&args.run)?;
     let source = plan::source(&args.model, false)?;

@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 use crate::args::{DataArgs, EvaluateArgs, ModelArgs, PropagationArgs, RunArgs, SizeArg};
 
 /// The clips of a benchmark.
-pub enum Clips {
+pub(crate) enum Clips {
     Masks(Dataset<LabelClip>),
     Poses(Dataset<PoseClip>),
 }
 
 impl Clips {
     /// Opens a dataset and narrows it to the clips asked for.
-    pub fn open(benchmark: Benchmark, args: &DataArgs, need: Need) -> Result<Self> {
+    pub(crate) fn open(benchmark: Benchmark, args: &DataArgs, need: Need) -> Result<Self> {
         let root = root(benchmark, args)?;
         let split = match args.split.as_str() {
             "val" => Split::Val,
@@ -47,7 +47,7 @@ impl Clips {
     }
 
     /// Names and frame counts.
-    pub fn list(&self) -> Vec<(&str, usize)> {
+    pub(crate) fn list(&self) -> Vec<(&str, usize)> {
         match self {
             Self::Masks(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
             Self::Poses(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
@@ -55,7 +55,7 @@ impl Clips {
     }
 
     /// What was decided for the user.
-    pub fn notices(&self) -> &[String] {
+    pub(crate) fn notices(&self) -> &[String] {
         match self {
             Self::Masks(set) => &set.notices,
             Self::Poses(set) => &set.notices,
@@ -79,7 +79,7 @@ impl Clips {
     }
 
     /// The data's part of the record; `whole` is the number of clips before narrowing.
-    pub fn record(&self, done: usize, frames: usize) -> Result<DatasetRecord> {
+    pub(crate) fn record(&self, done: usize, frames: usize) -> Result<DatasetRecord> {
         let (root, split, labels_sha256) = match self {
             Self::Masks(set) => (&set.root, &set.split, set.label_hash()?),
             Self::Poses(set) => (&set.root, &set.split, set.label_hash()?),
@@ -107,7 +107,7 @@ fn root(benchmark: Benchmark, args: &DataArgs) -> Result<PathBuf> {
 }
 
 /// Whether the rendered clips are asked for.
-pub fn is_sample(args: &DataArgs) -> bool {
+pub(crate) fn is_sample(args: &DataArgs) -> bool {
     args.data.as_deref() == Some(Path::new("sample"))
 }
 
@@ -146,7 +146,7 @@ fn narrowed<C>(
 }
 
 /// The preset with everything that was typed put over it.
-pub fn protocol(benchmark: Benchmark, args: &PropagationArgs) -> Result<ProtocolRecord> {
+pub(crate) fn protocol(benchmark: Benchmark, args: &PropagationArgs) -> Result<ProtocolRecord> {
     let preset = args.preset.protocol(benchmark)?;
     let mut used = preset.clone();
     let propagation = &mut used.propagation;
@@ -191,7 +191,7 @@ fn input_size(args: &PropagationArgs) -> Option<InputSize> {
 }
 
 /// Where the encoder comes from.
-pub fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
+pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
     match (&model.weights, sample) {
         (Some(source), _) => Ok(source.clone()),
         // Until an encoder ships with the program, the sample is shown with the floor.
@@ -203,7 +203,7 @@ pub fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
 }
 
 /// What was said about the encoder.
-pub fn choices(model: &ModelArgs) -> Choices {
+pub(crate) fn choices(model: &ModelArgs) -> Choices {
     Choices {
         arch: model.arch.clone(),
         patch: model.patch_size,
@@ -215,7 +215,7 @@ pub fn choices(model: &ModelArgs) -> Choices {
 }
 
 /// The device with its threads set.
-pub fn open_device(args: &RunArgs) -> Result<Device> {
+pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
     if let Some(threads) = args.threads {
         anyhow::ensure!(threads > 0, "--threads: at least one thread is needed");
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
@@ -224,14 +224,14 @@ pub fn open_device(args: &RunArgs) -> Result<Device> {
 }
 
 /// Frames encoded at once.
-pub fn batch(args: &RunArgs, device: &Device) -> Result<usize> {
+pub(crate) fn batch(args: &RunArgs, device: &Device) -> Result<usize> {
     let batch = args.batch.unwrap_or(if device.is_cpu() { 1 } else { 8 });
     anyhow::ensure!(batch > 0, "--batch: at least one frame is needed");
     Ok(batch)
 }
 
 /// The encoder's part of the record.
-pub fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs) -> WeightsRecord {
+pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs) -> WeightsRecord {
     WeightsRecord {
         file: source.to_string(),
         sha256: loaded.sha256.clone(),
@@ -243,7 +243,7 @@ pub fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs) -> We
 }
 
 /// The machine's part of the record, before anything has been done.
-pub fn provenance(device: &Device, dtype: &str) -> Provenance {
+pub(crate) fn provenance(device: &Device, dtype: &str) -> Provenance {
     Provenance {
         version: env!("CARGO_PKG_VERSION").into(),
         git_commit: env!("GIT_COMMIT").into(),
@@ -271,7 +271,7 @@ fn command() -> String {
 }
 
 /// All that decides the results; a folder holds one of these.
-pub fn identity(
+pub(crate) fn identity(
     benchmark: Benchmark,
     protocol: &ProtocolRecord,
     weights: &WeightsRecord,
@@ -293,7 +293,7 @@ pub fn identity(
 }
 
 /// The output folder: `--out`, or one named after all that decides the results.
-pub fn out(benchmark: Benchmark, args: &EvaluateArgs, identity: &Value) -> PathBuf {
+pub(crate) fn out(benchmark: Benchmark, args: &EvaluateArgs, identity: &Value) -> PathBuf {
     args.output.out.clone().unwrap_or_else(|| {
         let digest = sha(&format!("{identity}{:?}", data_name(&args.data)));
         let weights = identity["weights_sha256"].as_str().unwrap_or_default();
@@ -315,7 +315,7 @@ fn sha(text: &str) -> String {
 }
 
 /// What `--dry-run` says.
-pub fn describe(
+pub(crate) fn describe(
     clips: &Clips,
     protocol: &Protocol,
     loaded: &Loaded,

@@ -10,7 +10,7 @@ use cropmae::protocol::Benchmark;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The progress of a run.
-pub struct Bars {
+pub(crate) struct Bars {
     bar: ProgressBar,
     metric: &'static str,
     /// Whether clips are reported as lines, since a bar would not be seen.
@@ -26,7 +26,7 @@ struct State {
 }
 
 impl Bars {
-    pub fn new(benchmark: Benchmark, clips: &[(&str, usize)], quiet: bool) -> Self {
+    pub(crate) fn new(benchmark: Benchmark, clips: &[(&str, usize)], quiet: bool) -> Self {
         let frames: usize = clips.iter().map(|(_, frames)| frames).sum();
         let lines = !quiet && !std::io::stderr().is_terminal();
         let target = match quiet || lines {
@@ -47,7 +47,7 @@ impl Bars {
         Self { bar, metric, lines, clips: clips.len(), state: Mutex::new(state) }
     }
 
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 

@@ -7,7 +7,7 @@ use cropmae::sample::{self, Settings};
 use crate::Outcome;
 use crate::args::SampleArgs;
 
-pub fn run(args: &SampleArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &SampleArgs) -> Result<Outcome> {
     let benchmarks = match args.benchmark {
         Some(benchmark) => vec![benchmark.into()],
         None => vec![Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb],

@@ -14,7 +14,7 @@ use crate::args::ScoreArgs;
 use crate::plan::{self, Clips};
 use crate::{Outcome, show};
 
-pub fn run(args: &ScoreArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &ScoreArgs) -> Result<Outcome> {
     let start = Instant::now();
     let benchmark = Benchmark::from(args.benchmark);
     if !args.predictions.is_dir() {

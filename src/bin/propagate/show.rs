@@ -8,16 +8,16 @@ use cropmae::report::{RunRecord, Summary};
 use serde_json::Value;
 
 /// Lines for people, on stderr; none where the user wants it quiet.
-pub struct Notes {
+pub(crate) struct Notes {
     quiet: bool,
 }
 
 impl Notes {
-    pub fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool) -> Self {
         Self { quiet }
     }
 
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         if !self.quiet {
             eprintln!("{text}");
         }
@@ -25,20 +25,20 @@ impl Notes {
 }
 
 /// Writes to stdout; a reader that went away (`| head`) is an error that `main` takes for success.
-pub fn text(text: &str) -> Result<()> {
+pub(crate) fn text(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
 
 /// Whether the reader of stdout went away.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// The table with what decided it, or the JSON.
-pub fn results(
+pub(crate) fn results(
     summary: &Summary,
     record: &RunRecord,
     json: &Value,
@@ -59,7 +59,7 @@ pub fn results(
 }
 
 /// Notes of all clips, as (clip, note).
-pub fn notes<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
+pub(crate) fn notes<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
     let notes = outcome
         .records
         .iter()
@@ -68,6 +68,6 @@ pub fn notes<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
 }
 
 /// Clips that could not be done, as (clip, why).
-pub fn failures<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
+pub(crate) fn failures<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
     outcome.failures.iter().map(|f| (f.clip.clone(), f.problem.clone())).collect()
 }
