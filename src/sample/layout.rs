@@ -11,6 +11,7 @@ use ::image::ExtendedColorType;
 use ::image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 
+use super::Settings;
 use super::cast;
 use super::clip::{Actor, Clip, Format};
 use super::geometry::{Point, at};
@@ -20,7 +21,6 @@ use super::person::Person;
 use super::render::{self, Labels};
 use super::scenery::Scene;
 use super::skeleton::Action;
-use super::Settings;
 use crate::data::Benchmark;
 use crate::error::{Error, Result};
 use crate::image::{Rgb, indexed};
