@@ -7,6 +7,7 @@ pub mod eval;
 pub mod image;
 pub mod metric;
 pub mod model;
+mod product;
 pub mod progress;
 pub mod propagation;
 pub mod protocol;

@@ -1,5 +1,6 @@
 //! The encoder: a vision transformer from a checkpoint, and the patch features it makes of frames.
 
+mod attention;
 pub mod config;
 pub mod encoder;
 pub mod init;

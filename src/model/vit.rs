@@ -5,17 +5,14 @@
 //! goes out is one token per patch after the chosen block and the final LayerNorm. Training has a
 //! differentiable twin of its own: candle's fused operations used here record no gradients.
 
-use candle_core::{DType, Device, IndexOp, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{LayerNorm, Linear};
 
+use super::attention;
 use super::config::VitConfig;
 use super::pos_embed;
 use super::weights::Checkpoint;
 use crate::error::{Error, Result};
-
-/// The most attention scores that one product may write (values): bounds the memory of long
-/// token sequences, which otherwise grows with their square.
-const SCORES_AT_ONCE: usize = 1 << 25;
 
 /// Which blocks' output is the feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,21 +77,7 @@ struct Attention {
 impl Attention {
     /// `xs` [B, N, D] -> [B, N, D].
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let (batch, tokens, width) = xs.dims3()?;
-        let head_width = width / self.heads;
-        let qkv = self.qkv.forward(xs)?.reshape((batch, tokens, 3, self.heads, head_width))?;
-        let qkv = qkv.permute((2, 0, 3, 1, 4))?; // 3, B, heads, N, D / heads
-        let queries = (qkv.i(0)?.contiguous()? * (head_width as f64).powf(-0.5))?;
-        let keys = qkv.i(1)?.transpose(2, 3)?.contiguous()?;
-        let values = qkv.i(2)?.contiguous()?;
-        let rows = (SCORES_AT_ONCE / (batch * self.heads * tokens)).clamp(1, tokens);
-        let mut parts = Vec::with_capacity(tokens.div_ceil(rows));
-        for start in (0..tokens).step_by(rows) {
-            let queries = queries.narrow(2, start, rows.min(tokens - start))?;
-            let scores = queries.contiguous()?.matmul(&keys)?; // B, heads, rows, N
-            parts.push(candle_nn::ops::softmax_last_dim(&scores)?.matmul(&values)?);
-        }
-        let mixed = Tensor::cat(&parts, 2)?.transpose(1, 2)?.reshape((batch, tokens, width))?;
+        let mixed = attention::attend(&self.qkv.forward(xs)?, self.heads)?;
         Ok(self.proj.forward(&mixed)?)
     }
 }

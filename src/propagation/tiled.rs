@@ -5,8 +5,6 @@
 //! never multiplied. A tile of scores stays in the cache, is scanned for the k nearest and
 //! overwritten by the next one; the affinity matrix of a frame never exists.
 
-#![allow(unsafe_code)] // one call of the matrix product, which takes raw pointers
-
 use candle_core::Tensor;
 use rayon::prelude::*;
 
@@ -14,6 +12,7 @@ use super::context::Source;
 use super::nearest::Nearest;
 use super::{LabelMap, Settings};
 use crate::error::Result;
+use crate::product::{View, product};
 
 /// Queries in a tile, about: whole lines are taken.
 const QUERIES_AT_ONCE: usize = 128;
@@ -140,7 +139,14 @@ impl Band<'_> {
                 let lines = (KEYS_AT_ONCE / cells).max(1).min(to - from);
                 let keys = &source.frame.features[from * cells * self.width..]
                     [..lines * cells * self.width];
-                products(query, keys, self.width, &mut scores);
+                let width = self.width;
+                scores.resize(queries * lines * cells, 0.0);
+                product(
+                    &mut scores,
+                    View::rows(query, queries, width, width),
+                    View::rows(keys, lines * cells, width, width).transposed(),
+                    1.0,
+                );
                 let tile = scores.chunks_exact(lines * cells);
                 for (cell, (nearest, scores)) in nearest.iter_mut().zip(tile).enumerate() {
                     self.scan(nearest, cell, scores, from, index as u32, source);
@@ -187,39 +193,5 @@ impl Band<'_> {
             part(window.0, window.1, source.free + source.near);
             part(window.1, cells, source.free);
         }
-    }
-}
-
-/// All products of `queries` [m, width] and `keys` [n, width] into `scores` [m, n].
-fn products(queries: &[f32], keys: &[f32], width: usize, scores: &mut Vec<f32>) {
-    let (m, n) = (queries.len() / width, keys.len() / width);
-    scores.clear();
-    scores.resize(m * n, 0.0);
-    // SAFETY: `scores` holds m * n values and is written at row * n + column with row < m and
-    // column < n; `queries` holds m * width values read at row * width + i, `keys` n * width values
-    // read at column * width + i, with i < width. The three do not overlap: `scores` is borrowed
-    // mutably.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            width,
-            scores.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            queries.as_ptr(),
-            1,
-            width as isize,
-            keys.as_ptr(),
-            width as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }

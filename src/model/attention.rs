@@ -1,0 +1,193 @@
+//! Softmax attention of an encoder block.
+//!
+//! On the CPU in f32, heads and bands of queries are spread over the cores: the scores of a band
+//! stay in the cache between the two products, and queries, keys and values are read where the
+//! projection left them. Elsewhere candle's operations do the same, a block of rows at a time so
+//! that long sequences do not need memory for the square of their length.
+
+use candle_core::{CpuStorage, DType, IndexOp, Storage, Tensor};
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::product::{View, product};
+
+/// Queries in a band: 64 × 1651 scores are 400 KiB, which stay in a core's cache.
+const QUERIES_AT_ONCE: usize = 64;
+/// The most scores (values) that one product of tensors may write.
+const SCORES_AT_ONCE: usize = 1 << 25;
+
+/// Attention over `qkv` [B, N, 3·D], whose channels are queries, keys and values, each of them
+/// head by head; returns [B, N, D].
+///
+/// # Errors
+/// The device runs out of memory.
+pub(super) fn attend(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    if !(qkv.device().is_cpu() && qkv.dtype() == DType::F32) {
+        return by_tensors(qkv, heads);
+    }
+    let (batch, tokens, width) = qkv.dims3()?;
+    let qkv = qkv.contiguous()?;
+    let (storage, layout) = qkv.storage_and_layout();
+    let out = match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => {
+            by_bands(&values[start..end], batch, tokens, heads)
+        }
+        _ => return by_tensors(&qkv, heads),
+    };
+    Ok(Tensor::from_vec(out, (batch, tokens, width / 3), qkv.device())?)
+}
+
+fn by_bands(qkv: &[f32], batch: usize, tokens: usize, heads: usize) -> Vec<f32> {
+    let width = qkv.len() / (batch * tokens * 3);
+    let head_width = width / heads;
+    let bands = tokens.div_ceil(QUERIES_AT_ONCE);
+    let mixed: Vec<Vec<f32>> = (0..batch * heads * bands)
+        .into_par_iter()
+        .map_init(Vec::new, |scores, task| {
+            let (image, head, band) = (task / (heads * bands), task / bands % heads, task % bands);
+            let image = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
+            let first = band * QUERIES_AT_ONCE;
+            let count = QUERIES_AT_ONCE.min(tokens - first);
+            let part = |which: usize, from: usize, rows: usize| {
+                let start = from * 3 * width + which * width + head * head_width;
+                View::rows(&image[start..], rows, head_width, 3 * width)
+            };
+            scores.resize(count * tokens, 0.0);
+            let scale = (head_width as f32).powf(-0.5);
+            product(scores, part(0, first, count), part(1, 0, tokens).transposed(), scale);
+            let totals: Vec<f32> = scores.chunks_exact_mut(tokens).map(exponentials).collect();
+            let mut out = vec![0.0; count * head_width];
+            product(&mut out, View::rows(scores, count, tokens, tokens), part(2, 0, tokens), 1.0);
+            for (out, total) in out.chunks_exact_mut(head_width).zip(totals) {
+                out.iter_mut().for_each(|value| *value /= total);
+            }
+            out
+        })
+        .collect();
+    gather(&mixed, batch, tokens, heads, head_width)
+}
+
+/// From bands of one head to rows of all heads.
+fn gather(
+    mixed: &[Vec<f32>],
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    head_width: usize,
+) -> Vec<f32> {
+    let bands = tokens.div_ceil(QUERIES_AT_ONCE);
+    let mut out = vec![0.0; batch * tokens * heads * head_width];
+    for (row, out) in out.chunks_exact_mut(heads * head_width).enumerate() {
+        let (image, token) = (row / tokens, row % tokens);
+        for (head, out) in out.chunks_exact_mut(head_width).enumerate() {
+            let band = &mixed[(image * heads + head) * bands + token / QUERIES_AT_ONCE];
+            out.copy_from_slice(&band[token % QUERIES_AT_ONCE * head_width..][..head_width]);
+        }
+    }
+    out
+}
+
+/// Replaces scores by `exp(score - largest)` and returns their sum.
+fn exponentials(scores: &mut [f32]) -> f32 {
+    pulp::Arch::new().dispatch(|| exponentials_of(scores))
+}
+
+/// Values that one vector instruction may take.
+const LANES: usize = 16;
+
+/// Written so that the compiler turns it into vector instructions: one accumulator per lane.
+#[inline(always)]
+fn exponentials_of(scores: &mut [f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for group in scores.chunks(LANES) {
+        for (largest, score) in largest.iter_mut().zip(group) {
+            *largest = if *score > *largest { *score } else { *largest };
+        }
+    }
+    let largest = largest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0.0; LANES];
+    let (groups, rest) = scores.as_chunks_mut::<LANES>();
+    for group in groups {
+        for (sum, score) in sums.iter_mut().zip(group) {
+            *score = exp(*score - largest);
+            *sum += *score;
+        }
+    }
+    for (sum, score) in sums.iter_mut().zip(rest) {
+        *score = exp(*score - largest);
+        *sum += *score;
+    }
+    sums.iter().sum()
+}
+
+/// e^x for x ≤ 0 to two units in the last place, 0 below -87: 2^n times the series of the
+/// remainder, which lies within ±ln 2 / 2.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that number.
+    const ROUND: f32 = 12_582_912.0;
+    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let clamped = if x < -87.0 { -87.0 } else { x };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    let rest = clamped - whole * LN2_HIGH - whole * LN2_LOW;
+    let mut series = 1.0 / 5040.0;
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        series = series * rest + coefficient;
+    }
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    if x < -87.0 { 0.0 } else { series * f32::from_bits(exponent) }
+}
+
+fn by_tensors(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let head_width = width / 3 / heads;
+    let qkv = qkv.reshape((batch, tokens, 3, heads, head_width))?.permute((2, 0, 3, 1, 4))?;
+    let queries = (qkv.i(0)?.contiguous()? * (head_width as f64).powf(-0.5))?;
+    let keys = qkv.i(1)?.transpose(2, 3)?.contiguous()?;
+    let values = qkv.i(2)?.contiguous()?;
+    let rows = (SCORES_AT_ONCE / (batch * heads * tokens)).clamp(1, tokens);
+    let mut parts = Vec::with_capacity(tokens.div_ceil(rows));
+    for start in (0..tokens).step_by(rows) {
+        let queries = queries.narrow(2, start, rows.min(tokens - start))?;
+        let scores = queries.contiguous()?.matmul(&keys)?; // B, heads, rows, N
+        parts.push(candle_nn::ops::softmax_last_dim(&scores)?.matmul(&values)?);
+    }
+    let mixed = Tensor::cat(&parts, 2)?.transpose(1, 2)?;
+    Ok(mixed.reshape((batch, tokens, width / 3))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn exponentials_are_those_of_the_standard_library() {
+        for step in 0..200_000 {
+            let x = -88.0 * step as f32 / 200_000.0;
+            let (ours, theirs) = (exp(x), x.exp());
+            // Two units in the last place; what is below -87 is taken for 0.
+            assert!((ours - theirs).abs() <= theirs * 2.4e-7 + 1.7e-38, "{x}: {ours} {theirs}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn bands_equal_tensor_operations() {
+        // 2 images, 3 heads of 8, more tokens than a band and no multiple of one.
+        let (tokens, width) = (QUERIES_AT_ONCE * 2 + 13, 24);
+        let values: Vec<f32> =
+            (0..2 * tokens * 3 * width).map(|i| ((i * 7919 % 1009) as f32 / 100.0).sin()).collect();
+        let qkv = Tensor::from_vec(values, (2, tokens, 3 * width), &Device::Cpu).unwrap();
+        let bands = attend(&qkv, 3).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let tensors = by_tensors(&qkv, 3).unwrap().flatten_all().unwrap();
+        for (a, b) in bands.iter().zip(tensors.to_vec1::<f32>().unwrap()) {
+            // Sums of 141 products of numbers up to 1, in another order.
+            assert!((a - b).abs() < 5e-6, "{a} {b}");
+        }
+    }
+}
