@@ -135,6 +135,12 @@ fn encode(batch: Vec<Prepared>, setup: &Setup<'_>, stages: &mut Stages) -> Resul
     let shape = (count, 3, input.height, input.width);
     let frames = Tensor::from_vec(planes, shape, setup.encoder.device())?;
     let features = setup.encoder.features(&frames)?;
+    if !features.sum_all()?.to_scalar::<f32>()?.is_finite() {
+        return Err(Error::setting(
+            "--dtype",
+            "the encoder made features that are no numbers: its values leave this type's range; use f32",
+        ));
+    }
     stages.encode += start.elapsed().as_secs_f64();
     (0..count).map(|index| Ok(Encoded { features: features.get(index)?, frame, input })).collect()
 }
