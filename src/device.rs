@@ -1,5 +1,8 @@
 //! Where to compute, in which number type, and how much memory it took. A leaf.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use candle_core::{DType, Device};
 
 use crate::error::{Error, Result};
@@ -63,13 +66,9 @@ fn cuda(_: usize) -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Device> {
-    let missing = |why: String| {
-        Error::Device(format!("no usable GPU cuda:{index} ({why}); use --device cpu"))
-    };
-    // candle's CUDA layer panics, rather than fails, where the driver's library is not installed.
-    std::panic::catch_unwind(|| Device::new_cuda_with_stream(index))
-        .map_err(|_| missing("the NVIDIA driver's libraries were not found".into()))?
-        .map_err(|error| missing(error.to_string()))
+    gpu::open(index).map_err(|why| {
+        Error::Device(format!("no usable GPU cuda:{index}: {why}; or use --device cpu"))
+    })
 }
 
 /// A device's name in tables and records.
