@@ -66,6 +66,20 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
+    /// The error with all its reasons in one line, and what to do about it where the operating
+    /// system refused something.
+    pub fn explained(&self) -> String {
+        let reasons = std::iter::successors(std::error::Error::source(self), |e| e.source());
+        let text = reasons.fold(self.to_string(), |text, reason| format!("{text}: {reason}"));
+        match self {
+            Self::Io { action, source, .. } => match io_remedy(action, source.kind()) {
+                Some(remedy) => format!("{text}; {remedy}"),
+                None => text,
+            },
+            _ => text,
+        }
+    }
+
     /// An [`Error::Data`] for `path`.
     pub fn data(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Data { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
@@ -79,5 +93,41 @@ impl Error {
     /// An [`Error::Setting`].
     pub fn setting(name: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { name: name.into(), problem: problem.into() }
+    }
+}
+
+/// What a user can do when the operating system refuses.
+fn io_remedy(action: &str, kind: std::io::ErrorKind) -> Option<&'static str> {
+    use std::io::ErrorKind as Kind;
+    match (action, kind) {
+        ("read", Kind::NotFound) => Some("check the path: nothing is there"),
+        ("read", Kind::PermissionDenied) => Some("check its permissions"),
+        ("read", _) => None,
+        (_, Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge) => {
+            Some("make room and run the same command again: what is finished is kept")
+        }
+        (_, Kind::AlreadyExists | Kind::NotADirectory) => {
+            Some("a file is in the way: choose another folder")
+        }
+        _ => Some("choose a folder that you may write to"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_system_come_with_a_remedy() {
+        let explained = |action, kind: std::io::ErrorKind| {
+            Error::io(action, Path::new("out/a.png"))(kind.into()).explained()
+        };
+        let full = explained("write", std::io::ErrorKind::StorageFull);
+        assert!(full.starts_with("cannot write out/a.png: "), "{full}");
+        assert!(full.ends_with("run the same command again: what is finished is kept"), "{full}");
+        let missing = explained("read", std::io::ErrorKind::NotFound);
+        assert!(missing.ends_with("nothing is there"), "{missing}");
+        let data = Error::data(Path::new("a.png"), "is empty", "copy it again");
+        assert_eq!(data.explained(), "a.png: is empty; copy it again");
     }
 }

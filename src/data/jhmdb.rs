@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::listing::{self, PICTURES, check_root};
-use super::{Dataset, PoseClip, Split, Survey};
+use super::{Dataset, Need, PoseClip, Split, Survey};
 use crate::error::{Error, Result};
 
 /// Finds the clips of a split and their files.
@@ -22,12 +22,25 @@ use crate::error::{Error, Result};
 /// `root` is not the dataset's folder, a list cannot be read or names an unknown clip, or a clip has no
 /// frames or no joints.
 pub fn open(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
-    survey(root, split)?.into_dataset()
+    survey(root, split, Need::Frames)?.into_dataset()
 }
 
-pub(super) fn survey(root: &Path, split: &Split) -> Result<Survey<PoseClip>> {
+/// The same for scoring, where a root without `Rename_Images` will do: clips have no frames then.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_labels(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
+    let bare = !root.join("Rename_Images").is_dir();
+    survey(root, split, if bare { Need::LabelsOnly } else { Need::Frames })?.into_dataset()
+}
+
+pub(super) fn survey(root: &Path, split: &Split, need: Need) -> Result<Survey<PoseClip>> {
     check_root(root, "JHMDB", &["Rename_Images", "joint_positions"])?;
-    for name in ["Rename_Images", "joint_positions"] {
+    let needed = match need {
+        Need::Frames => vec!["Rename_Images", "joint_positions"],
+        Need::LabelsOnly => vec!["joint_positions"],
+    };
+    for name in needed {
         let folder = root.join(name);
         if !folder.is_dir() {
             let remedy = format!("extract {name} beside the other folders");
@@ -40,22 +53,24 @@ pub(super) fn survey(root: &Path, split: &Split) -> Result<Survey<PoseClip>> {
         Split::Val => official(root, Mark::Test, &mut notices)?,
         Split::Train => official(root, Mark::Train, &mut notices)?,
     };
-    let clips = names.into_iter().map(|name| (name.clone(), clip(root, name, &split))).collect();
+    let clips = names.into_iter().map(|name| (name.clone(), clip(root, name, &split, need)));
+    let clips = clips.collect();
     Ok(Survey { root: root.to_path_buf(), split, clips, notices })
 }
 
-fn clip(root: &Path, name: String, split: &str) -> Result<PoseClip> {
+fn clip(root: &Path, name: String, split: &str, need: Need) -> Result<PoseClip> {
     let folder = root.join("Rename_Images").join(&name);
     let joints = root.join("joint_positions").join(&name).join("joint_positions.mat");
     let remedy = "extract Rename_Images.tar.gz and joint_positions.zip again, or correct the list";
-    for (path, there) in [(&folder, folder.is_dir()), (&joints, joints.is_file())] {
+    let bare = need == Need::LabelsOnly;
+    for (path, there) in [(&folder, bare || folder.is_dir()), (&joints, joints.is_file())] {
         if !there {
             let problem = format!("is missing, though the clip is one of {split}");
             return Err(Error::data(path, problem, remedy));
         }
     }
-    let frames = listing::files(&folder, PICTURES)?;
-    if frames.is_empty() {
+    let frames = if bare { Vec::new() } else { listing::files(&folder, PICTURES)? };
+    if frames.is_empty() && !bare {
         return Err(Error::data(&folder, "holds no frame", remedy));
     }
     Ok(PoseClip { name, frames, joints })

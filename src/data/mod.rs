@@ -79,7 +79,7 @@ pub struct Frame {
 pub struct PoseClip {
     /// Action and clip, such as `catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2`.
     pub name: String,
-    /// At least one picture, in the order of time.
+    /// The pictures in the order of time: at least one, or none with [`jhmdb::open_labels`].
     pub frames: Vec<PathBuf>,
     /// The clip's `joint_positions.mat`; [`joints::read`] reads it.
     pub joints: PathBuf,
@@ -140,6 +140,8 @@ pub struct Dataset<C> {
     pub clips: Vec<C>,
     /// Clips of the list that cannot be used: one of them does not lose the others.
     pub broken: Vec<Broken>,
+    /// How many clips the list names; more than there are here once some are left out.
+    pub listed: usize,
     /// What was decided for the user and is worth a line: a list that is missing, another resolution.
     pub notices: Vec<String>,
 }
@@ -156,8 +158,8 @@ impl<C> Survey<C> {
     /// The dataset of the clips that are whole, with the others named; the first error where none
     /// is.
     fn into_dataset(self) -> Result<Dataset<C>> {
-        let mut clips = Vec::new();
-        let mut broken = Vec::new();
+        let listed = self.clips.len();
+        let (mut clips, mut broken) = (Vec::new(), Vec::new());
         for (name, clip) in self.clips {
             match clip {
                 Ok(clip) => clips.push(clip),
@@ -167,6 +169,7 @@ impl<C> Survey<C> {
         if clips.is_empty() && !broken.is_empty() {
             return Err(broken.swap_remove(0).error);
         }
-        Ok(Dataset { root: self.root, split: self.split, clips, broken, notices: self.notices })
+        let Self { root, split, notices, .. } = self;
+        Ok(Dataset { root, split, clips, broken, listed, notices })
     }
 }

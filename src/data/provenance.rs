@@ -39,10 +39,9 @@ impl Clip for PoseClip {
         self.frames.len()
     }
 
-    /// `<clip name> <frames on disk> <SHA-256 of joint_positions.mat>`.
+    /// `<clip name> <SHA-256 of joint_positions.mat>`.
     fn label_line(&self) -> Result<String> {
-        let digest = sha256_of_file(&self.joints)?;
-        Ok(format!("{} {} {digest}", self.name, self.frames.len()))
+        Ok(format!("{} {}", self.name, sha256_of_file(&self.joints)?))
     }
 }
 

@@ -55,7 +55,7 @@ fn evaluate_clip(
         stages.write += start.elapsed().as_secs_f64();
         let start = Instant::now();
         if !setup.predict_only {
-            judge.feed(frame.index, &frame.mask)?;
+            judge.feed(frame.index, &frame.mask, None)?;
         }
         stages.score += start.elapsed().as_secs_f64();
         observer.frame_done();
@@ -66,7 +66,7 @@ fn evaluate_clip(
         true => (None, Vec::new()),
         false => judge.finish(),
     };
-    Ok(Done { scores, notes, stages })
+    Ok(Done { frames: clip.frames.len(), scores, notes, stages })
 }
 
 /// Appends a frame's soft labels, beginning the file with the first.
@@ -116,7 +116,8 @@ impl<'a> Judge<'a> {
         Self { clip, kind, protocol, objects, scores, without_truth: 0, scored: 0 }
     }
 
-    fn feed(&mut self, index: usize, prediction: &LabelImage) -> Result<()> {
+    /// Scores a frame; `from` is the prediction's file, where it is one of the user's.
+    fn feed(&mut self, index: usize, prediction: &LabelImage, from: Option<&Path>) -> Result<()> {
         if !scored_frames(self.clip.frames.len()).contains(&index) {
             return Ok(());
         }
@@ -128,7 +129,7 @@ impl<'a> Judge<'a> {
         self.scored += 1;
         self.scores.feed(&truth, prediction).map_err(|error| {
             Error::data(
-                path,
+                from.unwrap_or(path),
                 error.to_string(),
                 "predictions must have the annotation's size; for another one use --score-size",
             )
@@ -180,10 +181,10 @@ fn score_clip(
                 "predict only the objects of the first annotation; 0 is background",
             ));
         }
-        judge.feed(index, &prediction)?;
+        judge.feed(index, &prediction, Some(&path))?;
     }
     let (scores, notes) = judge.finish();
-    Ok(Done { scores, notes, stages: Stages::default() })
+    Ok(Done { frames: clip.frames.len(), scores, notes, stages: Stages::default() })
 }
 
 /// The folder of a clip's predictions.
@@ -202,16 +203,24 @@ pub(super) fn predicted_folder(predictions: &Path, clip: &str) -> Result<PathBuf
     ))
 }
 
+/// The ids that a user's file predicts for a frame.
+///
+/// # Errors
+/// It is not there, or no mask.
+pub(super) fn predicted_ids(path: &Path) -> Result<LabelImage> {
+    if path.exists() {
+        return indexed::read(path);
+    }
+    Err(Error::data(
+        path,
+        "this frame's prediction is missing",
+        "predictions are named as the frames, with .png",
+    ))
+}
+
 /// A predicted mask; white stands for object 1 where the truth is black and white too.
 fn predicted_mask(path: &Path, kind: MaskKind) -> Result<LabelImage> {
-    if !path.exists() {
-        return Err(Error::data(
-            path,
-            "this frame's prediction is missing",
-            "predictions are named as the frames, with .png",
-        ));
-    }
-    let mask = indexed::read(path)?;
+    let mask = predicted_ids(path)?;
     match kind {
         MaskKind::Binary if MaskKind::of(&mask) == MaskKind::Binary => read_mask(path, kind),
         _ => Ok(mask),

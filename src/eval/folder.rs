@@ -54,9 +54,9 @@ impl RunFolder {
     /// The folder holds a run with another identity, or files that are no run at all.
     pub fn open(root: &Path, identity: &Value) -> Result<Self> {
         let file = root.join("run.json");
-        let occupied = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
-        if !occupied {
-            create_dir(root)?;
+        create_dir(root)?;
+        let mut entries = std::fs::read_dir(root).map_err(Error::io("read", root))?;
+        if entries.next().is_none() {
             write_json(&file, identity)?;
         } else if !file.exists() {
             return Err(Error::data(
@@ -67,7 +67,10 @@ impl RunFolder {
         } else {
             let stored: Value = read_json(&file)?;
             let differing = differing_keys(&stored, identity);
-            if !differing.is_empty() {
+            if !differing.is_empty() && !root.join("clips").exists() {
+                // That run finished no clip: there is nothing to mix with.
+                write_json(&file, identity)?;
+            } else if !differing.is_empty() {
                 return Err(Error::data(
                     root,
                     format!(
@@ -120,10 +123,11 @@ impl RunFolder {
         let record_path = self.record_path(clip);
         remove(&record_path)?;
         replace(&staging.predictions(), &self.predictions().join(clip))?;
-        let soft = staging.soft_labels();
-        if soft.exists() {
-            let name = format!("{}.safetensors", flat_name(clip));
-            replace(&soft, &self.root.join("soft_labels").join(name))?;
+        let name = format!("{}.safetensors", flat_name(clip));
+        let (soft, place) = (staging.soft_labels(), self.root.join("soft_labels").join(name));
+        match soft.exists() {
+            true => replace(&soft, &place)?,
+            false => remove(&place)?,
         }
         create_dir(&self.root.join("clips"))?;
         write_json(&record_path, record)?;
@@ -225,13 +229,17 @@ mod tests {
         run.commit("a/b", &staging, &42).unwrap();
         assert_eq!(run.record::<u32>("a/b"), Some(42));
         assert!(!root.join("predictions/a/b/00000.png").exists());
+        assert!(!root.join("soft_labels/a__b.safetensors").exists());
     }
 
     #[test]
     fn settings_never_mix() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("out");
+        let run = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap();
+        // Nothing was finished with 5, so 7 may have the folder.
         RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
+        run.commit("clip", &run.stage("clip").unwrap(), &1).unwrap();
         RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
         let error = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap_err();
         assert!(error.to_string().contains("other settings (topk)"), "{error}");

@@ -63,7 +63,8 @@ fn evaluate_clip(
         false => Some(distances(&poses, &truth, &clip.joints)?),
     };
     stages.score += start.elapsed().as_secs_f64();
-    Ok(Done { scores, notes: length_note(clip.frames.len(), truth.frames), stages })
+    let (frames, notes) = (clip.frames.len(), length_note(clip.frames.len(), truth.frames));
+    Ok(Done { frames, scores, notes, stages })
 }
 
 /// The joints of every frame, and the soft labels into the staging where they are asked for.
@@ -159,7 +160,8 @@ fn distances(poses: &Poses, truth: &Joints, path: &Path) -> Result<JointDistance
 /// Scores joints that any program wrote: our `predictions/<action>/<clip>/joints.json`, or
 /// `<action>/<clip>.npy`, `<action>__<clip>.npy` or `<index of the clip>.npy`, 2 × 15 × T in cells.
 ///
-/// `grid` (height, width) is what the arrays' cells count, where they do not say (20 × 20).
+/// `grid` (height, width) is what the arrays' cells count (20 × 20 in the published protocol). Where
+/// the clips have no frames, arrays are taken to be of frames of the official 240 × 320.
 pub fn score(
     dataset: &Dataset<PoseClip>,
     predictions: &Path,
@@ -175,16 +177,23 @@ fn score_clip(
     grid: (usize, usize),
 ) -> Result<Done<JointDistances>> {
     let truth = joints::read(&clip.joints)?;
-    let size = || {
-        let first = clip.frames.first().map_or(Path::new(&clip.name), |path| path.as_path());
-        decode::size(first).map(|(width, height)| Size { height, width })
+    let mut notes = Vec::new();
+    let size = || match clip.frames.first() {
+        Some(first) => decode::size(first).map(|(width, height)| Size { height, width }),
+        None => {
+            notes.push(format!("without its frames, they are taken to be {OFFICIAL}"));
+            Ok(OFFICIAL)
+        }
     };
     let poses = poses::find(predictions, &clip.name, index, grid, size)?;
     let frames = poses.len();
-    let mut notes = length_note(frames, truth.frames);
+    notes.extend(length_note(frames, truth.frames));
     if frames < clip.frames.len() {
         notes.push(format!("predictions for {frames} of {} frames", clip.frames.len()));
     }
     let scores = Some(distances(&poses, &truth, &clip.joints)?);
-    Ok(Done { scores, notes, stages: Stages::default() })
+    Ok(Done { frames, scores, notes, stages: Stages::default() })
 }
+
+/// The size of JHMDB's frames as released.
+const OFFICIAL: Size = Size { height: 240, width: 320 };

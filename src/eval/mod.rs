@@ -78,7 +78,7 @@ impl std::ops::AddAssign for Stages {
 pub struct Record<S> {
     /// The clip.
     pub clip: String,
-    /// Frames propagated.
+    /// Frames propagated, or scored where predictions were at hand.
     pub frames: usize,
     /// [`Clip::label_line`] of its given labels: a clip whose labels changed is done again.
     pub labels: String,
@@ -96,6 +96,8 @@ pub struct Record<S> {
 
 /// What a benchmark hands back of a clip.
 struct Done<S> {
+    /// Frames propagated or scored.
+    frames: usize,
     scores: Option<S>,
     notes: Vec<String>,
     stages: Stages,
@@ -105,7 +107,7 @@ impl<S> Record<S> {
     fn new(clip: &impl Clip, labels: String, setup: &Setup<'_>, done: Done<S>) -> Self {
         Self {
             clip: clip.name().to_owned(),
-            frames: clip.frame_count(),
+            frames: done.frames,
             labels,
             soft_labels: setup.save_soft_labels,
             scored: !setup.predict_only,
@@ -127,7 +129,7 @@ pub struct Failure {
 
 impl Failure {
     fn of(broken: &Broken) -> Self {
-        Self { clip: broken.name.clone(), problem: describe(&broken.error) }
+        Self { clip: broken.name.clone(), problem: broken.error.explained() }
     }
 }
 
@@ -194,7 +196,7 @@ fn run<C: Clip, S: Serialize + DeserializeOwned>(
             Err(error @ Error::Io { action: "write" | "create", .. }) => return Err(error),
             Err(error) => {
                 observer.clip_failed(clip.name(), &error);
-                let problem = describe(&error);
+                let problem = error.explained();
                 outcome.failures.push(Failure { clip: clip.name().to_owned(), problem });
             }
         }
@@ -230,12 +232,6 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     Ok((record, false))
 }
 
-/// An error with all its reasons.
-fn describe(error: &Error) -> String {
-    let reasons = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    reasons.fold(error.to_string(), |text, reason| format!("{text}: {reason}"))
-}
-
 /// Scores every clip by itself, in parallel, for predictions that lie in a folder; `one` is told
 /// the clip's place in the list.
 fn score_all<C: Clip, S: Send>(
@@ -248,7 +244,7 @@ fn score_all<C: Clip, S: Send>(
         done.stages.score = start.elapsed().as_secs_f64();
         Ok(Record {
             clip: clip.name().to_owned(),
-            frames: clip.frame_count(),
+            frames: done.frames,
             labels: clip.label_line()?,
             soft_labels: false,
             scored: true,
@@ -264,7 +260,7 @@ fn score_all<C: Clip, S: Send>(
         match result {
             Ok(record) => outcome.records.push(record),
             Err(error) => {
-                let problem = describe(&error);
+                let problem = error.explained();
                 outcome.failures.push(Failure { clip: clip.name().to_owned(), problem });
             }
         }

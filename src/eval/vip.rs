@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::davis::{annotation_path, predicted_folder, save_soft};
+use super::davis::{annotation_path, predicted_folder, predicted_ids, save_soft};
 use super::masks;
 use super::soft::SoftLabelWriter;
 use super::{Done, Outcome, RunFolder, Setup, Stages, Staging};
@@ -96,7 +96,7 @@ fn evaluate_clip(
         let start = Instant::now();
         if !setup.predict_only {
             let truth = &clip.frames[frame.index];
-            feed(&mut scores, frame.index, truth, &frame.mask, setup.protocol)?;
+            feed(&mut scores, frame.index, truth, (&frame.mask, None), setup.protocol)?;
         }
         stages.score += start.elapsed().as_secs_f64();
         observer.frame_done();
@@ -104,7 +104,7 @@ fn evaluate_clip(
     })?;
     soft.map(SoftLabelWriter::finish).transpose()?;
     let scores = (!setup.predict_only).then_some(scores);
-    Ok(Done { scores, notes: missing_truth(clip), stages })
+    Ok(Done { frames: clip.frames.len(), scores, notes: missing_truth(clip), stages })
 }
 
 fn missing_truth(clip: &LabelClip) -> Vec<String> {
@@ -113,12 +113,13 @@ fn missing_truth(clip: &LabelClip) -> Vec<String> {
     if missing > 0 { vec![note] } else { Vec::new() }
 }
 
-/// Counts one frame, where it has a truth.
+/// Counts one frame, where it has a truth; a prediction comes with its file, where it is one of the
+/// user's.
 fn feed(
     scores: &mut VipScores,
     index: usize,
     frame: &Frame,
-    prediction: &LabelImage,
+    (prediction, from): (&LabelImage, Option<&Path>),
     protocol: &Protocol,
 ) -> Result<()> {
     let Some(path) = &frame.annotation else { return Ok(()) };
@@ -126,7 +127,7 @@ fn feed(
     let matrix = if index == 0 { &mut scores.first } else { &mut scores.others };
     matrix.feed(&truth, prediction).map_err(|error| {
         Error::data(
-            path,
+            from.unwrap_or(path),
             error.to_string(),
             "VIP's classes are 0 to 19, in pictures of the annotation's size",
         )
@@ -153,14 +154,14 @@ fn score_clip(
     for (index, frame) in clip.frames.iter().enumerate() {
         let Some(annotation) = &frame.annotation else { continue };
         let path = folder.join(format!("{}.png", frame.name));
-        let prediction = indexed::read(&path)?;
+        let prediction = predicted_ids(&path)?;
         let (width, height) = match protocol.score_size {
             ScoreSize::Native => indexed::size(annotation)?,
             ScoreSize::Fixed(size) => (size.width, size.height),
         };
         let prediction = nearest_centered(&prediction, height, width);
-        feed(&mut scores, index, frame, &prediction, protocol)?;
+        feed(&mut scores, index, frame, (&prediction, Some(&path)), protocol)?;
     }
-    let stages = Stages::default();
-    Ok(Done { scores: Some(scores), notes: missing_truth(clip), stages })
+    let (frames, stages) = (clip.frames.len(), Stages::default());
+    Ok(Done { frames, scores: Some(scores), notes: missing_truth(clip), stages })
 }

@@ -11,7 +11,7 @@ use super::encoder::Encoder;
 use super::init;
 use super::vit::{Layer, Vit};
 use super::weights::{self, Checkpoint, Overrides};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Where an encoder comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,11 +96,20 @@ pub struct Loaded {
 /// Loads an encoder.
 ///
 /// # Errors
-/// The checkpoint cannot be used, or the choices do not fit it.
+/// The checkpoint cannot be used, or the choices do not fit it or would have no effect.
 pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -> Result<Loaded> {
     let checkpoint = match source {
-        Source::Pixels => return Ok(pixels(choices, device)),
-        Source::Random { arch, seed } => init::random(&VitConfig::named(arch)?, *seed)?,
+        Source::Pixels => return pixels(choices, device),
+        Source::Random { arch, seed } => {
+            let said = [
+                ("--arch", choices.arch.is_some()),
+                ("--patch-size", choices.patch.is_some()),
+                ("--heads", choices.heads.is_some()),
+                ("--checkpoint-key", choices.checkpoint_key.is_some()),
+            ];
+            refuse(&said, "random:ARCH@SEED says itself what the encoder is; leave it out")?;
+            init::random(&VitConfig::named(arch)?, *seed)?
+        }
         Source::File(path) => weights::load(path, &overrides(choices)?)?,
     };
     from_checkpoint(checkpoint, choices, device, dtype)
@@ -139,17 +148,36 @@ fn from_checkpoint(
     })
 }
 
-fn pixels(choices: &Choices, device: &Device) -> Loaded {
+/// Refuses the first setting that was made and would have no effect.
+fn refuse(made: &[(&str, bool)], why: &str) -> Result<()> {
+    match made.iter().find(|(_, made)| *made) {
+        Some((name, _)) => Err(Error::setting(*name, why)),
+        None => Ok(()),
+    }
+}
+
+fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
+    let made = [
+        ("--arch", choices.arch.is_some()),
+        ("--heads", choices.heads.is_some()),
+        ("--checkpoint-key", choices.checkpoint_key.is_some()),
+        ("--layer", choices.layer != Layer::Last),
+        ("--positions", choices.positions.is_some()),
+    ];
+    refuse(&made, "raw pixels have no such thing; leave it out")?;
     let patch = choices.patch.unwrap_or(16);
+    if patch == 0 {
+        return Err(Error::setting("--patch-size", "must be at least 1"));
+    }
     let hash = Sha256::digest(format!("pixels {patch}").as_bytes());
-    Loaded {
+    Ok(Loaded {
         encoder: Encoder::Pixels { patch, device: device.clone() },
         sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         family: "raw pixels".into(),
         arch: format!("patches of {patch}"),
         positions: None,
         notes: Vec::new(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -164,5 +192,21 @@ mod tests {
         assert_eq!("random:vitb8".parse::<Source>().unwrap().to_string(), "random:vitb8@0");
         assert!("random:vits16@x".parse::<Source>().is_err());
         assert!("random:resnet50".parse::<Source>().unwrap_err().contains("resnet50"));
+    }
+
+    #[test]
+    fn settings_without_effect_are_refused() {
+        let load = |text: &str, choices: &Choices| {
+            let loaded = load(&text.parse().unwrap(), choices, &Device::Cpu, DType::F32);
+            loaded.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let arch = Choices { arch: Some("vitti16".into()), ..Choices::default() };
+        assert!(load("pixels", &arch).starts_with("--arch: raw pixels"));
+        assert!(load("random:vitti16@0", &arch).starts_with("--arch: random:ARCH@SEED"));
+        let layer = Choices { layer: "3".parse().unwrap(), ..Choices::default() };
+        assert!(load("pixels", &layer).starts_with("--layer"));
+        let patch = Choices { patch: Some(0), ..Choices::default() };
+        assert!(load("pixels", &patch).starts_with("--patch-size"));
+        assert_eq!(load("pixels", &Choices { patch: Some(8), ..Choices::default() }), "");
     }
 }

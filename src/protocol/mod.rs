@@ -102,8 +102,7 @@ pub struct Departure {
 impl Protocol {
     /// SHA-256 of all values as JSON, the first 16 hexadecimal digits.
     pub fn hash(&self) -> String {
-        let text = self.values().to_string();
-        Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hash(&self.values())
     }
 
     /// All values as JSON, nested as in this type.
@@ -114,10 +113,21 @@ impl Protocol {
 
     /// What differs from `preset`, in the order of the values.
     pub fn departures(&self, preset: &Self) -> Vec<Departure> {
-        let mut found = Vec::new();
-        compare("", &preset.values(), &self.values(), &mut found);
-        found
+        departures(&preset.values(), &self.values())
     }
+}
+
+/// SHA-256 of values as JSON, the first 16 hexadecimal digits.
+pub fn hash(values: &Value) -> String {
+    let digest = Sha256::digest(values.to_string().as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What differs between the values of a preset and those used.
+pub fn departures(preset: &Value, used: &Value) -> Vec<Departure> {
+    let mut found = Vec::new();
+    compare("", preset, used, &mut found);
+    found
 }
 
 fn compare(name: &str, preset: &Value, used: &Value, found: &mut Vec<Departure>) {

@@ -1,6 +1,6 @@
 //! The DAVIS tables, with the official evaluator's names.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{Cell, Summary, Table, number};
 use crate::eval::Outcome;
@@ -41,7 +41,7 @@ pub fn summary(outcome: &Outcome<ClipScores>) -> Summary {
         headline,
         items,
         metrics: named.map(|(name, score)| (name.to_owned(), number(score))).into_iter().collect(),
-        per_object: Some(Value::Object(per_object)),
+        per_object,
         remarks: Vec::new(),
     }
 }

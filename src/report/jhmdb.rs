@@ -23,12 +23,21 @@ pub fn summary(outcome: &Outcome<JointDistances>) -> Summary {
         headline,
         items,
         metrics: metrics(&scores, &names),
-        per_object: None,
+        per_object: per_joint(&scores, &names),
         remarks: vec![format!(
             "joints predicted invisible are left out of PCK, as published: {:.1} % of all",
             100.0 * scores.left_out
         )],
     }
+}
+
+fn per_joint(scores: &PckScores, names: &[String]) -> Map<String, Value> {
+    let of = |joint: usize| -> Map<String, Value> {
+        let at = scores.at.iter().map(|at| json!(at.per_joint[joint]));
+        names.iter().cloned().zip(at).collect()
+    };
+    let rows = JOINTS.iter().enumerate();
+    rows.map(|(joint, name)| ((*name).to_owned(), Value::Object(of(joint)))).collect()
 }
 
 fn metrics(scores: &PckScores, names: &[String]) -> Map<String, Value> {

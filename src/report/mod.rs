@@ -20,7 +20,7 @@ pub use record::RunRecord;
 pub use table::{Cell, Table};
 
 /// A benchmark's scores, ready to be shown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// One row of scores, as papers print it.
     pub headline: Table,
@@ -30,8 +30,8 @@ pub struct Summary {
     pub files: Vec<(&'static str, Table)>,
     /// Scores as fractions, for `results.json`.
     pub metrics: Map<String, Value>,
-    /// Scores of each object (DAVIS), beside `metrics`.
-    pub per_object: Option<Value>,
+    /// Scores of each object (DAVIS), class (VIP) or joint (JHMDB) by its name, beside `metrics`.
+    pub per_object: Map<String, Value>,
     /// What a reader should know: shares left out, conventions.
     pub remarks: Vec<String>,
 }

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Summary, Table};
+use crate::error::Result;
 use crate::eval::Stages;
-use crate::protocol::{Departure, Protocol};
+use crate::protocol::{self, Benchmark, Departure, Preset, Protocol};
 
 /// The encoder's part of the record.
 #[derive(Debug, Clone, Serialize)]
@@ -33,18 +34,18 @@ pub struct DatasetRecord {
     pub name: String,
     /// Which list the clips are from.
     pub split: String,
-    /// Clips asked for.
+    /// Clips that the list names.
     pub clips: usize,
     /// Clips done.
     pub done: usize,
     /// Frames of the clips done.
     pub frames: usize,
-    /// Hash of the given labels of all clips asked for.
-    pub labels_sha256: String,
+    /// Hash of the given labels of all clips asked for; none where some cannot be read.
+    pub labels_sha256: Option<String>,
 }
 
 /// The machine's part of the record.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Provenance {
     /// This package's version.
     pub version: String,
@@ -52,16 +53,18 @@ pub struct Provenance {
     pub git_commit: String,
     /// The device.
     pub device: String,
-    /// The number type of the encoder.
-    pub dtype: String,
+    /// The number type of the encoder; none where there was none.
+    pub dtype: Option<String>,
     /// CPU threads.
     pub threads: usize,
     /// The JPEG decoder.
     pub jpeg_decoder: String,
-    /// Seconds per stage; decoding overlaps the others.
+    /// Seconds per stage, over all clips; decoding overlaps the others.
     pub seconds: Stages,
-    /// Seconds from start to table.
+    /// Seconds from start to table, of the last run alone.
     pub wall_seconds: f64,
+    /// Clips that earlier runs had done.
+    pub resumed: usize,
     /// The most memory held, in bytes.
     pub peak_memory_bytes: Option<u64>,
     /// The command that made it.
@@ -69,16 +72,48 @@ pub struct Provenance {
 }
 
 /// A preset's name with what was really used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ProtocolRecord {
-    /// The preset's name.
+    /// The task.
+    #[serde(skip)]
+    pub benchmark: Benchmark,
+    /// The preset's name; `score` where predictions of others were scored.
     pub preset: String,
     /// Its version.
     pub version: u32,
+    /// The hash of the values.
+    pub hash: String,
     /// What was used.
-    pub used: Protocol,
+    pub values: Value,
     /// Where it is not the preset's.
     pub departures: Vec<Departure>,
+}
+
+impl ProtocolRecord {
+    /// Of a run that began with a preset.
+    ///
+    /// # Errors
+    /// There is no such preset for the benchmark.
+    pub fn of_run(preset: Preset, used: &Protocol) -> Result<Self> {
+        let published = preset.protocol(used.benchmark)?.values();
+        let name = (preset.name().to_owned(), preset.version());
+        Ok(Self::new(used.benchmark, name, &published, used.values()))
+    }
+
+    /// Of scores alone: nobody knows here how the predictions were made.
+    pub fn of_scores(benchmark: Benchmark, usual: &Value, used: Value) -> Self {
+        Self::new(benchmark, ("score".into(), 1), usual, used)
+    }
+
+    fn new(
+        benchmark: Benchmark,
+        (preset, version): (String, u32),
+        usual: &Value,
+        values: Value,
+    ) -> Self {
+        let (hash, departures) = (protocol::hash(&values), protocol::departures(usual, &values));
+        Self { benchmark, preset, version, hash, values, departures }
+    }
 }
 
 /// Everything beside the scores.
@@ -109,16 +144,11 @@ impl RunRecord {
         let pairs = |key: &str, pairs: &[(String, String)]| -> Vec<Value> {
             pairs.iter().map(|(clip, text)| json!({ "clip": clip, key: text })).collect()
         };
-        let mut json = json!({
-            "benchmark": self.protocol.used.benchmark,
+        json!({
+            "benchmark": self.protocol.benchmark,
             "metrics": summary.metrics,
-            "protocol": {
-                "preset": self.protocol.preset,
-                "version": self.protocol.version,
-                "hash": self.protocol.used.hash(),
-                "values": self.protocol.used.values(),
-                "departures": self.protocol.departures,
-            },
+            "per_object": summary.per_object,
+            "protocol": self.protocol,
             "weights": self.weights,
             "dataset": self.dataset,
             "partial": self.partial(),
@@ -126,33 +156,35 @@ impl RunRecord {
             "notes": pairs("note", &self.notes),
             "failures": pairs("error", &self.failures),
             "provenance": self.provenance,
-        });
-        if let Some(per_object) = &summary.per_object {
-            json["per_object"] = per_object.clone();
-        }
-        json
+        })
     }
 
     /// The content of `results.md`.
     pub fn markdown(&self, summary: &Summary) -> String {
-        let mut text = format!("# {}\n\n", self.protocol.used.benchmark);
+        let mut text = format!("# {}\n\n", self.protocol.benchmark);
         let _ = writeln!(text, "{}\n", summary.headline.markdown());
         for line in self.lines(summary) {
             let _ = writeln!(text, "- {line}");
         }
-        let _ = writeln!(text, "\n```\n{}\n```\n", self.provenance.command);
+        let _ = writeln!(text, "\nScores are percentages. The command was\n");
+        let _ = writeln!(text, "```sh\n{}\n```\n", self.provenance.command);
         if !summary.items.is_empty() {
-            let _ = writeln!(text, "{}\n", summary.items.markdown());
+            let rows = match self.protocol.benchmark {
+                Benchmark::Davis => "Objects",
+                Benchmark::Vip => "Classes",
+                Benchmark::Jhmdb => "Joints",
+            };
+            let _ = writeln!(text, "## {rows}\n\n{}\n", summary.items.markdown());
         }
-        text + &self.values().markdown() + "\n"
+        let _ = writeln!(text, "## Protocol\n\n{}", self.values().markdown());
+        text
     }
 
     /// The protocol's values as a table.
     fn values(&self) -> Table {
         let mut table = Table::new(["setting", "value"]);
-        let values = self.protocol.used.values();
-        for (name, value) in values.as_object().into_iter().flatten() {
-            table.push(vec![name.as_str().into(), value.to_string().replace('"', "").into()]);
+        for (name, value) in flattened("", &self.protocol.values) {
+            table.push(vec![name.into(), value.into()]);
         }
         table
     }
@@ -162,48 +194,107 @@ impl RunRecord {
         let mut lines = Vec::new();
         if let Some(weights) = &self.weights {
             let sha = weights.sha256.get(..12).unwrap_or(&weights.sha256);
-            lines.push(format!(
-                "weights: {} ({}, {}, sha256 {sha})",
-                weights.file, weights.family, weights.arch
-            ));
+            let WeightsRecord { file, family, arch, .. } = weights;
+            lines.push(format!("weights: {file} ({family}, {arch}, sha256 {sha})"));
         }
-        let preset = &self.protocol;
-        lines.push(format!(
-            "protocol: {} v{} (hash {})",
-            preset.preset,
-            preset.version,
-            preset.used.hash()
-        ));
-        lines.extend(preset.departures.iter().map(|departure| {
-            format!(
-                "departure: {} is {}, the preset has {}",
-                departure.setting, departure.used, departure.preset
-            )
+        let ProtocolRecord { preset, version, hash, departures, .. } = &self.protocol;
+        lines.push(format!("protocol: {preset} v{version} (hash {hash})"));
+        lines.extend(departures.iter().map(|Departure { setting, preset, used }| {
+            format!("departure: {setting} is {}, the preset has {}", words(used), words(preset))
         }));
-        let dataset = &self.dataset;
+        let DatasetRecord { name, split, clips, done, frames, .. } = &self.dataset;
+        let partial = if self.partial() { " — PARTIAL" } else { "" };
         lines.push(format!(
-            "data: {}, {}: {} of {} clips, {} frames{}",
-            dataset.name,
-            dataset.split,
-            dataset.done,
-            dataset.clips,
-            dataset.frames,
-            if self.partial() { " — PARTIAL" } else { "" }
+            "data: {name}, {split}: {done} of {clips} clips, {frames} frames{partial}"
         ));
-        let by = &self.provenance;
-        lines.push(format!(
-            "by: cropmae {} ({}), {}, {}, {} threads, JPEG by {}, {:.1} s",
-            by.version,
-            by.git_commit,
-            by.device,
-            by.dtype,
-            by.threads,
-            by.jpeg_decoder,
-            by.wall_seconds
-        ));
+        lines.push(self.machine());
         lines.extend(summary.remarks.iter().cloned());
         lines.extend(self.notes.iter().map(|(clip, note)| format!("{clip}: {note}")));
         lines.extend(self.failures.iter().map(|(clip, error)| format!("FAILED {clip}: {error}")));
         lines
+    }
+
+    /// Which program on which machine, and how long it took.
+    fn machine(&self) -> String {
+        let by = &self.provenance;
+        let mut line = format!("by: cropmae {} ({})", by.version, by.git_commit);
+        if let Some(dtype) = &by.dtype {
+            let _ = write!(line, ", {}, {dtype}, JPEG by {}", by.device, by.jpeg_decoder);
+        }
+        let _ = write!(line, ", {} threads, {:.1} s", by.threads, by.wall_seconds);
+        if by.resumed > 0 {
+            let _ = write!(line, " ({} clips by earlier runs)", by.resumed);
+        }
+        line
+    }
+}
+
+/// Values by their names, those of parts as `whole.part`.
+fn flattened(name: &str, value: &Value) -> Vec<(String, String)> {
+    let Value::Object(parts) = value else {
+        return vec![(name.to_owned(), words(value))];
+    };
+    let joined =
+        |part: &String| if name.is_empty() { part.clone() } else { format!("{name}.{part}") };
+    parts.iter().flat_map(|(part, value)| flattened(&joined(part), value)).collect()
+}
+
+/// A value for people.
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "none".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(words).collect::<Vec<_>>().join(", "),
+        Value::Object(parts) => {
+            let parts = parts.iter().map(|(name, value)| format!("{name} {}", words(value)));
+            parts.collect::<Vec<_>>().join(", ")
+        }
+        // JSON knows 64-bit numbers alone: what is exactly a 32-bit one is shown as that, 0.485.
+        Value::Number(number) => match number.as_f64() {
+            Some(wide) if number.is_f64() && f64::from(wide as f32) == wide => {
+                (wide as f32).to_string()
+            }
+            _ => number.to_string(),
+        },
+        Value::Bool(on) => on.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_they_were_typed() {
+        let values = json!({
+            "mean": [0.485_f32, 1.0_f32], "temperature": 0.7, "topk": 7, "copy_size": null,
+            "input_size": { "exact": "480x880" }, "padded": true,
+        });
+        let shown: Vec<String> = flattened("", &values)
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        copy_size = none
+        input_size.exact = 480x880
+        mean = 0.485, 1
+        padded = true
+        temperature = 0.7
+        topk = 7
+        ");
+        assert_eq!(words(&values["input_size"]), "exact 480x880");
+    }
+
+    #[test]
+    fn scores_say_nothing_of_how_predictions_were_made() {
+        let used = json!({ "score_size": "480x880" });
+        let record = ProtocolRecord::of_scores(
+            Benchmark::Davis,
+            &json!({ "score_size": "native" }),
+            used.clone(),
+        );
+        assert_eq!((record.preset.as_str(), &record.values), ("score", &used));
+        assert_eq!(record.departures.len(), 1);
+        assert_eq!(record.hash, protocol::hash(&used));
     }
 }

@@ -1,6 +1,6 @@
 //! One table, three ways to write it: terminal, Markdown, CSV.
 
-use comfy_table::{CellAlignment, TableStyle, presets};
+use comfy_table::{CellAlignment, LineStyle, TableStyle, presets};
 
 /// A value in a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,8 +45,15 @@ impl Cell {
     }
 }
 
+/// Lines above, below and under the header, as papers set tables.
+const RULES: TableStyle = TableStyle {
+    header_separator: LineStyle::none().fill('─').junction('─'),
+    row_separator: LineStyle::none(),
+    ..presets::UTF8_HORIZONTAL_ONLY
+};
+
 /// Columns and rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     columns: Vec<String>,
     rows: Vec<Vec<Cell>>,
@@ -79,7 +86,7 @@ impl Table {
 
     /// For a terminal; scores in percent.
     pub fn text(&self) -> String {
-        self.drawn(presets::UTF8_HORIZONTAL_ONLY)
+        self.drawn(RULES)
     }
 
     /// For a README; scores in percent.

@@ -42,13 +42,21 @@ pub fn summary(
         headline,
         items,
         metrics: metrics(scores, &with, &without),
-        per_object: None,
+        per_object: per_class(scores),
         remarks: vec![format!(
             "mIoU is {} with the given first frames counted (as published) and {} without them",
             percent(with.mean_iou),
             percent(without.mean_iou)
         )],
     })
+}
+
+fn per_class(scores: &SemanticScores) -> Map<String, Value> {
+    let rows = VIP_CLASSES.iter().zip(&scores.iou).zip(&scores.accuracy);
+    rows.map(|((name, iou), accuracy)| {
+        ((*name).to_owned(), json!({ "IoU": iou, "accuracy": accuracy }))
+    })
+    .collect()
 }
 
 fn metrics(

@@ -31,25 +31,65 @@ Examples:
   propagate davis --data DAVIS --weights dino.pth --preset dino
   propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips.";
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found).";
+
+const EVALUATE_EXAMPLES: &str = "\
+Examples:
+  propagate davis --data sample                                 rendered clips, raw pixels
+  propagate davis --data DAVIS --weights w.pth --dry-run        what would be done
+  propagate davis --data DAVIS --weights w.pth --limit 2        a first look
+  propagate davis --data DAVIS --weights w.pth --preset dino    another published protocol
+  propagate davis --data DAVIS --weights w.pth --topk 5         a departure from it, reported
+The same command again goes on where the last one stopped. vip and jhmdb work alike.";
+
+const SCORE_EXAMPLES: &str = "\
+Examples:
+  propagate score davis --data DAVIS --predictions masks         masks/<clip>/00000.png, …
+  propagate score vip --data VIP_Fine --predictions parts --per-item
+  propagate score jhmdb --data JHMDB --predictions poses         poses/<action>/<clip>.npy, 2x15xT";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  propagate check davis --data DAVIS          counts, sizes, ids, what is missing
+  propagate check jhmdb --data JHMDB --deep   every frame decoded
+  propagate check weights cropmae.pth         family, architecture, keys
+Exit status 3 where an error was found.";
+
+const FEATURES_EXAMPLES: &str = "\
+Examples:
+  propagate features --weights w.pth --images frames/ --out features.safetensors
+  propagate features --weights w.pth --images a.jpg b.png --size 480x880 --normalize --out f.safetensors";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  propagate completions bash > ~/.local/share/bash-completion/completions/propagate
+  propagate completions zsh > ~/.zfunc/_propagate
+  propagate completions fish > ~/.config/fish/completions/propagate.fish";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Object masks on DAVIS-2017 (or any folder laid out like it): J&F
+    #[command(after_help = EVALUATE_EXAMPLES)]
     Davis(EvaluateArgs),
     /// Body parts on VIP: mIoU
+    #[command(after_help = EVALUATE_EXAMPLES)]
     Vip(EvaluateArgs),
     /// Joints on JHMDB: PCK
+    #[command(after_help = EVALUATE_EXAMPLES)]
     Jhmdb(EvaluateArgs),
     /// Score predictions that any program wrote; needs neither frames nor weights
+    #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
     /// Look at a dataset or a checkpoint before spending time on it
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Store patch features of images for other programs
+    #[command(after_help = FEATURES_EXAMPLES)]
     Features(FeaturesArgs),
     /// Render sample clips with exact ground truth in the three official layouts
     Sample(SampleArgs),
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -75,7 +115,8 @@ pub(crate) struct EvaluateArgs {
 pub(crate) struct DataArgs {
     /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips
     ///
-    /// Without it, DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT is taken from the environment.
+    /// Without it, DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT is taken from the environment. The sample
+    /// goes to runs/sample; a folder of yours by that name is ./sample.
     #[arg(long, value_name = "ROOT|sample")]
     pub(crate) data: Option<PathBuf>,
     /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line
@@ -123,37 +164,38 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Protocol")]
 pub(crate) struct PropagationArgs {
-    /// The published protocol; every value below departs from it, and departures are reported
+    /// The published protocol; a value below that departs from it is reported as a departure
     #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
     pub(crate) preset: Preset,
-    /// Neighbours kept per patch [cropmae: 7, VIP 10; dino: 5]
+    /// Neighbours kept per patch [cropmae, rsp: 7, VIP 10; crw: 10; dino, dinov3: 5]
     #[arg(long, alias = "knn-k", value_name = "K")]
     pub(crate) topk: Option<usize>,
-    /// Extent of the neighbourhood in patches [cropmae: 20; dino, crw: 12]
+    /// Extent of the neighbourhood in patches [cropmae: 20; rsp: 30; crw, dino, dinov3: 12]
     #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R")]
     pub(crate) radius: Option<f64>,
-    /// Outline of the neighbourhood [cropmae: circle; dino: square]
+    /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square]
     #[arg(long, value_enum, value_name = "SHAPE")]
     pub(crate) neighborhood: Option<Shape>,
-    /// What cosines are divided by before the softmax [cropmae: 0.7; dino: 0.1]
+    /// What cosines are divided by before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1;
+    /// dinov3: 0.2]
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
-    /// Recent frames in the context, beside frame 0 [cropmae: 20; dino: 7]
+    /// Recent frames in the context, beside frame 0 [cropmae, crw: 20; rsp: 30; dino, dinov3: 7]
     #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L")]
     pub(crate) queue: Option<usize>,
-    /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320]
+    /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320; crw: native]
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: Option<SizeArg>,
-    /// Bring the shorter side to N, the other by ratio to a multiple of 64 [dino: 480]
-    #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N")]
+    /// Bring the shorter side to N, the other by ratio to a multiple of 64 [dino, rsp, dinov3: 480]
+    #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N", value_parser = parse_side)]
     pub(crate) short_side: Option<usize>,
     /// Bring the longer side to N, the other by ratio to a multiple of 64 [cropmae: VIP 880]
-    #[arg(long, conflicts_with = "size", value_name = "N")]
+    #[arg(long, conflicts_with = "size", value_name = "N", value_parser = parse_side)]
     pub(crate) long_side: Option<usize>,
     /// The size masks are scored at [native; cropmae-480x880 and rsp: 480x880]
     #[arg(long, value_name = "native|HxW")]
     pub(crate) score_size: Option<ScoreSize>,
-    /// How frames are resized [cropmae: bilinear, no antialias; dino: the same on 8 bits]
+    /// How frames are resized [cropmae, crw: bilinear; dino, rsp: bilinear-8bit; dinov3: bicubic]
     #[arg(long, value_enum, value_name = "FILTER")]
     pub(crate) frame_filter: Option<FrameFilter>,
     /// VIP: leave the given first frames out of mIoU (published numbers count them)
@@ -173,6 +215,11 @@ fn parse_size(text: &str) -> Result<SizeArg, String> {
         "native" => Ok(SizeArg::Native),
         _ => text.parse().map(SizeArg::Exact),
     }
+}
+
+fn parse_side(text: &str) -> Result<usize, String> {
+    let side = text.parse().ok().filter(|side| (16..=1 << 15).contains(side));
+    side.ok_or_else(|| "a side has 16 to 32768 pixels".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -249,11 +296,13 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) predictions: PathBuf,
     /// The size masks are scored at; annotations are brought to it by Pillow's nearest rule
-    #[arg(long, default_value_t = ScoreSize::Native, value_name = "native|HxW")]
-    pub(crate) score_size: ScoreSize,
-    /// JHMDB arrays: rows and columns of the grid that their cells count
-    #[arg(long, default_value = "20x20", value_name = "HxW")]
-    pub(crate) grid: Size,
+    /// [default: native]
+    #[arg(long, value_name = "native|HxW")]
+    pub(crate) score_size: Option<ScoreSize>,
+    /// JHMDB arrays: rows and columns of the grid that their cells count [default: 20x20, which is
+    /// 320x320 in patches of 16]
+    #[arg(long, value_name = "HxW")]
+    pub(crate) grid: Option<Size>,
     /// VIP: leave the given first frames out of mIoU (published numbers count them)
     #[arg(long)]
     pub(crate) exclude_first_frame: bool,
@@ -269,6 +318,9 @@ pub(crate) struct ScoreArgs {
     /// Print results.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+    /// No notes: the result, what could not be scored, and errors only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -300,9 +352,10 @@ pub(crate) enum CheckWhat {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckDataArgs {
-    /// The dataset's folder, as released (see datasets.md)
-    #[arg(long, value_name = "ROOT")]
-    pub(crate) data: PathBuf,
+    /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips [default:
+    /// DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
+    #[arg(long, value_name = "ROOT|sample")]
+    pub(crate) data: Option<PathBuf>,
     /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line
     #[arg(long, default_value = "val", value_name = "val|train|FILE")]
     pub(crate) split: String,
@@ -333,6 +386,9 @@ pub(crate) struct FeaturesArgs {
     /// Bring every patch feature to length 1
     #[arg(long)]
     pub(crate) normalize: bool,
+    /// No notes: errors only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
@@ -342,19 +398,19 @@ pub(crate) struct SampleArgs {
     /// Where the datasets go: DIR/davis, DIR/vip, DIR/jhmdb
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Only this one
+    /// Only this one [default: all three]
     #[arg(long, value_enum)]
     pub(crate) benchmark: Option<BenchmarkArg>,
-    /// Clips [default: 3]
+    /// Clips [default: 3; JHMDB 6]
     #[arg(long, value_name = "N")]
     pub(crate) clips: Option<usize>,
-    /// Frames of each clip
+    /// Frames of each clip [default: DAVIS 20, VIP 16, JHMDB 24]
     #[arg(long, value_name = "N")]
     pub(crate) frames: Option<usize>,
-    /// Size of the frames
+    /// Size of the frames [default: 480x854; JHMDB 240x320]
     #[arg(long, value_name = "HxW")]
     pub(crate) size: Option<Size>,
-    /// Seed: another one renders other clips
+    /// Seed: another one renders other clips [default: 4]
     #[arg(long, value_name = "SEED")]
     pub(crate) seed: Option<u64>,
 }

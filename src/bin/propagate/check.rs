@@ -2,26 +2,28 @@
 //!
 //! Exit status 3 where something would stop an evaluation or make its numbers wrong.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use cropmae::data::Split;
 use cropmae::data::check::{self, ClipFacts, Depth, Finding, Report};
 use cropmae::model::weights::{self, Overrides};
+use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
 use serde_json::json;
 
 use crate::args::{CheckArgs, CheckDataArgs, CheckWhat};
-use crate::{Outcome, show};
+use crate::show::Notes;
+use crate::{Outcome, clips, show};
 
 /// Findings shown; the others are counted.
 const FINDINGS_SHOWN: usize = 20;
 
 pub(crate) fn run(args: &CheckArgs) -> Result<Outcome> {
     match &args.what {
-        CheckWhat::Davis(args) => data(args, check::davis),
-        CheckWhat::Vip(args) => data(args, check::vip),
-        CheckWhat::Jhmdb(args) => data(args, check::jhmdb),
+        CheckWhat::Davis(args) => data(args, Benchmark::Davis, check::davis),
+        CheckWhat::Vip(args) => data(args, Benchmark::Vip, check::vip),
+        CheckWhat::Jhmdb(args) => data(args, Benchmark::Jhmdb, check::jhmdb),
         CheckWhat::Weights { file, checkpoint_key, json } => {
             let overrides =
                 Overrides { checkpoint_key: checkpoint_key.clone(), ..Overrides::default() };
@@ -32,14 +34,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Outcome> {
 
 type Checker = fn(&Path, &Split, Depth) -> cropmae::Result<Report>;
 
-fn data(args: &CheckDataArgs, checker: Checker) -> Result<Outcome> {
-    let split = match args.split.as_str() {
-        "val" => Split::Val,
-        "train" => Split::Train,
-        file => Split::File(PathBuf::from(file)),
-    };
+fn data(args: &CheckDataArgs, benchmark: Benchmark, checker: Checker) -> Result<Outcome> {
+    let root = clips::root(benchmark, args.data.as_deref(), &Notes::new(false))?;
     let depth = if args.deep { Depth::Pixels } else { Depth::Headers };
-    let report = checker(&args.data, &split, depth)?;
+    let report = checker(&root, &clips::split(&args.split), depth)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => described(&report),
@@ -61,9 +59,15 @@ fn described(report: &Report) -> String {
     text += &findings("error", &report.errors);
     let verdict = match (report.errors.len(), report.warnings.len()) {
         (0, 0) => "nothing odd found".to_owned(),
-        (errors, warnings) => format!("{errors} errors, {warnings} warnings"),
+        (errors, warnings) => {
+            format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))
+        }
     };
     text + &format!("\n{verdict}\n")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn row(clip: &ClipFacts) -> Vec<Cell> {

@@ -1,10 +1,11 @@
 //! `propagate features`: patch features and CLS of images, for other programs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use candle_core::{DType, Tensor};
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
+use cropmae::Error;
 use cropmae::eval::folder::write_whole;
 use cropmae::eval::stream::input_planes;
 use cropmae::image::decode;
@@ -13,14 +14,17 @@ use cropmae::model::source;
 use cropmae::protocol::{Benchmark, InputSize, Preset};
 
 use crate::args::{FeaturesArgs, SizeArg};
+use crate::show::Notes;
 use crate::{Outcome, plan};
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
+    let say = Notes::new(args.quiet);
     let images = images(&args.images)?;
     let device = plan::open_device(&args.run)?;
     let source = plan::source(&args.model, false)?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
+    loaded.notes.iter().for_each(|note| say.line(note));
     let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis)?;
     protocol.frame_filter = args.frame_filter;
     protocol.input_size = match args.size {
@@ -34,11 +38,13 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
         let frame = Tensor::from_vec(planes, (1, 3, input.height, input.width), &device)?;
         let Tokens { patches, cls } = loaded.encoder.tokens(&frame, args.normalize)?;
         let grid = (input.height / patch, input.width / patch, loaded.encoder.width());
-        stored.insert(format!("{name}.patches"), patches.squeeze(0)?.reshape(grid)?);
+        let plain = |tensor: Tensor| tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu);
+        let patches = plain(patches.squeeze(0)?.reshape(grid)?)?;
+        stored.insert(format!("{name}.patches"), patches);
         if let Some(cls) = cls {
-            stored.insert(format!("{name}.cls"), cls.squeeze(0)?);
+            stored.insert(format!("{name}.cls"), plain(cls.squeeze(0)?)?);
         }
-        eprintln!("{}: {}x{} features of {}", path.display(), grid.0, grid.1, grid.2);
+        say.line(&format!("{}: {}x{} patches, {} wide", path.display(), grid.0, grid.1, grid.2));
     }
     let about = HashMap::from([
         ("weights".into(), source.to_string()),
@@ -47,15 +53,12 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
         ("patch".into(), patch.to_string()),
         ("normalized".into(), args.normalize.to_string()),
     ]);
-    let stored = stored
-        .into_iter()
-        .map(|(name, tensor)| {
-            Ok((name, tensor.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?))
-        })
-        .collect::<Result<BTreeMap<_, _>>>()?;
     let bytes = safetensors::serialize(&stored, Some(about))?;
-    write_whole(&args.out, &bytes)
-        .with_context(|| format!("cannot store the features in {}", args.out.display()))?;
+    if let Some(folder) = args.out.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
+    write_whole(&args.out, &bytes)?;
+    say.line(&format!("features of {} images in {}", images.len(), args.out.display()));
     Ok(Outcome::Done)
 }
 
@@ -66,14 +69,16 @@ fn images(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
         let files = match path.is_dir() {
             false => vec![path.clone()],
             true => {
-                let entries = std::fs::read_dir(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
                 let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
                 files.into_iter().filter(|file| looks_like_image(file)).collect()
             }
         };
         if files.is_empty() {
-            bail!("{}: no .jpg, .jpeg or .png in this folder", path.display());
+            bail!(
+                "{}: no .jpg, .jpeg or .png in this folder; pass images, or the folder that holds them",
+                path.display()
+            );
         }
         for file in files {
             let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -89,7 +94,7 @@ fn images(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
     Ok(found)
 }
 
-fn looks_like_image(path: &std::path::Path) -> bool {
+fn looks_like_image(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
 }

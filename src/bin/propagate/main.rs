@@ -1,10 +1,13 @@
 //! `propagate`: one command from a checkpoint to the table.
 //!
-//! Arguments ([`args`]) become a plan ([`plan`]), the plan runs ([`evaluate`]), the results are
-//! shown ([`show`]). The other verbs have a file each. stdout carries results, stderr all else.
+//! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]), the plan runs
+//! ([`evaluate`]), the results are shown ([`show`]). The other verbs have a file each. stdout carries
+//! results, stderr all else.
 
 mod args;
 mod check;
+mod clips;
+mod done;
 mod evaluate;
 mod features;
 mod plan;
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Partial) => ExitCode::from(3),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            show::error(&error);
             ExitCode::FAILURE
         }
     }

@@ -1,154 +1,28 @@
-//! From what was typed to what will be done: paths that exist, clips listed, the protocol merged.
+//! From what was typed to what will be done: the protocol merged, the encoder and the device named,
+//! the folder chosen.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_core::Device;
-use cropmae::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
 use cropmae::device;
 use cropmae::eval::flat_name;
+use cropmae::image;
 use cropmae::model::source::{Choices, Loaded, Source};
 use cropmae::propagation::Engine;
-use cropmae::protocol::{Benchmark, InputSize, Preset, Protocol, ScoreSize};
-use cropmae::report::record::{DatasetRecord, ProtocolRecord, Provenance, WeightsRecord};
-use cropmae::{image, sample};
+use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize, Size};
+use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
 
-use crate::args::{DataArgs, EvaluateArgs, ModelArgs, PropagationArgs, RunArgs, SizeArg};
-
-/// The clips of a benchmark.
-pub(crate) enum Clips {
-    Masks(Dataset<LabelClip>),
-    Poses(Dataset<PoseClip>),
-}
-
-impl Clips {
-    /// Opens a dataset and narrows it to the clips asked for.
-    pub(crate) fn open(benchmark: Benchmark, args: &DataArgs, need: Need) -> Result<Self> {
-        let root = root(benchmark, args)?;
-        let split = match args.split.as_str() {
-            "val" => Split::Val,
-            "train" => Split::Train,
-            file => Split::File(PathBuf::from(file)),
-        };
-        Ok(match benchmark {
-            Benchmark::Davis => {
-                Self::Masks(narrowed(data::davis::open(&root, &split, need)?, args, |clip| {
-                    &clip.name
-                })?)
-            }
-            Benchmark::Vip => {
-                Self::Masks(narrowed(data::vip::open(&root, &split, need)?, args, |c| &c.name)?)
-            }
-            Benchmark::Jhmdb => {
-                Self::Poses(narrowed(data::jhmdb::open(&root, &split)?, args, |c| &c.name)?)
-            }
-        })
-    }
-
-    /// Names and frame counts.
-    pub(crate) fn list(&self) -> Vec<(&str, usize)> {
-        match self {
-            Self::Masks(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
-            Self::Poses(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
-        }
-    }
-
-    /// What was decided for the user.
-    pub(crate) fn notices(&self) -> &[String] {
-        match self {
-            Self::Masks(set) => &set.notices,
-            Self::Poses(set) => &set.notices,
-        }
-    }
-
-    /// How many clips the list names, narrowed or not, that cannot be opened.
-    fn broken(&self) -> usize {
-        match self {
-            Self::Masks(set) => set.broken.len(),
-            Self::Poses(set) => set.broken.len(),
-        }
-    }
-
-    /// The first frame, whose size stands for the clips'.
-    fn first_frame(&self) -> Option<&Path> {
-        match self {
-            Self::Masks(set) => set.clips.first()?.frames.first()?.image.as_deref(),
-            Self::Poses(set) => set.clips.first()?.frames.first().map(PathBuf::as_path),
-        }
-    }
-
-    /// The data's part of the record; `whole` is the number of clips before narrowing.
-    pub(crate) fn record(&self, done: usize, frames: usize) -> Result<DatasetRecord> {
-        let (root, split, labels_sha256) = match self {
-            Self::Masks(set) => (&set.root, &set.split, set.label_hash()?),
-            Self::Poses(set) => (&set.root, &set.split, set.label_hash()?),
-        };
-        let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
-        let clips = self.list().len() + self.broken();
-        Ok(DatasetRecord { name, split: split.clone(), clips, done, frames, labels_sha256 })
-    }
-}
-
-/// Where the dataset is: `--data`, the environment, or rendered now.
-fn root(benchmark: Benchmark, args: &DataArgs) -> Result<PathBuf> {
-    let variable = format!("{}_ROOT", benchmark.name().to_uppercase());
-    let root = args.data.clone().or_else(|| std::env::var_os(&variable).map(PathBuf::from));
-    let Some(root) = root else {
-        bail!("where is the dataset? Pass --data ROOT, set {variable}, or try --data sample");
-    };
-    if !is_sample(args) {
-        return Ok(root);
-    }
-    let settings = sample::default_settings(benchmark);
-    let root = PathBuf::from("runs/sample").join(benchmark.name());
-    sample::render(&root, benchmark, &settings).context("cannot render the sample clips")?;
-    Ok(root)
-}
-
-/// Whether the rendered clips are asked for.
-pub(crate) fn is_sample(args: &DataArgs) -> bool {
-    args.data.as_deref() == Some(Path::new("sample"))
-}
-
-fn narrowed<C>(
-    mut dataset: Dataset<C>,
-    args: &DataArgs,
-    name: impl Fn(&C) -> &String,
-) -> Result<Dataset<C>> {
-    let all = dataset.clips.len() + dataset.broken.len();
-    if !args.sequences.is_empty() {
-        let known = |wanted: &String| {
-            dataset.clips.iter().any(|clip| name(clip) == wanted)
-                || dataset.broken.iter().any(|broken| broken.name == *wanted)
-        };
-        if let Some(unknown) = args.sequences.iter().find(|wanted| !known(wanted)) {
-            let names: Vec<&str> = dataset.clips.iter().take(8).map(|c| name(c).as_str()).collect();
-            bail!(
-                "--sequences: no clip is called {unknown:?} in {}; there are {all}, such as {}",
-                dataset.split,
-                names.join(", ")
-            );
-        }
-        dataset.clips.retain(|clip| args.sequences.contains(name(clip)));
-        dataset.broken.retain(|broken| args.sequences.contains(&broken.name));
-    }
-    if let Some(limit) = args.limit {
-        anyhow::ensure!(limit > 0, "--limit: at least one clip is needed");
-        dataset.clips.truncate(limit);
-        dataset.broken.truncate(limit.saturating_sub(dataset.clips.len()));
-    }
-    let kept = dataset.clips.len() + dataset.broken.len();
-    if kept < all {
-        dataset.split = format!("{kept} of {all} clips of {}", dataset.split);
-    }
-    Ok(dataset)
-}
+use crate::args::{DataArgs, ModelArgs, OutputArgs, PropagationArgs, RunArgs, SizeArg};
+use crate::clips::{Clips, folder_name};
 
 /// The preset with everything that was typed put over it.
-pub(crate) fn protocol(benchmark: Benchmark, args: &PropagationArgs) -> Result<ProtocolRecord> {
-    let preset = args.preset.protocol(benchmark)?;
-    let mut used = preset.clone();
+pub(crate) fn protocol(
+    benchmark: Benchmark,
+    args: &PropagationArgs,
+) -> Result<(Protocol, ProtocolRecord)> {
+    let mut used = args.preset.protocol(benchmark)?;
     let propagation = &mut used.propagation;
     set(&mut propagation.topk, args.topk);
     set(&mut propagation.temperature, args.temperature);
@@ -166,9 +40,8 @@ pub(crate) fn protocol(benchmark: Benchmark, args: &PropagationArgs) -> Result<P
     if benchmark != Benchmark::Vip && used.exclude_first_frame {
         bail!("--exclude-first-frame: only vip counts the given first frame");
     }
-    let departures = used.departures(&preset);
-    let (preset, version) = (args.preset.name().to_owned(), args.preset.version());
-    Ok(ProtocolRecord { preset, version, used, departures })
+    let record = ProtocolRecord::of_run(args.preset, &used)?;
+    Ok((used, record))
 }
 
 fn set<T>(value: &mut T, typed: Option<T>) {
@@ -243,16 +116,17 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
 }
 
 /// The machine's part of the record, before anything has been done.
-pub(crate) fn provenance(device: &Device, dtype: &str) -> Provenance {
+pub(crate) fn provenance(device: &Device, dtype: Option<&str>) -> Provenance {
     Provenance {
         version: env!("CARGO_PKG_VERSION").into(),
         git_commit: env!("GIT_COMMIT").into(),
         device: device::name(device),
-        dtype: dtype.into(),
+        dtype: dtype.map(Into::into),
         threads: rayon::current_num_threads(),
         jpeg_decoder: image::decode::decoder_name().into(),
         seconds: Default::default(),
         wall_seconds: 0.0,
+        resumed: 0,
         peak_memory_bytes: None,
         command: command(),
     }
@@ -260,28 +134,40 @@ pub(crate) fn provenance(device: &Device, dtype: &str) -> Provenance {
 
 /// The command as it was typed, the program by its name alone.
 fn command() -> String {
-    let quoted = |argument: String| match argument.contains([' ', '\'', '(', '[', '&']) {
-        true => format!("'{}'", argument.replace('\'', r"'\''")),
-        false => argument,
-    };
-    std::iter::once("propagate".to_owned())
-        .chain(std::env::args().skip(1).map(quoted))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let typed = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    std::iter::once("propagate".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./,:=@+%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// Which data: the folder's name with a hash of where it lies, and the list.
+pub(crate) fn data(clips: &Clips, args: &DataArgs) -> Value {
+    let place = clips.root().canonicalize().unwrap_or_else(|_| clips.root().to_path_buf());
+    let hash = protocol::hash(&json!(place.to_string_lossy()));
+    let list = Path::new(&args.split).file_name().unwrap_or_default().to_string_lossy();
+    json!(format!("{} ({}), {list}", folder_name(&place), &hash[..8]))
 }
 
 /// All that decides the results; a folder holds one of these.
 pub(crate) fn identity(
-    benchmark: Benchmark,
     protocol: &ProtocolRecord,
     weights: &WeightsRecord,
     provenance: &Provenance,
+    data: &Value,
 ) -> Value {
     json!({
-        "benchmark": benchmark,
+        "benchmark": protocol.benchmark,
+        "data": data,
         "version": provenance.version,
         "preset": format!("{} v{}", protocol.preset, protocol.version),
-        "protocol": protocol.used.values(),
+        "protocol": protocol.values,
         "weights_sha256": weights.sha256,
         "arch": weights.arch,
         "layer": weights.layer,
@@ -293,25 +179,14 @@ pub(crate) fn identity(
 }
 
 /// The output folder: `--out`, or one named after all that decides the results.
-pub(crate) fn out(benchmark: Benchmark, args: &EvaluateArgs, identity: &Value) -> PathBuf {
-    args.output.out.clone().unwrap_or_else(|| {
-        let digest = sha(&format!("{identity}{:?}", data_name(&args.data)));
+pub(crate) fn out(args: &OutputArgs, protocol: &ProtocolRecord, identity: &Value) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| {
         let weights = identity["weights_sha256"].as_str().unwrap_or_default();
         let weights = weights.get(..8).unwrap_or(weights);
-        let preset = args.propagation.preset.name();
-        let name = format!("{}-{preset}-{weights}-{}", benchmark.name(), &digest[..8]);
-        Path::new("runs").join(flat_name(&name))
+        let (benchmark, preset) = (protocol.benchmark.name(), &protocol.preset);
+        let settings = &protocol::hash(identity)[..8];
+        Path::new("runs").join(flat_name(&format!("{benchmark}-{preset}-{weights}-{settings}")))
     })
-}
-
-fn data_name(args: &DataArgs) -> Option<PathBuf> {
-    let data = args.data.as_deref()?;
-    Some(data.canonicalize().unwrap_or_else(|_| data.to_path_buf()))
-}
-
-fn sha(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What `--dry-run` says.
@@ -324,21 +199,37 @@ pub(crate) fn describe(
 ) -> Result<Vec<String>> {
     let list = clips.list();
     let frames: usize = list.iter().map(|(_, frames)| frames).sum();
-    let mut lines = vec![format!("{} clips, {frames} frames", list.len())];
+    let (whole, asked) = (list.len(), clips.asked());
+    let mut lines = vec![match whole == asked {
+        true => format!("{whole} clips, {frames} frames"),
+        false => format!("{whole} of {asked} clips, {frames} frames; `propagate check` says why"),
+    }];
     if let Some(path) = clips.first_frame() {
         let (width, height) = image::decode::size(path)?;
-        let frame = cropmae::protocol::Size { height, width };
+        let frame = Size { height, width };
         let patch = loaded.encoder.patch();
         let input = protocol.input_size.resolve(protocol.copy_size.unwrap_or(frame), patch)?;
         let (rows, columns) = (input.height / patch, input.width / patch);
-        let cells = rows * columns;
-        let context = 1 + protocol.propagation.queue;
-        let bytes = context * cells * loaded.encoder.width() * 4;
+        let context = protocol.propagation.queue.saturating_add(1);
+        let bytes = (4 * rows * columns * loaded.encoder.width()) as f64 * context as f64;
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
-        lines.push(format!("context of {context} frames: {:.1} MiB", bytes as f64 / 1048576.0));
+        lines.push(format!("context of {context} frames: {:.1} MiB", bytes / 1048576.0));
     }
     lines.push(format!("encoder: {} ({}), {engine:?} affinity", loaded.arch, loaded.family));
     lines.push(format!("output: {}", out.display()));
     lines.extend(list.iter().map(|(name, frames)| format!("  {name}: {frames} frames")));
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_change_them() {
+        assert_eq!(quoted("--size=480x880"), "--size=480x880");
+        assert_eq!(quoted("my clips/*.png"), "'my clips/*.png'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }

@@ -1,13 +1,16 @@
 //! Progress on stderr: a bar on a terminal, a line per clip elsewhere.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cropmae::Error;
 use cropmae::progress::Observer;
 use cropmae::protocol::Benchmark;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::clips::Clips;
+use crate::show::note;
 
 /// The progress of a run.
 pub(crate) struct Bars {
@@ -20,14 +23,18 @@ pub(crate) struct Bars {
 }
 
 struct State {
-    done: usize,
+    /// Clips behind us, done or failed.
+    clips: usize,
+    /// Frames of all clips behind us.
     frames: usize,
+    /// The clip being worked on: its frames and its begin.
+    current: usize,
     started: Instant,
 }
 
 impl Bars {
-    pub(crate) fn new(benchmark: Benchmark, clips: &[(&str, usize)], quiet: bool) -> Self {
-        let frames: usize = clips.iter().map(|(_, frames)| frames).sum();
+    pub(crate) fn new(benchmark: Benchmark, clips: &Clips, quiet: bool) -> Self {
+        let frames: usize = clips.list().iter().map(|(_, frames)| frames).sum();
         let lines = !quiet && !std::io::stderr().is_terminal();
         let target = match quiet || lines {
             true => ProgressDrawTarget::hidden(),
@@ -43,23 +50,45 @@ impl Bars {
             Benchmark::Vip => "mIoU",
             Benchmark::Jhmdb => "PCK@0.1",
         };
-        let state = State { done: 0, frames: 0, started: Instant::now() };
-        Self { bar, metric, lines, clips: clips.len(), state: Mutex::new(state) }
+        let state = State { clips: 0, frames: 0, current: 0, started: Instant::now() };
+        Self { bar, metric, lines, clips: clips.asked(), state: Mutex::new(state) }
     }
 
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a clip of so many frames behind; how it begins a line, such as `[2/30] bear`.
+    fn behind(&self, clip: &str, frames: usize) -> String {
+        let mut state = self.state();
+        (state.clips, state.frames) = (state.clips + 1, state.frames + frames);
+        self.bar.set_position(state.frames as u64);
+        format!("[{}/{}] {clip}", state.clips, self.clips)
+    }
+
+    /// The frames of the clip being worked on, 0 where it was not begun, and the seconds so far.
+    fn taken(&self) -> (usize, f64) {
+        let mut state = self.state();
+        (std::mem::take(&mut state.current), state.started.elapsed().as_secs_f64())
+    }
+
+    /// A line that stays, above the bar where there is one.
+    fn line(&self, text: &str) {
+        match self.lines {
+            true => note(text),
+            false => self.bar.println(text),
+        }
     }
 }
 
 impl Observer for Bars {
     fn clip_started(&self, clip: &str, frames: usize) {
-        self.with(|state| (state.frames, state.started) = (frames, Instant::now()));
-        self.bar.set_prefix(clip.to_owned());
+        let mut state = self.state();
+        (state.current, state.started) = (frames, Instant::now());
         self.bar.set_message(clip.to_owned());
     }
 
@@ -68,37 +97,28 @@ impl Observer for Bars {
     }
 
     fn clip_finished(&self, clip: &str, score: Option<f64>) {
-        let (done, rate) = self.with(|state| {
-            state.done += 1;
-            (state.done, state.frames as f64 / state.started.elapsed().as_secs_f64())
-        });
+        let (frames, seconds) = self.taken();
+        let place = self.behind(clip, frames);
         let score = score
             .map(|score| format!(", {} {:.1} so far", self.metric, 100.0 * score))
             .unwrap_or_default();
+        let rate = frames as f64 / seconds;
         if self.lines {
-            eprintln!("[{done}/{}] {clip}: {rate:.1} frames/s{score}", self.clips);
+            self.line(&format!("{place}: {rate:.1} frames/s{score}"));
         }
         self.bar.set_message(format!("{clip} done{score}"));
     }
 
     fn clip_resumed(&self, clip: &str, frames: usize) {
-        let done = self.with(|state| {
-            state.done += 1;
-            state.done
-        });
-        self.bar.inc(frames as u64);
+        let place = self.behind(clip, frames);
         if self.lines {
-            eprintln!("[{done}/{}] {clip}: done by an earlier run", self.clips);
+            self.line(&format!("{place}: done by an earlier run"));
         }
     }
 
-    fn clip_failed(&self, clip: &str, _: &Error) {
-        let done = self.with(|state| {
-            state.done += 1;
-            state.done
-        });
-        if self.lines {
-            eprintln!("[{done}/{}] {clip}: failed", self.clips);
-        }
+    fn clip_failed(&self, clip: &str, error: &Error) {
+        let (frames, _) = self.taken();
+        let place = self.behind(clip, frames);
+        self.line(&format!("{place}: failed: {}", error.explained()));
     }
 }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use cropmae::protocol::Benchmark;
 use cropmae::sample::{self, Settings};
 
-use crate::Outcome;
 use crate::args::SampleArgs;
+use crate::{Outcome, show};
 
 pub(crate) fn run(args: &SampleArgs) -> Result<Outcome> {
     let benchmarks = match args.benchmark {
@@ -24,7 +24,8 @@ pub(crate) fn run(args: &SampleArgs) -> Result<Outcome> {
         };
         let root = args.out.join(benchmark.name());
         sample::render(&root, benchmark, &settings)?;
-        eprintln!("{} clips of {} frames in {}", settings.clips, settings.frames, root.display());
+        let Settings { clips, frames, .. } = settings;
+        show::note(&format!("{clips} clips of {frames} frames in {}", root.display()));
     }
     Ok(Outcome::Done)
 }

@@ -1,107 +1,143 @@
 //! `propagate score davis|vip|jhmdb`: predictions of any program, no frames, no weights.
 
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
+use cropmae::Error;
 use cropmae::data::Need;
 use cropmae::eval;
-use cropmae::protocol::{Benchmark, Preset};
+use cropmae::protocol::{Benchmark, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::ProtocolRecord;
 use cropmae::report::{self, RunRecord, Summary};
+use serde_json::{Value, json};
 
 use crate::args::ScoreArgs;
-use crate::plan::{self, Clips};
-use crate::{Outcome, show};
+use crate::clips::Clips;
+use crate::done::Done;
+use crate::show::Notes;
+use crate::{Outcome, plan, show};
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<Outcome> {
     let start = Instant::now();
+    let say = Notes::new(args.quiet);
     let benchmark = Benchmark::from(args.benchmark);
+    let protocol = protocol(benchmark, args)?;
     if !args.predictions.is_dir() {
-        anyhow::bail!(
+        bail!(
             "{}: no such folder; pass the folder that holds a folder for each clip",
             args.predictions.display()
         );
     }
-    let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly)?;
-    let preset = Preset::Cropmae.protocol(benchmark)?;
-    let mut used = preset.clone();
-    used.score_size = args.score_size;
-    used.exclude_first_frame = args.exclude_first_frame;
-    let (summary, outcome) = match (benchmark, &clips) {
+    if let Some(folder) = &args.out {
+        refuse_run(folder)?;
+    }
+    let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly, &say)?;
+    let done = score(benchmark, &clips, args)?;
+    let mut provenance = plan::provenance(&Device::Cpu, None);
+    provenance.seconds = done.stages;
+    provenance.wall_seconds = start.elapsed().as_secs_f64();
+    let record = RunRecord {
+        protocol,
+        weights: None,
+        dataset: clips.record(done.clips, done.frames),
+        provenance,
+        notes: done.notes,
+        failures: done.failures,
+    };
+    finish(args, clips.asked(), done.summary, &record)
+}
+
+/// Refuses a folder whose results are those of a run.
+fn refuse_run(folder: &Path) -> Result<(), Error> {
+    match folder.join("run.json").exists() {
+        true => Err(Error::data(
+            folder,
+            "this folder holds the results of a run",
+            "choose another folder for --out",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn score(benchmark: Benchmark, clips: &Clips, args: &ScoreArgs) -> Result<Done> {
+    let used = Protocol {
+        score_size: args.score_size.unwrap_or(ScoreSize::Native),
+        exclude_first_frame: args.exclude_first_frame,
+        ..Preset::Cropmae.protocol(benchmark)?
+    };
+    match (benchmark, clips) {
         (Benchmark::Davis, Clips::Masks(dataset)) => {
             let outcome = eval::davis::score(dataset, &args.predictions, &used);
-            (report::davis::summary(&outcome), Facts::of(&outcome))
+            Done::new(&outcome, |outcome| Ok(report::davis::summary(outcome)))
         }
         (_, Clips::Masks(dataset)) => {
             let outcome = eval::vip::score(dataset, &args.predictions, &used);
-            let summary = report::vip::summary(&outcome, used.exclude_first_frame)?;
-            (summary, Facts::of(&outcome))
+            Done::new(&outcome, |outcome| {
+                Ok(report::vip::summary(outcome, used.exclude_first_frame)?)
+            })
         }
         (_, Clips::Poses(dataset)) => {
-            let grid = (args.grid.height, args.grid.width);
-            let outcome = eval::jhmdb::score(dataset, &args.predictions, grid);
-            (report::jhmdb::summary(&outcome), Facts::of(&outcome))
-        }
-    };
-    let mut provenance = plan::provenance(&Device::Cpu, "scores only");
-    provenance.seconds = outcome.stages;
-    provenance.wall_seconds = start.elapsed().as_secs_f64();
-    let record = RunRecord {
-        protocol: ProtocolRecord {
-            preset: "score".into(),
-            version: 1,
-            departures: used.departures(&preset),
-            used,
-        },
-        weights: None,
-        dataset: clips.record(outcome.clips, outcome.frames)?,
-        provenance,
-        notes: outcome.notes,
-        failures: outcome.failures,
-    };
-    finish(args, &summary, &record)
-}
-
-/// What is asked of an outcome, whatever its scores.
-struct Facts {
-    clips: usize,
-    frames: usize,
-    stages: eval::Stages,
-    notes: Vec<(String, String)>,
-    failures: Vec<(String, String)>,
-}
-
-impl Facts {
-    fn of<S>(outcome: &eval::Outcome<S>) -> Self {
-        Self {
-            clips: outcome.records.len(),
-            frames: outcome.frames(),
-            stages: outcome.stages(),
-            notes: show::notes(outcome),
-            failures: show::failures(outcome),
+            let grid = args.grid.unwrap_or(GRID);
+            let outcome = eval::jhmdb::score(dataset, &args.predictions, (grid.height, grid.width));
+            Done::new(&outcome, |outcome| Ok(report::jhmdb::summary(outcome)))
         }
     }
 }
 
-fn finish(args: &ScoreArgs, summary: &Summary, record: &RunRecord) -> Result<Outcome> {
+/// What JHMDB arrays count in, where `--grid` does not say: frames of 320x320, patches of 16.
+const GRID: Size = Size { height: 20, width: 20 };
+
+/// What decides the scores once the predictions are there.
+fn protocol(benchmark: Benchmark, args: &ScoreArgs) -> Result<ProtocolRecord> {
+    let only = |name: &str, typed: bool, what: &str| match typed {
+        true => Err(Error::setting(name, format!("is for {what}; leave it out for {benchmark}"))),
+        false => Ok(()),
+    };
+    let masks = benchmark != Benchmark::Jhmdb;
+    only("--score-size", args.score_size.is_some() && !masks, "masks")?;
+    only("--grid", args.grid.is_some() && masks, "jhmdb")?;
+    only("--exclude-first-frame", args.exclude_first_frame && benchmark != Benchmark::Vip, "vip")?;
+    let values = |size: ScoreSize, grid: Size, exclude: bool| -> Value {
+        match benchmark {
+            Benchmark::Davis => json!({ "score_size": size }),
+            Benchmark::Vip => json!({ "score_size": size, "exclude_first_frame": exclude }),
+            Benchmark::Jhmdb => json!({ "grid_of_arrays": grid }),
+        }
+    };
+    let usual = values(ScoreSize::Native, GRID, false);
+    let size = args.score_size.unwrap_or(ScoreSize::Native);
+    let used = values(size, args.grid.unwrap_or(GRID), args.exclude_first_frame);
+    Ok(ProtocolRecord::of_scores(benchmark, &usual, used))
+}
+
+fn finish(
+    args: &ScoreArgs,
+    asked: usize,
+    summary: Option<Summary>,
+    record: &RunRecord,
+) -> Result<Outcome> {
     for (clip, error) in &record.failures {
-        eprintln!("not scored: {clip}: {error}");
+        show::note(&format!("{clip}: not scored: {error}"));
     }
     let missing = record.failures.len();
-    if record.dataset.done == 0 {
-        anyhow::bail!("none of the {missing} clips could be scored");
+    if missing == asked {
+        bail!("none of the {asked} clips could be scored");
     }
     if args.strict && missing > 0 {
-        anyhow::bail!("{missing} of {} clips could not be scored", record.dataset.clips);
+        bail!("{missing} of {asked} clips could not be scored");
     }
+    let Some(summary) = summary else {
+        bail!("nothing to score: no frame but the given first ones has a truth");
+    };
     let json = match &args.out {
         Some(folder) => {
-            std::fs::create_dir_all(folder)?;
-            report::write(folder, summary, record)?
+            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            report::write(folder, &summary, record)?
         }
-        None => record.json(summary),
+        None => record.json(&summary),
     };
-    show::results(summary, record, &json, args.json, args.per_item)?;
+    show::results(&summary, record, &json, args.json, args.per_item)?;
     Ok(if missing > 0 { Outcome::Partial } else { Outcome::Done })
 }

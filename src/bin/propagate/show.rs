@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::Result;
-use cropmae::eval::Outcome;
+use anyhow::{Context, Result};
 use cropmae::report::{RunRecord, Summary};
 use serde_json::Value;
 
@@ -19,16 +18,29 @@ impl Notes {
 
     pub(crate) fn line(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            note(text);
         }
     }
+}
+
+/// Writes a line to stderr; that nobody reads it any more stops no run.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes to stdout; a reader that went away (`| head`) is an error that `main` takes for success.
 pub(crate) fn text(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to stdout")
+}
+
+/// An error in one line.
+pub(crate) fn error(error: &anyhow::Error) {
+    let text = match error.downcast_ref::<cropmae::Error>() {
+        Some(ours) => ours.explained(),
+        None => format!("{error:#}"),
+    };
+    note(&format!("error: {text}"));
 }
 
 /// Whether the reader of stdout went away.
@@ -56,18 +68,4 @@ pub(crate) fn results(
         shown += &format!("  {line}\n");
     }
     text(&shown)
-}
-
-/// Notes of all clips, as (clip, note).
-pub(crate) fn notes<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
-    let notes = outcome
-        .records
-        .iter()
-        .flat_map(|record| record.notes.iter().map(|note| (record.clip.clone(), note.clone())));
-    notes.collect()
-}
-
-/// Clips that could not be done, as (clip, why).
-pub(crate) fn failures<S>(outcome: &Outcome<S>) -> Vec<(String, String)> {
-    outcome.failures.iter().map(|f| (f.clip.clone(), f.problem.clone())).collect()
 }

@@ -77,7 +77,7 @@ pub fn vip(root: &Path, split: &Split, depth: Depth) -> Result<Report> {
 /// # Errors
 /// The root or its lists cannot be read. Broken clips are findings, not errors.
 pub fn jhmdb(root: &Path, split: &Split, depth: Depth) -> Result<Report> {
-    let survey = super::jhmdb::survey(root, split)?;
+    let survey = super::jhmdb::survey(root, split, Need::Frames)?;
     let official = match split {
         Split::Val if survey.split.contains("split 1") => {
             Official::clips("JHMDB split 1, test", 268)
@@ -146,7 +146,7 @@ fn run<C: Sync>(
         .extend(notices.iter().map(|notice| finding("", &root, notice, "fine if meant so")));
     let checked: Vec<Option<Checked>> =
         clips.par_iter().map(|(_, clip)| clip.as_ref().ok().map(&check)).collect();
-    let mut whole = Vec::new();
+    let (listed, mut whole) = (clips.len(), Vec::new());
     for ((name, clip), checked) in clips.into_iter().zip(checked) {
         match clip {
             Ok(clip) => whole.push(clip),
@@ -159,5 +159,5 @@ fn run<C: Sync>(
     let frames = report.clips.iter().map(|clip| clip.frames).sum();
     report.count("clips", report.clips.len(), official.has(official.clips), &root);
     report.count("frames", frames, official.has(official.frames), &root);
-    (report, Dataset { root, split, clips: whole, broken: Vec::new(), notices })
+    (report, Dataset { root, split, clips: whole, broken: Vec::new(), listed, notices })
 }

@@ -1,0 +1,169 @@
+//! Which clips: a dataset found or rendered, and narrowed to those asked for.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use cropmae::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
+use cropmae::protocol::Benchmark;
+use cropmae::report::record::DatasetRecord;
+use cropmae::sample;
+
+use crate::args::DataArgs;
+use crate::show::Notes;
+
+/// The clips of a benchmark.
+pub(crate) enum Clips {
+    Masks(Dataset<LabelClip>),
+    Poses(Dataset<PoseClip>),
+}
+
+impl Clips {
+    /// Opens a dataset and narrows it to the clips asked for.
+    pub(crate) fn open(
+        benchmark: Benchmark,
+        args: &DataArgs,
+        need: Need,
+        say: &Notes,
+    ) -> Result<Self> {
+        let root = root(benchmark, args.data.as_deref(), say)?;
+        let split = split(&args.split);
+        let masks = |set| narrowed(set, args, |clip: &LabelClip| &clip.name).map(Self::Masks);
+        let poses = |set| narrowed(set, args, |clip: &PoseClip| &clip.name).map(Self::Poses);
+        let clips = match (benchmark, need) {
+            (Benchmark::Davis, _) => masks(data::davis::open(&root, &split, need)?),
+            (Benchmark::Vip, _) => masks(data::vip::open(&root, &split, need)?),
+            (Benchmark::Jhmdb, Need::Frames) => poses(data::jhmdb::open(&root, &split)?),
+            (Benchmark::Jhmdb, Need::LabelsOnly) => poses(data::jhmdb::open_labels(&root, &split)?),
+        }?;
+        clips.notices().iter().for_each(|notice| say.line(notice));
+        Ok(clips)
+    }
+
+    /// Names and frame counts.
+    pub(crate) fn list(&self) -> Vec<(&str, usize)> {
+        match self {
+            Self::Masks(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
+            Self::Poses(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
+        }
+    }
+
+    fn notices(&self) -> &[String] {
+        match self {
+            Self::Masks(set) => &set.notices,
+            Self::Poses(set) => &set.notices,
+        }
+    }
+
+    /// How many clips are asked for, those that cannot be opened among them.
+    pub(crate) fn asked(&self) -> usize {
+        match self {
+            Self::Masks(set) => set.clips.len() + set.broken.len(),
+            Self::Poses(set) => set.clips.len() + set.broken.len(),
+        }
+    }
+
+    /// Whether the list names more clips than are asked for.
+    pub(crate) fn narrowed(&self) -> bool {
+        let listed = match self {
+            Self::Masks(set) => set.listed,
+            Self::Poses(set) => set.listed,
+        };
+        self.asked() < listed
+    }
+
+    /// The dataset's folder.
+    pub(crate) fn root(&self) -> &Path {
+        match self {
+            Self::Masks(set) => &set.root,
+            Self::Poses(set) => &set.root,
+        }
+    }
+
+    /// The first frame, whose size stands for the clips'.
+    pub(crate) fn first_frame(&self) -> Option<&Path> {
+        match self {
+            Self::Masks(set) => set.clips.first()?.frames.first()?.image.as_deref(),
+            Self::Poses(set) => set.clips.first()?.frames.first().map(PathBuf::as_path),
+        }
+    }
+
+    /// The data's part of the record.
+    pub(crate) fn record(&self, done: usize, frames: usize) -> DatasetRecord {
+        let (split, clips, hash) = match self {
+            Self::Masks(set) => (&set.split, set.listed, set.label_hash()),
+            Self::Poses(set) => (&set.split, set.listed, set.label_hash()),
+        };
+        let (name, split) = (folder_name(self.root()), split.clone());
+        DatasetRecord { name, split, clips, done, frames, labels_sha256: hash.ok() }
+    }
+}
+
+/// The last part of a path.
+pub(crate) fn folder_name(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// `--split`.
+pub(crate) fn split(text: &str) -> Split {
+    match text {
+        "val" => Split::Val,
+        "train" => Split::Train,
+        file => Split::File(PathBuf::from(file)),
+    }
+}
+
+/// Whether `--data` asks for the rendered clips.
+pub(crate) fn is_sample(data: Option<&Path>) -> bool {
+    data == Some(Path::new("sample"))
+}
+
+/// Where the dataset is: `--data`, the environment, or rendered now.
+pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Result<PathBuf> {
+    let variable = format!("{}_ROOT", benchmark.name().to_uppercase());
+    let found = data.map(PathBuf::from).or_else(|| std::env::var_os(&variable).map(PathBuf::from));
+    let Some(found) = found else {
+        bail!("where is the dataset? Pass --data ROOT, set {variable}, or try --data sample");
+    };
+    if !is_sample(data) {
+        return Ok(found);
+    }
+    let settings = sample::default_settings(benchmark);
+    let root = PathBuf::from("runs/sample").join(benchmark.name());
+    if !sample::is_complete(&root, benchmark, &settings) {
+        say.line(&format!("rendering {} sample clips in {}", settings.clips, root.display()));
+    }
+    sample::render(&root, benchmark, &settings).context("cannot render the sample clips")?;
+    Ok(root)
+}
+
+/// Only the clips of `--sequences` and `--limit`.
+fn narrowed<C>(
+    mut dataset: Dataset<C>,
+    args: &DataArgs,
+    name: impl Fn(&C) -> &String,
+) -> Result<Dataset<C>> {
+    if !args.sequences.is_empty() {
+        let known = |wanted: &String| {
+            dataset.clips.iter().any(|clip| name(clip) == wanted)
+                || dataset.broken.iter().any(|broken| broken.name == *wanted)
+        };
+        if let Some(unknown) = args.sequences.iter().find(|wanted| !known(wanted)) {
+            let names: Vec<&str> = dataset.clips.iter().take(8).map(|c| name(c).as_str()).collect();
+            bail!(
+                "--sequences: no clip is called {unknown:?} in {}; there are {}, such as {}",
+                dataset.split,
+                dataset.listed,
+                names.join(", ")
+            );
+        }
+        dataset.clips.retain(|clip| args.sequences.contains(name(clip)));
+        dataset.broken.retain(|broken| args.sequences.contains(&broken.name));
+    }
+    if let Some(limit) = args.limit {
+        anyhow::ensure!(limit > 0, "--limit: at least one clip is needed");
+        dataset.clips.truncate(limit);
+        dataset.broken.truncate(limit.saturating_sub(dataset.clips.len()));
+    }
+    Ok(dataset)
+}
