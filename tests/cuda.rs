@@ -116,7 +116,7 @@ fn features_of_few_bits_and_with_registers_point_the_same_way() {
     let frames = frames.to_device(&other).unwrap();
     // bfloat16 keeps 8 bits and half precision 11. Some ten roundings of 2^-9 or 2^-12 a block turn
     // a feature by an angle of a few 2^-6 or 2^-9, of which the cosine loses half the square. The
-    // CPU's are 0.9994 and 0.999998; a GPU rounds at other places, and more often in its softmax.
+    // CPU's are 0.9998 and 0.999999; a GPU rounds at other places, and more often in its softmax.
     for (dtype, least) in [(DType::F32, 0.999_99), (DType::BF16, 0.998), (DType::F16, 0.9999)] {
         let theirs = encoder(&checkpoint, &other, dtype).features(&frames).unwrap();
         let theirs = theirs.to_device(&Device::Cpu).unwrap();
