@@ -42,7 +42,7 @@ pub struct Joints {
 ///
 /// # Errors
 /// The file is missing, cut short, damaged, no MATLAB file or one of v7.3, has no `pos_img`, or one
-/// that is not 2×15×T.
+/// that is not 2×15×T or holds NaN or infinity.
 pub fn read(path: &Path) -> Result<Joints> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let again = "extract it again from joint_positions.zip";
@@ -62,7 +62,13 @@ pub fn read(path: &Path) -> Result<Joints> {
             return Err(Error::data(path, format!("pos_img is {shape}, not 2x15xT"), again));
         }
     };
-    let positions = array.values.chunks_exact(30).map(frame).collect();
+    let positions: Vec<_> = array.values.chunks_exact(30).map(frame).collect();
+    let joints = positions.iter().flatten();
+    let broken = joints.filter(|joint| !joint.iter().all(|value| value.is_finite())).count();
+    if broken > 0 {
+        let problem = format!("holds {broken} joints that are no finite numbers");
+        return Err(Error::data(path, problem, again));
+    }
     Ok(Joints { frames, positions })
 }
 
@@ -116,6 +122,10 @@ mod tests {
             (file(&[]), "no array called pos_img"),
             (file(&[variable("pos_img", &[15, 2, 1], &sample(1))]), "is 15x2x1, not 2x15xT"),
             (file(&[variable("pos_img", &[2, 15, 0], &[])]), "not 2x15xT"),
+            (
+                file(&[variable("pos_img", &[2, 15], &[f64::NAN; 30])]),
+                "holds 15 joints that are no",
+            ),
         ];
         for (bytes, words) in cases {
             let message = read_bytes(&bytes).unwrap_err().to_string();
@@ -127,9 +137,14 @@ mod tests {
     #[test]
     fn every_cut_is_noticed() {
         let plain = variable("pos_img", &[2, 15, 2], &sample(2));
-        for whole in [file(std::slice::from_ref(&plain)), file(&[compressed(&plain)])] {
+        let (packed, other) = (compressed(&plain), variable("scale", &[1, 2], &[1.0, 2.0]));
+        let alone = file(std::slice::from_ref(&packed));
+        let first = alone.len();
+        for whole in [file(&[plain]), alone, file(&[packed, other])] {
             for length in 0..whole.len() {
-                assert!(matlab::find(&whole[..length], "pos_img").is_err() || length == 128);
+                // A cut between two variables leaves a whole file of fewer.
+                let between = length == 128 || length == first;
+                assert!(matlab::find(&whole[..length], "pos_img").is_err() || between, "{length}");
             }
         }
     }

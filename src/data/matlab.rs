@@ -30,9 +30,12 @@ const COMPRESSED: u32 = 15;
 pub(super) fn find(bytes: &[u8], name: &str) -> Result<Option<Array>, Problem> {
     let big_endian = check_header(bytes)?;
     let mut rest = Bytes { data: &bytes[HEADER..], big_endian };
+    let mut found = None;
     while !rest.data.is_empty() {
         let (kind, data) = rest.element()?;
-        let found = match kind {
+        // What comes after the array is only stepped over, so that a cut there is noticed too.
+        found = match kind {
+            _ if found.is_some() => found,
             MATRIX => matrix(Bytes { data, big_endian }, name)?,
             COMPRESSED => {
                 let inflated = inflate(data)?;
@@ -44,11 +47,8 @@ pub(super) fn find(bytes: &[u8], name: &str) -> Result<Option<Array>, Problem> {
             }
             _ => None,
         };
-        if found.is_some() {
-            return Ok(found);
-        }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Whether the numbers are big-endian.

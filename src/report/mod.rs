@@ -15,7 +15,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
-use crate::eval::folder::{write_json, write_whole};
+use crate::eval::folder::{json_bytes, write_together};
 pub use record::RunRecord;
 pub use table::{Cell, Table};
 
@@ -36,17 +36,19 @@ pub struct Summary {
     pub remarks: Vec<String>,
 }
 
-/// Writes `results.json`, `results.md` and the CSV files; returns the JSON.
+/// Writes `results.json`, `results.md` and the CSV files, all or none; returns the JSON.
 ///
 /// # Errors
 /// The folder cannot be written to.
 pub fn write(folder: &Path, summary: &Summary, record: &RunRecord) -> Result<Value> {
-    for (name, table) in &summary.files {
-        write_whole(&folder.join(name), table.csv().as_bytes())?;
-    }
-    let json = record.json(summary);
-    write_json(&folder.join("results.json"), &json)?;
-    write_whole(&folder.join("results.md"), record.markdown(summary).as_bytes())?;
+    let tables = summary.files.iter();
+    let mut files: Vec<_> =
+        tables.map(|(name, table)| (folder.join(name), table.csv().into_bytes())).collect();
+    let (json, place) = (record.json(summary), folder.join("results.json"));
+    let bytes = json_bytes(&place, &json)?;
+    files.push((place, bytes));
+    files.push((folder.join("results.md"), record.markdown(summary).into_bytes()));
+    write_together(&files)?;
     Ok(json)
 }
 

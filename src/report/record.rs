@@ -222,8 +222,10 @@ impl RunRecord {
             let _ = write!(line, ", {}, {dtype}, JPEG by {}", by.device, by.jpeg_decoder);
         }
         let _ = write!(line, ", {} threads, {:.1} s", by.threads, by.wall_seconds);
-        if by.resumed > 0 {
-            let _ = write!(line, " ({} clips by earlier runs)", by.resumed);
+        match by.resumed {
+            0 => {}
+            1 => line += " (1 clip by an earlier run)",
+            more => line += &format!(" ({more} clips by earlier runs)"),
         }
         line
     }

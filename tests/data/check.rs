@@ -120,7 +120,10 @@ fn vip_has_classes_instead_of_objects() {
     let report = check::vip(tree.root(), &Split::Val, Depth::Pixels).unwrap();
     assert!(report.errors.is_empty(), "{:?}", report.errors);
     assert_eq!((report.clips[0].objects, report.clips[0].later_ids.as_slice()), (2, &[2, 20][..]));
-    assert!(says(&report.warnings, "videos1", "hold the ids 20: VIP has 0 to 19"));
+    assert!(says(&report.warnings, "videos1", "is followed by ids 20: VIP has 0 to 19"));
+    tree.mask("Annotations/Category_ids/videos1/000000000001.png", &[1, 21]);
+    let worse = check::vip(tree.root(), &Split::Val, Depth::Pixels).unwrap();
+    assert!(says(&worse.errors, "videos1", "holds the ids 21: VIP has 0 to 19"));
     assert!(!says(&report.warnings, "videos1", "lacks the ids"), "parts come and go in VIP");
     assert!(says(&report.warnings, "", "clips: 1, but VIP val has 50"));
 }

@@ -168,7 +168,7 @@ pub(crate) struct PropagationArgs {
     #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
     pub(crate) preset: Preset,
     /// Neighbours kept per patch [cropmae, rsp: 7, VIP 10; crw: 10; dino, dinov3: 5]
-    #[arg(long, alias = "knn-k", value_name = "K")]
+    #[arg(long, alias = "knn-k", value_name = "K", value_parser = parse_count)]
     pub(crate) topk: Option<usize>,
     /// Extent of the neighbourhood in patches [cropmae: 20; rsp: 30; crw, dino, dinov3: 12]
     #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R")]
@@ -181,7 +181,7 @@ pub(crate) struct PropagationArgs {
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
     /// Recent frames in the context, beside frame 0 [cropmae, crw: 20; rsp: 30; dino, dinov3: 7]
-    #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L")]
+    #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L", value_parser = parse_count)]
     pub(crate) queue: Option<usize>,
     /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320; crw: native]
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
@@ -215,6 +215,12 @@ fn parse_size(text: &str) -> Result<SizeArg, String> {
         "native" => Ok(SizeArg::Native),
         _ => text.parse().map(SizeArg::Exact),
     }
+}
+
+/// A count that cannot be meant beyond a million.
+fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (0..=1_000_000).contains(count));
+    count.ok_or_else(|| "a whole number up to 1000000 is needed".to_owned())
 }
 
 fn parse_side(text: &str) -> Result<usize, String> {

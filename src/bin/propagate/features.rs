@@ -71,7 +71,9 @@ fn images(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
             true => {
                 let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
                 let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-                files.into_iter().filter(|file| looks_like_image(file)).collect()
+                let mut files: Vec<_> = files.into_iter().filter(|f| looks_like_image(f)).collect();
+                files.sort();
+                files
             }
         };
         if files.is_empty() {

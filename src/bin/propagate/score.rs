@@ -123,7 +123,12 @@ fn finish(
     }
     let missing = record.failures.len();
     if missing == asked {
-        bail!("none of the {asked} clips could be scored");
+        let inner = args.predictions.join("predictions");
+        let hint = match inner.is_dir() {
+            true => format!("; pass --predictions {}", inner.display()),
+            false => String::new(),
+        };
+        bail!("none of the {asked} clips could be scored{hint}");
     }
     if args.strict && missing > 0 {
         bail!("{missing} of {asked} clips could not be scored");

@@ -124,12 +124,21 @@ fn objects(first: &Path, checked: &mut Checked) {
 fn classes(first: &Path, all: &BTreeSet<u8>, checked: &mut Checked) {
     checked.facts.objects = checked.facts.ids.len();
     if checked.facts.ids.is_empty() {
-        let problem = "holds background alone: all frames are predicted as background";
-        checked.warn(first, problem, "check that it is the clip's first frame");
+        let problem = "holds background alone: there is nothing to propagate";
+        checked.fail(first, problem, "check that it is the clip's first frame");
     }
-    let unknown: Vec<u8> = all.iter().copied().filter(|id| *id >= 20).collect();
-    if !unknown.is_empty() {
-        let problem = format!("and later ones hold the ids {}: VIP has 0 to 19", listed(&unknown));
+    let given = checked.facts.ids.clone();
+    let unknown = |given_too: bool| -> Vec<u8> {
+        let ids = all.iter().copied().filter(|id| *id >= 20);
+        ids.filter(|id| given.contains(id) == given_too).collect()
+    };
+    let (in_first, in_later) = (unknown(true), unknown(false));
+    if !in_first.is_empty() {
+        let problem = format!("holds the ids {}: VIP has 0 to 19", listed(&in_first));
+        checked.fail(first, problem, "extract the annotations again: such ids cannot be scored");
+    }
+    if !in_later.is_empty() {
+        let problem = format!("is followed by ids {}: VIP has 0 to 19", listed(&in_later));
         checked.warn(first, problem, "pixels of other ids are left out of the scores");
     }
 }

@@ -249,8 +249,8 @@ fn check_sizes(found: &Architecture, overrides: &Overrides) -> Result<(), Refusa
     }
     if let Some(patch) = overrides.patch.filter(|patch| *patch != found.patch) {
         return Err(Refusal::new(
-            format!("has patches of {} pixels, not {patch} as --patch asks", found.patch),
-            "leave --patch out or pass another checkpoint",
+            format!("has patches of {} pixels, not {patch} as --patch-size asks", found.patch),
+            "leave --patch-size out or pass another checkpoint",
         ));
     }
     Ok(())

@@ -69,7 +69,7 @@ pub struct Overrides {
     /// The architecture that the file must hold (`--arch`): width, depth and patch must fit, its
     /// number of heads is taken.
     pub arch: Option<VitConfig>,
-    /// The side of a patch that the file must have (`--patch`).
+    /// The side of a patch that the file must have (`--patch-size`).
     pub patch: Option<usize>,
     /// The number of heads (`--heads`), which no tensor tells; before any other source.
     pub heads: Option<usize>,

@@ -1,0 +1,162 @@
+//! Presets, what departs from them, and settings that make no sense.
+
+use super::place::{Place, QUICK};
+
+const PRESETS: [&str; 6] = ["cropmae", "cropmae-480x880", "dino", "crw", "rsp", "dinov3"];
+
+/// Large patches keep the full-size presets quick; they are the encoder's, no departure.
+#[test]
+fn every_preset_runs_as_published() {
+    let place = Place::with(&["davis"]);
+    let mut hashes = Vec::new();
+    for preset in PRESETS {
+        let line = format!("davis --data davis --weights pixels --patch-size 32 --preset {preset}");
+        let ran = place.run(&format!("{line} --limit 1 --out {preset} --json")).exits(0);
+        let protocol = &ran.json()["protocol"];
+        assert_eq!(protocol["preset"], preset);
+        assert_eq!(protocol["departures"], serde_json::json!([]), "{preset}");
+        hashes.push(protocol["hash"].as_str().unwrap().to_owned());
+        let mask = place.mask(&format!("{preset}/predictions/sample-00/00003.png"));
+        let copied = ["cropmae-480x880", "rsp"].contains(&preset);
+        let size = if copied { (480, 880) } else { (96, 160) };
+        assert_eq!((mask.height, mask.width), size, "{preset}");
+    }
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), PRESETS.len());
+}
+
+#[test]
+fn input_sizes_are_those_of_the_presets() {
+    let place = Place::with(&["davis"]);
+    let grids = [
+        ("cropmae", "input 480x880 -> grid 30x55"),
+        ("cropmae-480x880", "input 480x880 -> grid 30x55"),
+        ("dino", "input 480x768 -> grid 30x48"), // 480·160/96 = 800, cut to 768
+        ("crw", "input 96x160 -> grid 6x10"),
+        ("rsp", "input 480x832 -> grid 30x52"), // of the 480x880 copy
+        ("dinov3", "input 480x800 -> grid 30x50"),
+    ];
+    for (preset, grid) in grids {
+        let line = format!("davis --data davis --weights pixels --preset {preset} --dry-run");
+        let ran = place.run(&line).exits(0);
+        assert!(ran.out.contains(grid), "{preset}: {}", ran.out);
+    }
+}
+
+#[test]
+fn presets_of_davis_are_refused_elsewhere() {
+    let place = Place::with(&["vip", "jhmdb"]);
+    for benchmark in ["vip", "jhmdb"] {
+        for preset in &PRESETS[1..] {
+            let line =
+                format!("{benchmark} --data {benchmark} {QUICK} --preset {preset} --out out");
+            place.run(&line).exits(1).refuses(&["--preset", preset, "davis", "use cropmae"]);
+        }
+    }
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn departures_are_listed() {
+    let place = Place::with(&["davis", "vip"]);
+    let knobs = "--topk 3 --radius 2.5 --neighborhood square --temperature 0.1 --queue 2 \
+                 --frame-filter nearest --score-size 48x80";
+    let ran = place.run(&format!("davis --data davis {QUICK} {knobs} --out out")).exits(0);
+    let departures: Vec<&str> =
+        ran.out.lines().filter(|line| line.contains("departure: ")).collect();
+    insta::assert_snapshot!(departures.join("\n"), @r"
+    departure: frame_filter is nearest, the preset has bilinear
+    departure: input_size.exact is 96x160, the preset has 480x880
+    departure: propagation.neighborhood.radius is 2.5, the preset has 20
+    departure: propagation.neighborhood.shape is square, the preset has circle
+    departure: propagation.queue is 2, the preset has 20
+    departure: propagation.temperature is 0.1, the preset has 0.7
+    departure: propagation.topk is 3, the preset has 7
+    departure: score_size is fixed 48x80, the preset has native
+    ");
+    // Spelled out, the preset's own values are no departure.
+    let line = "davis --data davis --weights pixels --patch-size 32 --limit 1 --topk 7 --queue 20 \
+                --size 480x880 --out same";
+    let ran = place.run(line).exits(0);
+    assert!(!ran.out.contains("departure"), "{}", ran.out);
+    let ran =
+        place.run(&format!("vip --data vip {QUICK} --exclude-first-frame --out vip-out")).exits(0);
+    assert!(ran.out.contains("departure: exclude_first_frame is true, the preset has false"));
+    assert!(
+        ran.out.contains("departure: input_size is exact 96x160, the preset has long-side 880")
+    );
+}
+
+/// The settings of other programs' users.
+#[test]
+fn old_spellings_work() {
+    let place = Place::with(&["davis"]);
+    let old = "--knn-k 4 --n_last_frames 3 --size_mask_neighborhood 2";
+    let new = "--topk 4 --queue 3 --radius 2";
+    let run = |knobs: &str, out: &str| {
+        place.run(&format!("davis --data davis {QUICK} {knobs} --out {out} --json")).exits(0).json()
+    };
+    assert_eq!(run(old, "old")["protocol"], run(new, "new")["protocol"]);
+}
+
+#[test]
+fn values_that_make_no_sense() {
+    let place = Place::with(&["davis", "jhmdb", "vip"]);
+    let davis = [
+        ("--topk 0", "--topk"),
+        ("--temperature 0", "--temperature"),
+        ("--temperature nan", "--temperature"),
+        ("--radius=-3", "--radius"),
+        ("--batch 0", "--batch"),
+        ("--threads 0", "--threads"),
+        ("--exclude-first-frame", "--exclude-first-frame"),
+        ("--arch vits16", "--arch"),
+        ("--layer 3", "--layer"),
+        ("--patch-size 0", "--patch-size"),
+    ];
+    for (knob, name) in davis {
+        let ran = place.run(&format!("davis --data davis {QUICK} {knob} --out out")).exits(1);
+        ran.refuses(&[name]);
+        assert!(!place.path("out").exists(), "{knob} left a folder");
+    }
+    place
+        .run(&format!("jhmdb --data jhmdb {QUICK} --score-size 48x80"))
+        .exits(1)
+        .refuses(&["--score-size"]);
+    let random = "davis --data davis --weights random:vitti16@0";
+    place.run(&format!("{random} --arch vits16")).exits(1).refuses(&["--arch", "leave it out"]);
+    place
+        .run(&format!("{random} --layer 13 --size 96x160"))
+        .exits(1)
+        .refuses(&["--layer", "1 to 12"]);
+    // Nothing was finished with a size smaller than a patch, so the folder is free for another.
+    let small = "davis --data davis --weights pixels --size 8x8 --out out";
+    place
+        .run(small)
+        .exits(1)
+        .says(&["less than one patch of 16"])
+        .refuses(&["none of the 3 clips"]);
+    place.run(&format!("davis --data davis {QUICK} --out out")).exits(0);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_that_this_build_cannot_use() {
+    let place = Place::with(&["davis"]);
+    let ran = place.run(&format!("davis --data davis {QUICK} --device cuda --out out")).exits(1);
+    ran.refuses(&["without CUDA", "--features cuda", "--device cpu"]);
+    assert!(!place.path("out").exists());
+    place.run(&format!("davis --data davis {QUICK} --device auto --out out")).exits(0);
+}
+
+#[test]
+fn half_precision_runs_and_is_recorded() {
+    let place = Place::with(&["davis"]);
+    for dtype in ["bf16", "f16"] {
+        let line =
+            format!("davis --data davis --weights random:vitti16@0 --size 48x80 --dtype {dtype}");
+        let json = place.run(&format!("{line} --out {dtype} --limit 1 --json")).exits(0).json();
+        assert_eq!(json["provenance"]["dtype"], dtype);
+    }
+}
