@@ -126,7 +126,7 @@ fn exponentials_of(scores: &mut [f32]) -> f32 {
 fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that number.
     const ROUND: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0; // ln 2 but for its last bits, exact in products with n
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x < -87.0 { -87.0 } else { x };
     let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
