@@ -144,7 +144,8 @@ fn bilinear_planes(frame: &Rgb, height: usize, width: usize) -> Vec<f32> {
 /// `OpenCV`'s bilinear for bytes: weights in 1/2048, the row sums cut by 4 bits before the second
 /// product so that it fits 32 bits, two rounding bits at the end.
 fn bilinear_8bit(frame: &Rgb, height: usize, width: usize) -> Rgb {
-    let (rows, columns) = (Taps::new(frame.height, height), Taps::new(frame.width, width));
+    let rows = coarse_taps(frame.height, height, false);
+    let columns = coarse_taps(frame.width, width, true);
     let fixed = |weight: f32| (weight * 2048.0).round_ties_even() as i32;
     let mut data = vec![0; 3 * height * width];
     data.par_chunks_mut(3 * width).enumerate().for_each(|(y, out)| {
@@ -167,7 +168,32 @@ fn bilinear_8bit(frame: &Rgb, height: usize, width: usize) -> Rgb {
     Rgb { width, height, data }
 }
 
+/// [`Taps`] as `OpenCV` computes them for bytes: the position is rounded to f32 before its weight is
+/// taken, and above and below the picture the two rows, though they are one, keep their weights,
+/// which the cutting of bits shows.
+fn coarse_taps(input: usize, output: usize, one_at_border: bool) -> Taps {
+    let scale = input as f64 / output as f64;
+    let mut taps = Taps { near: Vec::new(), far: Vec::new(), weight: Vec::new() };
+    for index in 0..output {
+        let center = ((index as f64 + 0.5) * scale - 0.5) as f32;
+        let floor = center.floor();
+        let clamped = |place: f32| (place.max(0.0) as usize).min(input - 1);
+        let (near, far) = (clamped(floor), clamped(floor + 1.0));
+        let weight = if one_at_border && near == far { 0.0 } else { center - floor };
+        taps.near.push(near);
+        taps.far.push(far);
+        taps.weight.push(weight);
+    }
+    taps
+}
+
+/// Pillow's bicubic: first along the rows, rounded to bytes, then along the columns. The crate's
+/// own order is the other one.
 fn bicubic(frame: &Rgb, height: usize, width: usize) -> Result<Rgb> {
+    bicubic_pass(&bicubic_pass(frame, frame.height, width)?, height, width)
+}
+
+fn bicubic_pass(frame: &Rgb, height: usize, width: usize) -> Result<Rgb> {
     let failed = |problem: String| Error::setting("--frame-filter bicubic", problem);
     let source = fir::images::Image::from_vec_u8(
         frame.width as u32,
@@ -210,7 +236,10 @@ pub fn nearest_floor(labels: &LabelImage, height: usize, width: usize) -> LabelI
 
 fn centered(input: usize, output: usize) -> Vec<usize> {
     let scale = input as f64 / output as f64;
-    (0..output).map(|i| (((i as f64 + 0.5) * scale) as usize).min(input - 1)).collect()
+    // Pillow walks by adding the step, and where a centre falls on the border of two pixels (480 rows
+    // from 448: in four of them) what the additions round to decides which one is taken.
+    let centers = std::iter::successors(Some(scale * 0.5), |center| Some(center + scale));
+    centers.take(output).map(|center| (center as usize).min(input - 1)).collect()
 }
 
 fn floored(input: usize, output: usize) -> Vec<usize> {

@@ -2,7 +2,7 @@
 //!
 //! [`Propagation`] holds the context (frame 0 and a queue of recent frames) and labels one frame
 //! at a time, so memory does not grow with a clip's length. Each query cell takes the softmax-
-//! weighted labels of its k nearest keys ([`tiled`] on the CPU, [`tensor_ops`] on a GPU). What
+//! weighted labels of its k nearest keys (`tiled` on the CPU, `tensor_ops` on a GPU). What
 //! goes in is made by [`labels`] (masks) or [`joints`] (poses), and read out there again. Knows
 //! neither encoder nor dataset: bring your own features.
 

@@ -2,7 +2,7 @@
 //!
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
-//! beside them all that decided the numbers, and [`write`] stores the lot.
+//! beside them all that decided the numbers, and [`write()`] stores the lot.
 
 pub mod davis;
 pub mod jhmdb;

@@ -4,6 +4,9 @@
 //! ([`evaluate`]), the results are shown ([`show`]). The other verbs have a file each. stdout carries
 //! results, stderr all else.
 
+// Comments on arguments are help texts, not Markdown.
+#![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
+
 mod args;
 mod check;
 mod clips;

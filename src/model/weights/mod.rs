@@ -49,11 +49,11 @@ pub struct Checkpoint {
     /// The encoder's tensors by canonical name: f32, on the CPU, contiguous.
     ///
     /// `cls_token` [1, 1, D]; `pos_embed` [1, 1 + n, D] with the row of CLS first;
-    /// `patch_embed.proj.weight` [D, 3, p, p] and `.bias` [D]; for every block N
+    /// `patch_embed.proj.weight` [D, 3, p, p] and `.bias` \[D\]; for every block N
     /// `blocks.N.{norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2}.{weight, bias}` with linear
     /// weights [out, in] and the rows of `attn.qkv` in the order query, key, value; `norm.weight`
-    /// and `norm.bias` [D]. Where the encoder has them: `register_tokens` [1, R, D] and
-    /// `blocks.N.ls1.gamma`, `blocks.N.ls2.gamma` [D].
+    /// and `norm.bias` \[D\]. Where the encoder has them: `register_tokens` [1, R, D] and
+    /// `blocks.N.ls1.gamma`, `blocks.N.ls2.gamma` \[D\].
     pub tensors: HashMap<String, Tensor>,
     /// What the file holds and what of it was used.
     pub report: KeyReport,
