@@ -25,13 +25,12 @@ pub fn open(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
     survey(root, split, Need::Frames)?.into_dataset()
 }
 
-/// The same for scoring, where a root without `Rename_Images` will do: clips have no frames then.
+/// The same for scoring, which needs no frames: a clip has those that are there, or none.
 ///
 /// # Errors
 /// See [`open`].
 pub fn open_labels(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
-    let bare = !root.join("Rename_Images").is_dir();
-    survey(root, split, if bare { Need::LabelsOnly } else { Need::Frames })?.into_dataset()
+    survey(root, split, Need::LabelsOnly)?.into_dataset()
 }
 
 pub(super) fn survey(root: &Path, split: &Split, need: Need) -> Result<Survey<PoseClip>> {
@@ -62,15 +61,15 @@ fn clip(root: &Path, name: String, split: &str, need: Need) -> Result<PoseClip> 
     let folder = root.join("Rename_Images").join(&name);
     let joints = root.join("joint_positions").join(&name).join("joint_positions.mat");
     let remedy = "extract Rename_Images.tar.gz and joint_positions.zip again, or correct the list";
-    let bare = need == Need::LabelsOnly;
-    for (path, there) in [(&folder, bare || folder.is_dir()), (&joints, joints.is_file())] {
+    let without = need == Need::LabelsOnly && !folder.is_dir();
+    for (path, there) in [(&folder, without || folder.is_dir()), (&joints, joints.is_file())] {
         if !there {
             let problem = format!("is missing, though the clip is one of {split}");
             return Err(Error::data(path, problem, remedy));
         }
     }
-    let frames = if bare { Vec::new() } else { listing::files(&folder, PICTURES)? };
-    if frames.is_empty() && !bare {
+    let frames = if without { Vec::new() } else { listing::files(&folder, PICTURES)? };
+    if frames.is_empty() && need == Need::Frames {
         return Err(Error::data(&folder, "holds no frame", remedy));
     }
     Ok(PoseClip { name, frames, joints })

@@ -1,5 +1,6 @@
 //! Progress on stderr: a bar on a terminal, a line per clip elsewhere.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use cropmae::Error;
 use cropmae::progress::Observer;
 use cropmae::protocol::Benchmark;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::clips::Clips;
 use crate::show::note;
@@ -30,6 +31,8 @@ struct State {
     /// The clip being worked on: its frames and its begin.
     current: usize,
     started: Instant,
+    /// The running score, in words.
+    score: String,
 }
 
 impl Bars {
@@ -41,16 +44,24 @@ impl Bars {
             false => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(Some(frames as u64), target);
-        let style = "{bar:24} {pos}/{len} frames, {per_sec:.1}, {eta} left  {msg}";
+        let style = "{bar:24} {pos}/{len} frames, {rate}, {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+                let _ = write!(out, "{:.1} frames/s", state.per_sec());
+            }));
         }
         let metric = match benchmark {
             Benchmark::Davis => "J&F",
             Benchmark::Vip => "mIoU",
             Benchmark::Jhmdb => "PCK@0.1",
         };
-        let state = State { clips: 0, frames: 0, current: 0, started: Instant::now() };
+        let state = State {
+            clips: 0,
+            frames: 0,
+            current: 0,
+            started: Instant::now(),
+            score: String::new(),
+        };
         Self { bar, metric, lines, clips: clips.asked(), state: Mutex::new(state) }
     }
 
@@ -89,7 +100,7 @@ impl Observer for Bars {
     fn clip_started(&self, clip: &str, frames: usize) {
         let mut state = self.state();
         (state.current, state.started) = (frames, Instant::now());
-        self.bar.set_message(clip.to_owned());
+        self.bar.set_message(format!("{clip}{}", state.score));
     }
 
     fn frame_done(&self) {
@@ -102,11 +113,10 @@ impl Observer for Bars {
         let score = score
             .map(|score| format!(", {} {:.1} so far", self.metric, 100.0 * score))
             .unwrap_or_default();
-        let rate = frames as f64 / seconds;
         if self.lines {
-            self.line(&format!("{place}: {rate:.1} frames/s{score}"));
+            self.line(&format!("{place}: {:.1} frames/s{score}", frames as f64 / seconds));
         }
-        self.bar.set_message(format!("{clip} done{score}"));
+        self.state().score = score;
     }
 
     fn clip_resumed(&self, clip: &str, frames: usize) {
