@@ -9,7 +9,7 @@
 //! data ──> image ──> model ──> propagation ──> metric ──> report
 //! clips    frames    features  soft labels     scores     tables
 //!          └───────────── eval: all of it, clip by clip ─────────┘
-//! ```
+//! ```ignore
 //!
 //! * [`data`]: the clips of DAVIS, VIP and JHMDB as released, and [`data::check`].
 //! * [`image`]: decoding, palette PNGs, resampling rules by name.
