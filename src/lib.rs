@@ -9,7 +9,7 @@
 //! data ──> image ──> model ──> propagation ──> metric ──> report
 //! clips    frames    features  soft labels     scores     tables
 //!          └───────────── eval: all of it, clip by clip ─────────┘
-//! ```ignore
+//! ```
 //!
 //! * [`data`]: the clips of DAVIS, VIP and JHMDB as released, and [`data::check`].
 //! * [`image`]: decoding, palette PNGs, resampling rules by name.
@@ -27,7 +27,7 @@
 //! [`propagation`] knows neither encoder nor dataset. Here a frame of two by three patches, whose
 //! features are their own positions, hands its labels on to a frame that has moved by a patch:
 //!
-//! ```
+//! ```ignore
 //! use candle_core::{Device, Tensor};
 //! use cropmae::propagation::{Engine, LabelMap, Propagation};
 //! use cropmae::protocol::{Benchmark, Preset};
