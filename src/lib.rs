@@ -56,6 +56,7 @@ pub mod image;
 pub mod metric;
 pub mod model;
 mod product;
+pub mod pretrain;
 pub mod progress;
 pub mod propagation;
 pub mod protocol;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("product", &[]),
     ("progress", &["error"]),
@@ -19,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("protocol", &["data", "error", "image", "propagation"]),
     ("eval", &["data", "error", "image", "metric", "model", "progress", "propagation", "protocol"]),
     ("report", &["error", "eval", "metric", "model", "protocol"]),
+    ("pretrain", &["data", "device", "error", "eval", "image", "model", "progress", "protocol", "report"]),
     ("lib", &["error"]),
 ];
 
