@@ -48,15 +48,17 @@
 //! # }
 //! ```
 
+pub mod autoencoder;
 pub mod data;
 pub mod device;
+mod elementwise;
 pub mod error;
 pub mod eval;
 pub mod image;
 pub mod metric;
 pub mod model;
-mod product;
 pub mod pretrain;
+mod product;
 pub mod progress;
 pub mod propagation;
 pub mod protocol;

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("error", &[]),
+    ("elementwise", &[]),
     ("product", &[]),
     ("progress", &["error"]),
     ("device", &["error"]),
@@ -14,12 +15,27 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("metric", &["image"]),
     ("data", &["error", "image"]),
     ("sample", &["data", "error", "image"]),
-    ("model", &["error", "product"]),
+    ("model", &["elementwise", "error", "product"]),
+    ("autoencoder", &["elementwise", "error", "model", "product"]),
     ("propagation", &["error", "image", "product"]),
     ("protocol", &["data", "error", "image", "propagation"]),
     ("eval", &["data", "error", "image", "metric", "model", "progress", "propagation", "protocol"]),
     ("report", &["error", "eval", "metric", "model", "protocol"]),
-    ("pretrain", &["data", "device", "error", "eval", "image", "model", "progress", "protocol", "report"]),
+    (
+        "pretrain",
+        &[
+            "autoencoder",
+            "data",
+            "device",
+            "error",
+            "eval",
+            "image",
+            "model",
+            "progress",
+            "protocol",
+            "report",
+        ],
+    ),
     ("lib", &["error"]),
 ];
 

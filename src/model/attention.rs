@@ -8,6 +8,7 @@
 use candle_core::{CpuStorage, DType, IndexOp, Storage, Tensor};
 use rayon::prelude::*;
 
+use crate::elementwise::exponentials;
 use crate::error::Result;
 use crate::product::{View, product};
 
@@ -87,59 +88,6 @@ fn gather(
     out
 }
 
-/// Replaces scores by `exp(score - largest)` and returns their sum.
-fn exponentials(scores: &mut [f32]) -> f32 {
-    pulp::Arch::new().dispatch(|| exponentials_of(scores))
-}
-
-/// Values that one vector instruction may take.
-const LANES: usize = 16;
-
-/// Written so that the compiler turns it into vector instructions: one accumulator per lane.
-#[inline(always)]
-fn exponentials_of(scores: &mut [f32]) -> f32 {
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    for group in scores.chunks(LANES) {
-        for (largest, score) in largest.iter_mut().zip(group) {
-            *largest = if *score > *largest { *score } else { *largest };
-        }
-    }
-    let largest = largest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sums = [0.0; LANES];
-    let (groups, rest) = scores.as_chunks_mut::<LANES>();
-    for group in groups {
-        for (sum, score) in sums.iter_mut().zip(group) {
-            *score = exp(*score - largest);
-            *sum += *score;
-        }
-    }
-    for (sum, score) in sums.iter_mut().zip(rest) {
-        *score = exp(*score - largest);
-        *sum += *score;
-    }
-    sums.iter().sum()
-}
-
-/// e^x for x ≤ 0 to two units in the last place, 0 below -87: 2^n times the series of the
-/// remainder, which lies within ±ln 2 / 2.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that number.
-    const ROUND: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 355.0 / 512.0; // ln 2 but for its last bits, exact in products with n
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let clamped = if x < -87.0 { -87.0 } else { x };
-    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
-    let whole = shifted - ROUND;
-    let rest = clamped - whole * LN2_HIGH - whole * LN2_LOW;
-    let mut series = 1.0 / 5040.0;
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        series = series * rest + coefficient;
-    }
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-    if x < -87.0 { 0.0 } else { series * f32::from_bits(exponent) }
-}
-
 fn by_tensors(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, tokens, width) = qkv.dims3()?;
     let head_width = width / 3 / heads;
@@ -163,18 +111,6 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-
-    #[test]
-    fn exponentials_are_those_of_the_standard_library() {
-        for step in 0..200_000 {
-            let x = -88.0 * step as f32 / 200_000.0;
-            let (ours, theirs) = (exp(x), x.exp());
-            // Two units in the last place; what is below -87 is taken for 0.
-            assert!((ours - theirs).abs() <= theirs * 2.4e-7 + 1.7e-38, "{x}: {ours} {theirs}");
-        }
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-    }
 
     #[test]
     fn bands_equal_tensor_operations() {

@@ -66,6 +66,19 @@ pub fn random(config: &VitConfig, seed: u64) -> Result<Checkpoint> {
     })
 }
 
+/// The tensors of an encoder and their shapes, in canonical order.
+///
+/// # Errors
+/// As [`random`].
+pub(crate) fn shapes(config: &VitConfig) -> Result<Vec<(String, Vec<usize>)>> {
+    Ok(sizes(config)?.shapes())
+}
+
+/// Draws a tensor that is no position table by the rules of this module, from stream `index`.
+pub(crate) fn values(name: &str, shape: &[usize], seed: u64, index: u64) -> Vec<f32> {
+    drawn(name, shape, &mut stream(seed, index))
+}
+
 /// The tensors that [`random`] draws, in the order that numbers their streams.
 ///
 /// # Errors
@@ -106,14 +119,22 @@ fn stream(seed: u64, index: u64) -> ChaCha8Rng {
 }
 
 fn draw(name: &str, shape: &[usize], config: &VitConfig, generator: &mut ChaCha8Rng) -> Vec<f32> {
-    let count = shape.iter().product();
     match name {
         "pos_embed" => sincos_table(config.width, config.table_side),
-        "cls_token" | "register_tokens" => (0..count).map(|_| normal(generator)).collect(),
-        _ if name.ends_with(".bias") => vec![0.0; count],
-        _ if shape.len() == 1 => vec![1.0; count],
-        _ => {
-            let (outputs, inputs) = (shape[0], shape[1..].iter().product::<usize>());
+        _ => drawn(name, shape, generator),
+    }
+}
+
+fn drawn(name: &str, shape: &[usize], generator: &mut ChaCha8Rng) -> Vec<f32> {
+    let count = shape.iter().product();
+    if ["cls_token", "register_tokens", "mask_token"].contains(&name) {
+        return (0..count).map(|_| normal(generator)).collect();
+    }
+    match shape {
+        _ if name.ends_with("bias") => vec![0.0; count],
+        [] | [_] => vec![1.0; count],
+        [outputs, inputs @ ..] => {
+            let inputs: usize = inputs.iter().product();
             let limit = (6.0 / (inputs + outputs) as f64).sqrt();
             (0..count).map(|_| ((2.0 * uniform(generator) - 1.0) * limit) as f32).collect()
         }

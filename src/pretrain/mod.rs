@@ -6,4 +6,6 @@
 //! frames
 //! ```
 
+pub mod optimizer;
 pub mod random;
+pub mod schedule;

@@ -1,0 +1,183 @@
+//! The sizes of the network and what it is trained on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::VitConfig;
+
+/// What is reconstructed from what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Two crops of one image: the masked one from the other (CropMAE).
+    #[default]
+    Cropmae,
+    /// Two frames of a video: the later, masked one from the earlier (`SiamMAE`).
+    Siammae,
+    /// One image: what is masked from what is not (MAE).
+    Mae,
+}
+
+impl Method {
+    /// Its name in settings, tables and metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cropmae => "cropmae",
+            Self::Siammae => "siammae",
+            Self::Mae => "mae",
+        }
+    }
+}
+
+/// The sizes of a decoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecoderConfig {
+    /// Width of a token.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width between the two layers of a feed-forward.
+    pub hidden: usize,
+    /// The share of values that dropout zeroes while training; the reference's blocks drop 0.1,
+    /// MAE's none.
+    pub dropout: f64,
+}
+
+/// The whole network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AutoencoderConfig {
+    /// What is reconstructed from what.
+    pub method: Method,
+    /// The encoder; its `table_side` times its `patch` is the side of the views.
+    pub encoder: VitConfig,
+    /// The decoder.
+    pub decoder: DecoderConfig,
+    /// Whether a patch's pixels are brought to mean 0 and variance 1 before they are compared.
+    pub normalize_target: bool,
+}
+
+impl AutoencoderConfig {
+    /// Patches of a view.
+    pub fn patches(&self) -> usize {
+        self.encoder.table_side * self.encoder.table_side
+    }
+
+    /// Values of a patch: its pixels times three colours.
+    pub fn patch_values(&self) -> usize {
+        3 * self.encoder.patch * self.encoder.patch
+    }
+
+    /// # Errors
+    /// A size is zero, or a width is no multiple of 4 or of its heads.
+    pub(super) fn check(&self) -> Result<()> {
+        let DecoderConfig { width, depth, heads, hidden, dropout } = self.decoder;
+        if [width, depth, heads, hidden].contains(&0) {
+            return Err(Error::setting("decoder", "a size is zero"));
+        }
+        if !width.is_multiple_of(heads) || !width.is_multiple_of(4) {
+            return Err(Error::setting(
+                "decoder",
+                format!("a width of {width} is not a multiple of 4 and of its {heads} heads"),
+            ));
+        }
+        if !(0.0..1.0).contains(&dropout) {
+            return Err(Error::setting(
+                "decoder",
+                format!("a dropout of {dropout} is not in [0, 1)"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The decoder's parameters by MAE's names, in the order of the data, and their shapes.
+    pub(super) fn decoder_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let DecoderConfig { width, depth, hidden, .. } = self.decoder;
+        let mut shapes = vec![("mask_token".to_owned(), vec![1, 1, width])];
+        let mut linear = |name: &str, outputs: usize, inputs: usize| {
+            shapes.push((format!("{name}.weight"), vec![outputs, inputs]));
+            shapes.push((format!("{name}.bias"), vec![outputs]));
+        };
+        linear("decoder_embed", width, self.encoder.width);
+        for block in 0..depth {
+            let part = |name: &str| format!("decoder_blocks.{block}.{name}");
+            if self.method == Method::Mae {
+                linear(&part("attn.qkv"), 3 * width, width);
+                linear(&part("attn.proj"), width, width);
+                linear(&part("mlp.fc1"), hidden, width);
+                linear(&part("mlp.fc2"), width, hidden);
+            } else {
+                linear(&part("multihead_attn.out_proj"), width, width);
+                linear(&part("linear1"), hidden, width);
+                linear(&part("linear2"), width, hidden);
+                linear(&part("self_attn.out_proj"), width, width);
+            }
+        }
+        linear("decoder_pred", self.patch_values(), width);
+        let norms = if self.method == Method::Mae { 2 } else { 3 };
+        for block in 0..depth {
+            let part = |name: &str| format!("decoder_blocks.{block}.{name}");
+            if self.method != Method::Mae {
+                // PyTorch's attention keeps the projections of queries, keys and values in one
+                for name in ["multihead_attn", "self_attn"] {
+                    shapes.push((part(&format!("{name}.in_proj_weight")), vec![3 * width, width]));
+                    shapes.push((part(&format!("{name}.in_proj_bias")), vec![3 * width]));
+                }
+            }
+            for norm in 1..=norms {
+                shapes.push((part(&format!("norm{norm}.weight")), vec![width]));
+                shapes.push((part(&format!("norm{norm}.bias")), vec![width]));
+            }
+        }
+        shapes.push(("decoder_norm.weight".to_owned(), vec![width]));
+        shapes.push(("decoder_norm.bias".to_owned(), vec![width]));
+        shapes
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The sizes of the reference's small fixture model.
+    pub(in crate::autoencoder) fn tiny(method: Method) -> AutoencoderConfig {
+        AutoencoderConfig {
+            method,
+            encoder: VitConfig {
+                width: 96,
+                depth: 3,
+                heads: 3,
+                ..VitConfig::named("vits16").unwrap()
+            },
+            decoder: DecoderConfig { width: 32, depth: 2, heads: 4, hidden: 2048, dropout: 0.0 },
+            normalize_target: false,
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        let good = tiny(Method::Cropmae);
+        assert!(good.check().is_ok());
+        for decoder in [
+            DecoderConfig { width: 0, ..good.decoder.clone() },
+            DecoderConfig { heads: 5, ..good.decoder.clone() },
+            DecoderConfig { dropout: 1.0, ..good.decoder.clone() },
+        ] {
+            let error = AutoencoderConfig { decoder, ..good.clone() }.check().unwrap_err();
+            assert!(error.to_string().contains("decoder"), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_are_said_once() {
+        for method in [Method::Cropmae, Method::Mae] {
+            let mut names: Vec<_> =
+                tiny(method).decoder_shapes().into_iter().map(|(name, _)| name).collect();
+            let count = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Which patches stay visible.
+
+use candle_core::{Device, Tensor};
+
+use crate::error::{Error, Result};
+
+/// The visible patches of every image of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mask {
+    batch: usize,
+    patches: usize,
+    visible: usize,
+    /// Image by image, in the order that the encoder reads them in.
+    kept: Vec<u32>,
+}
+
+impl Mask {
+    /// Number of patches that a masking ratio leaves visible: ⌊patches · (1 − ratio)⌋, computed in
+    /// f64 as the reference does (196 and 0.985 leave 2).
+    ///
+    /// # Errors
+    /// The ratio is not between 0 and 1, or leaves none or all.
+    pub fn visible(patches: usize, ratio: f64) -> Result<usize> {
+        let wrong = |problem: String| Err(Error::setting("masking-ratio", problem));
+        if !(0.0..1.0).contains(&ratio) {
+            return wrong(format!("{ratio} is not a share between 0 and 1"));
+        }
+        match (patches as f64 * (1.0 - ratio)) as usize {
+            0 => {
+                wrong(format!("{ratio} of {patches} patches leaves none visible; take a lower one"))
+            }
+            all if all == patches => wrong(format!("{ratio} of {patches} patches masks none")),
+            visible => Ok(visible),
+        }
+    }
+
+    /// The patches with the smallest noise stay, smallest first. `noise` is one number a patch,
+    /// image by image; equal numbers keep the order of the patches.
+    ///
+    /// # Errors
+    /// As [`Mask::visible`].
+    pub fn from_noise(noise: &[f32], patches: usize, ratio: f64) -> Result<Self> {
+        let visible = Self::visible(patches, ratio)?;
+        let mut kept = Vec::new();
+        for noise in noise.chunks_exact(patches) {
+            let mut order: Vec<u32> = (0..patches as u32).collect();
+            order.sort_by(|a, b| noise[*a as usize].total_cmp(&noise[*b as usize]));
+            kept.extend_from_slice(&order[..visible]);
+        }
+        Ok(Self { batch: noise.len() / patches, patches, visible, kept })
+    }
+
+    /// Number of images.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// 1 for masked patches, 0 for visible ones: [B, N] in f32.
+    pub(super) fn removed(&self, device: &Device) -> Result<Tensor> {
+        let mut removed = vec![1_f32; self.batch * self.patches];
+        for (place, kept) in self.kept.iter().enumerate() {
+            removed[place / self.visible * self.patches + *kept as usize] = 0.0;
+        }
+        Ok(Tensor::from_vec(removed, (self.batch, self.patches), device)?)
+    }
+
+    /// Whether a patch of an image is masked.
+    pub fn is_masked(&self, image: usize, patch: usize) -> bool {
+        let kept = self.kept.chunks_exact(self.visible).nth(image).unwrap_or_default();
+        !kept.contains(&(patch as u32))
+    }
+
+    /// Rows of the visible patches among all patches of the batch, and among those of one image.
+    pub(super) fn rows(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        let offset = |place: usize| (place / self.visible * self.patches) as u32;
+        let among_all: Vec<u32> =
+            self.kept.iter().enumerate().map(|(place, kept)| offset(place) + kept).collect();
+        Ok((Tensor::new(among_all, device)?, Tensor::new(self.kept.as_slice(), device)?))
+    }
+
+    /// For every token of the decoder (CLS and all patches of every image), the row it comes from:
+    /// rows are CLS and visible patches, image by image, and last the mask token.
+    pub(super) fn decoder_rows(&self, device: &Device) -> Result<Tensor> {
+        let (tokens, stored) = (1 + self.patches, 1 + self.visible);
+        let mask_token = (self.batch * stored) as u32;
+        let mut rows = vec![mask_token; self.batch * tokens];
+        for image in 0..self.batch {
+            rows[image * tokens] = (image * stored) as u32;
+        }
+        for (place, kept) in self.kept.iter().enumerate() {
+            let (image, rank) = (place / self.visible, place % self.visible);
+            rows[image * tokens + 1 + *kept as usize] = (image * stored + 1 + rank) as u32;
+        }
+        Ok(Tensor::new(rows, device)?)
+    }
+
+    pub(super) fn visible_count(&self) -> usize {
+        self.visible
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_leave_what_the_reference_leaves() {
+        for (patches, ratio, wanted) in
+            [(196, 0.985, 2), (196, 0.75, 49), (196, 0.95, 9), (64, 0.9, 6)]
+        {
+            assert_eq!(Mask::visible(patches, ratio).unwrap(), wanted);
+        }
+        for (patches, ratio) in [(64, 0.985), (196, 1.0), (196, -0.1), (196, 0.0), (196, f64::NAN)]
+        {
+            let error = Mask::visible(patches, ratio).unwrap_err().to_string();
+            assert!(error.contains("masking-ratio"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_noise_stays_in_its_order() {
+        let noise = [0.5, 0.1, 0.9, 0.2, 0.3, 0.8, 0.3, 0.1];
+        let mask = Mask::from_noise(&noise, 4, 0.5).unwrap();
+        assert_eq!(mask.kept, [1, 3, 3, 0]);
+        let device = Device::Cpu;
+        let removed = mask.removed(&device).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(removed, [[1., 0., 1., 0.], [0., 1., 1., 0.]]);
+        assert!(mask.is_masked(0, 0) && !mask.is_masked(0, 3) && mask.is_masked(1, 1));
+        let (among_all, within) = mask.rows(&device).unwrap();
+        assert_eq!(among_all.to_vec1::<u32>().unwrap(), [1, 3, 7, 4]);
+        assert_eq!(within.to_vec1::<u32>().unwrap(), [1, 3, 3, 0]);
+        // rows: cls, 1, 3 | cls, 3, 0 | mask token
+        let rows = mask.decoder_rows(&device).unwrap().to_vec1::<u32>().unwrap();
+        assert_eq!(rows, [0, 6, 1, 6, 2, 3, 5, 6, 6, 4]);
+    }
+}

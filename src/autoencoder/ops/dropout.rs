@@ -1,0 +1,89 @@
+//! Dropout whose draws are a function of a seed and the place in the tensor, so that the backward
+//! pass finds again what was dropped without storing it, and a resumed run drops the same.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::{CHUNK, ours, read, values};
+
+/// What one operation drops.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::autoencoder) struct Dropout {
+    /// The share of values that become zero; the others grow by 1/(1 − p).
+    pub(in crate::autoencoder) probability: f32,
+    /// Which ones.
+    pub(in crate::autoencoder) seed: u64,
+}
+
+impl Dropout {
+    /// Drops nothing.
+    pub(in crate::autoencoder) const NONE: Self = Self { probability: 0.0, seed: 0 };
+
+    /// Zeroes or scales the values that lie from place `first` on in the whole tensor.
+    pub(super) fn apply(self, values: &mut [f32], first: usize) {
+        if self.probability == 0.0 {
+            return;
+        }
+        let below = (f64::from(self.probability) * 2_f64.powi(32)) as u32;
+        let scale = 1.0 / (1.0 - self.probability);
+        let (factor, offset) = ((self.seed >> 32) as u32 | 1, self.seed as u32);
+        let first = first as u32;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (place, value) in values.iter_mut().enumerate() {
+                    let place = first.wrapping_add(place as u32);
+                    let dropped = scramble(place.wrapping_mul(factor) ^ offset) < below;
+                    *value = if dropped { 0.0 } else { *value * scale };
+                }
+            },
+        );
+    }
+}
+
+/// A permutation of the 32-bit numbers in which every bit of the input moves every bit of the
+/// output: two multiplications between three xor-shifts (the constants are Wellons's `lowbias32`).
+#[inline(always)]
+fn scramble(mut bits: u32) -> u32 {
+    bits ^= bits >> 16;
+    bits = bits.wrapping_mul(0x7feb_352d);
+    bits ^= bits >> 15;
+    bits = bits.wrapping_mul(0x846c_a68b);
+    bits ^ (bits >> 16)
+}
+
+/// `xs` with some values dropped; elsewhere than on the CPU the device's own generator draws.
+pub(in crate::autoencoder) fn dropout(xs: &Tensor, how: Dropout) -> Result<Tensor> {
+    if how.probability == 0.0 {
+        Ok(xs.clone())
+    } else if ours(xs) {
+        xs.contiguous()?.apply_op1(how)
+    } else {
+        candle_nn::ops::dropout(xs, how.probability)
+    }
+}
+
+impl Dropout {
+    fn of(self, xs: &[f32]) -> Vec<f32> {
+        let mut out = xs.to_vec();
+        out.par_chunks_mut(CHUNK)
+            .enumerate()
+            .for_each(|(index, chunk)| self.apply(chunk, index * CHUNK));
+        out
+    }
+}
+
+impl CustomOp1 for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(self.of(values(xs, layout)?)), layout.shape().clone()))
+    }
+
+    fn bwd(&self, xs: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let out = read(gradient, |gradient| self.of(gradient))?;
+        Tensor::from_vec(out, xs.shape(), xs.device()).map(Some)
+    }
+}

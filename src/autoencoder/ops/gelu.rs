@@ -1,0 +1,43 @@
+//! The exact GELU, x·Φ(x).
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::{CHUNK, ours, read, values};
+use crate::elementwise;
+
+struct Gelu;
+
+/// x·Φ(x) of every value.
+pub(in crate::autoencoder) fn gelu(xs: &Tensor) -> Result<Tensor> {
+    if ours(xs) { xs.contiguous()?.apply_op1(Gelu) } else { xs.gelu_erf() }
+}
+
+impl CustomOp1 for Gelu {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let xs = values(xs, layout)?;
+        let mut out = vec![0.0; xs.len()];
+        out.par_chunks_mut(CHUNK)
+            .zip(xs.par_chunks(CHUNK))
+            .for_each(|(out, xs)| elementwise::gelu(xs, out));
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(&self, xs: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let out = read(xs, |xs| {
+            read(gradient, |gradient| {
+                let mut out = vec![0.0; xs.len()];
+                out.par_chunks_mut(CHUNK)
+                    .zip(xs.par_chunks(CHUNK))
+                    .zip(gradient.par_chunks(CHUNK))
+                    .for_each(|((out, xs), g)| elementwise::gelu_backward(xs, g, out));
+                out
+            })
+        })??;
+        Tensor::from_vec(out, xs.shape(), xs.device()).map(Some)
+    }
+}

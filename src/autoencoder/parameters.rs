@@ -1,0 +1,140 @@
+//! Everything that training changes, by name.
+//!
+//! Names are MAE's and CropMAE's, so that a checkpoint of ours is one of theirs. The two position
+//! tables are fixed: they are written to checkpoints and never trained.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::config::AutoencoderConfig;
+use crate::error::{Error, Result};
+use crate::model::init;
+use crate::model::pos_embed::sincos_table;
+
+/// The stream of the decoder's first tensor; the encoder's tensors count from 0.
+const FIRST_DECODER_STREAM: u64 = 1 << 32;
+
+/// The trainable tensors of a network, in f32, in a fixed order.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    named: Vec<(String, Var)>,
+    places: HashMap<String, usize>,
+    pub(super) positions: Tensor,
+    pub(super) decoder_positions: Tensor,
+}
+
+impl Parameters {
+    /// Draws all parameters from a seed: the encoder's are those of `random:NAME@SEED`, the
+    /// decoder's follow the same rules from streams of their own (see [`crate::model::init`]).
+    ///
+    /// # Errors
+    /// The sizes make no network.
+    pub fn seeded(config: &AutoencoderConfig, seed: u64, device: &Device) -> Result<Self> {
+        let mut tensors = init::random(&config.encoder, seed)?.tensors;
+        for (index, (name, shape)) in config.decoder_shapes().into_iter().enumerate() {
+            let stream = FIRST_DECODER_STREAM + index as u64;
+            let values = init::values(&name, &shape, seed, stream);
+            tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
+        }
+        Self::from_tensors(config, &tensors, device)
+    }
+
+    /// Takes all parameters from tensors by name; position tables among them are left out, since
+    /// they follow from the sizes.
+    ///
+    /// # Errors
+    /// One is missing or of another shape, or the sizes make no network.
+    pub fn from_tensors(
+        config: &AutoencoderConfig,
+        tensors: &HashMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
+        config.check()?;
+        let shapes = init::shapes(&config.encoder)?.into_iter();
+        let shapes = shapes.filter(|(name, _)| name != "pos_embed").chain(config.decoder_shapes());
+        let mut named = Vec::new();
+        for (name, shape) in shapes {
+            let wrong = |problem: String| Error::setting(format!("parameter {name}"), problem);
+            let tensor = tensors.get(&name).ok_or_else(|| wrong("is missing".into()))?;
+            if tensor.dims() != shape {
+                return Err(wrong(format!("has shape {:?}, not {shape:?}", tensor.dims())));
+            }
+            let tensor = tensor.to_dtype(DType::F32)?.to_device(device)?.contiguous()?;
+            named.push((name, Var::from_tensor(&tensor)?));
+        }
+        let places = named.iter().enumerate().map(|(place, (name, _))| (name.clone(), place));
+        let table = |width| {
+            let side = config.encoder.table_side;
+            Tensor::from_vec(sincos_table(width, side), (1, 1 + side * side, width), device)
+        };
+        Ok(Self {
+            places: places.collect(),
+            positions: table(config.encoder.width)?,
+            decoder_positions: table(config.decoder.width)?,
+            named,
+        })
+    }
+
+    /// Names and variables, in the order that optimiser states are stored in.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
+        self.named.iter().map(|(name, variable)| (name.as_str(), variable))
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.named.iter().map(|(_, variable)| variable.elem_count()).sum()
+    }
+
+    /// All tensors of a checkpoint, position tables included: copies on the CPU.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn snapshot(&self) -> Result<HashMap<String, Tensor>> {
+        let tables =
+            [("pos_embed", &self.positions), ("decoder_pos_embed", &self.decoder_positions)];
+        let variables = self.iter().map(|(name, variable)| (name, variable.as_tensor()));
+        variables
+            .chain(tables)
+            .map(|(name, tensor)| {
+                Ok((name.to_owned(), tensor.to_device(&Device::Cpu)?.detach().copy()?))
+            })
+            .collect()
+    }
+
+    /// The tensors as the network computes with them: in `dtype`, with gradients flowing back.
+    pub(super) fn working(&self, dtype: DType) -> Working<'_> {
+        Working { parameters: self, dtype }
+    }
+}
+
+/// The parameters in the number type of a forward pass.
+#[derive(Clone, Copy)]
+pub(super) struct Working<'a> {
+    parameters: &'a Parameters,
+    pub(super) dtype: DType,
+}
+
+impl Working<'_> {
+    /// A parameter.
+    ///
+    /// # Errors
+    /// There is none of this name (a mistake of ours).
+    pub(super) fn get(&self, name: &str) -> Result<Tensor> {
+        let parameters = self.parameters;
+        let (_, variable) = parameters
+            .places
+            .get(name)
+            .and_then(|place| parameters.named.get(*place))
+            .ok_or_else(|| Error::setting(format!("parameter {name}"), "does not exist"))?;
+        Ok(variable.as_tensor().to_dtype(self.dtype)?)
+    }
+
+    pub(super) fn positions(&self) -> Result<Tensor> {
+        Ok(self.parameters.positions.to_dtype(self.dtype)?)
+    }
+
+    pub(super) fn decoder_positions(&self) -> Result<Tensor> {
+        Ok(self.parameters.decoder_positions.to_dtype(self.dtype)?)
+    }
+}

@@ -1,0 +1,205 @@
+//! Functions of many values at once, on the CPU, in f32.
+//!
+//! Plain loops over slices, written so that the compiler turns them into the widest vector
+//! instructions that the machine has: `pulp` chooses when the program runs. Attention, feed-forwards
+//! and the optimiser of pre-training are made of them. A leaf.
+
+/// Replaces scores by `exp(score - largest)` and returns their sum.
+pub(crate) fn exponentials(scores: &mut [f32]) -> f32 {
+    pulp::Arch::new().dispatch(|| exponentials_of(scores))
+}
+
+/// Values that one vector instruction may take.
+const LANES: usize = 16;
+
+/// Written so that the compiler turns it into vector instructions: one accumulator per lane.
+#[inline(always)]
+fn exponentials_of(scores: &mut [f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for group in scores.chunks(LANES) {
+        for (largest, score) in largest.iter_mut().zip(group) {
+            *largest = if *score > *largest { *score } else { *largest };
+        }
+    }
+    let largest = largest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0.0; LANES];
+    let (groups, rest) = scores.as_chunks_mut::<LANES>();
+    for group in groups {
+        for (sum, score) in sums.iter_mut().zip(group) {
+            *score = exp(*score - largest);
+            *sum += *score;
+        }
+    }
+    for (sum, score) in sums.iter_mut().zip(rest) {
+        *score = exp(*score - largest);
+        *sum += *score;
+    }
+    sums.iter().sum()
+}
+
+/// e^x for x ≤ 0 to two units in the last place, 0 below -87: 2^n times the series of the
+/// remainder, which lies within ±ln 2 / 2.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that number.
+    const ROUND: f32 = 12_582_912.0;
+    const LN2_HIGH: f32 = 355.0 / 512.0; // ln 2 but for its last bits, exact in products with n
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let clamped = if x < -87.0 { -87.0 } else { x };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    let rest = clamped - whole * LN2_HIGH - whole * LN2_LOW;
+    let mut series = 1.0 / 5040.0;
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        series = series * rest + coefficient;
+    }
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    if x < -87.0 { 0.0 } else { series * f32::from_bits(exponent) }
+}
+
+/// The error function to four units in the last place: an odd rational function on ±4, beyond which
+/// it is ±1 in f32. The coefficients are the minimax ones that Eigen uses.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    const ABOVE: [f32; 7] = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906_3e-4,
+        -2.954_599_8e-3,
+        -1.609_603_4e-2,
+    ];
+    const BELOW: [f32; 5] =
+        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+    let x = x.clamp(-4.0, 4.0);
+    let square = x * x;
+    let polynomial = |coefficients: &[f32]| {
+        coefficients.iter().fold(0.0, |sum, coefficient| sum * square + coefficient)
+    };
+    x * polynomial(&ABOVE) / polynomial(&BELOW)
+}
+
+/// The share of the normal distribution below `x`.
+#[inline(always)]
+fn normal_below(x: f32) -> f32 {
+    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// `out = x Φ(x)`: the exact GELU.
+pub(crate) fn gelu(xs: &[f32], out: &mut [f32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (out, &x) in out.iter_mut().zip(xs) {
+                *out = x * normal_below(x);
+            }
+        },
+    );
+}
+
+/// `out = gradient · d/dx x Φ(x)`, which is Φ(x) + x φ(x).
+pub(crate) fn gelu_backward(xs: &[f32], gradient: &[f32], out: &mut [f32]) {
+    const DENSITY_AT_ZERO: f32 = 0.398_942_3; // 1/√(2π)
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for ((out, &x), gradient) in out.iter_mut().zip(xs).zip(gradient) {
+                let density = DENSITY_AT_ZERO * exp(-0.5 * x * x);
+                *out = gradient * (normal_below(x) + x * density);
+            }
+        },
+    );
+}
+
+/// Σ a·b, one accumulator per lane.
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum += a * b;
+    }
+    sums.iter().sum()
+}
+
+/// Σ a, one accumulator per lane.
+#[inline(always)]
+pub(crate) fn sum(a: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (groups, rest) = a.as_chunks::<LANES>();
+    for group in groups {
+        for (sum, a) in sums.iter_mut().zip(group) {
+            *sum += a;
+        }
+    }
+    for (sum, a) in sums.iter_mut().zip(rest) {
+        *sum += a;
+    }
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponentials_are_those_of_the_standard_library() {
+        for step in 0..200_000 {
+            let x = -88.0 * step as f32 / 200_000.0;
+            let (ours, theirs) = (exp(x), x.exp());
+            // Two units in the last place; what is below -87 is taken for 0.
+            assert!((ours - theirs).abs() <= theirs * 2.4e-7 + 1.7e-38, "{x}: {ours} {theirs}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    /// The series of erf in f64, good to 1e-13 within ±4.
+    fn erf_f64(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn the_error_function_is_its_series() {
+        for step in -4000..=4000 {
+            let x = step as f32 / 1000.0;
+            let wanted = erf_f64(f64::from(x));
+            let got = f64::from(erf(x));
+            assert!((got - wanted).abs() <= 3e-7 * wanted.abs() + 1e-30, "{x}: {got} {wanted}");
+        }
+        assert!((erf(9.0) - 1.0).abs() < 2e-7 && (erf(-9.0) + 1.0).abs() < 2e-7);
+    }
+
+    #[test]
+    fn the_slope_of_gelu_is_its_finite_difference() {
+        let gelu_f64 = |x: f64| x * 0.5 * (1.0 + erf_f64(x / 2.0_f64.sqrt()));
+        for step in -500..=500 {
+            let x = f64::from(step) / 100.0;
+            let wanted = (gelu_f64(x + 1e-5) - gelu_f64(x - 1e-5)) / 2e-5;
+            let (mut value, mut slope) = ([0.0], [0.0]);
+            gelu(&[x as f32], &mut value);
+            gelu_backward(&[x as f32], &[1.0], &mut slope);
+            // a few roundings of numbers up to 5 and 1
+            assert!((f64::from(value[0]) - gelu_f64(x)).abs() < 1e-6, "{x}");
+            assert!((f64::from(slope[0]) - wanted).abs() < 1e-6, "{x}: {} {wanted}", slope[0]);
+        }
+    }
+
+    #[test]
+    fn sums_take_in_the_rest() {
+        let a: Vec<f32> = (0..37).map(|i| i as f32).collect();
+        assert_eq!(sum(&a), 666.0);
+        assert_eq!(dot(&a, &a), 16_206.0);
+    }
+}

@@ -1,0 +1,8 @@
+//! Pre-training against the reference program's numbers, and against itself: gradients, learning,
+//! resuming.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod network;
