@@ -6,4 +6,7 @@
 //! frames
 //! ```
 
+pub mod loader;
 pub mod random;
+pub mod samples;
+pub mod views;
