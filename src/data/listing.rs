@@ -12,16 +12,16 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// Extensions of frames, in lower case.
-pub(super) const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
+pub(crate) const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
 
 /// The folders in `folder`, hidden ones left out, in natural order.
-pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 /// The files in `folder` with one of these extensions (any case), hidden ones left out, in natural
 /// order. A link that leads nowhere is listed, so that reading it fails aloud.
-pub(super) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let wanted = |path: &PathBuf| {
         let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
         extension.is_some_and(|extension| extensions.contains(&extension.as_str()))
@@ -57,7 +57,7 @@ pub(super) fn stem(path: &Path) -> String {
 /// Runs of digits compare as numbers of any length, everything else byte by byte; equal values with
 /// other zeros in front (`1`, `01`) keep their plain order. For names that are plain numbers this is
 /// the order of the numbers.
-pub(super) fn natural_order(a: &str, b: &str) -> Ordering {
+pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
     while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
         let order = if x.is_ascii_digit() && y.is_ascii_digit() {

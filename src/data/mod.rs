@@ -9,7 +9,7 @@ pub mod check;
 pub mod davis;
 pub mod jhmdb;
 pub mod joints;
-mod listing;
+pub(crate) mod listing;
 mod matlab;
 mod pairing;
 mod provenance;

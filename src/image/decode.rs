@@ -34,15 +34,22 @@ pub fn decoder_name() -> &'static str {
 /// # Errors
 /// The file is missing, empty, neither JPEG nor PNG, damaged or cut short.
 pub fn read(path: &Path) -> Result<Rgb> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let format = Format::of(path, &bytes)?;
-    header(path, format, &bytes)?;
+    from_bytes(path, &std::fs::read(path).map_err(Error::io("read", path))?)
+}
+
+/// Decodes the bytes of a JPEG or PNG file to 8-bit RGB; errors call it `name`.
+///
+/// # Errors
+/// They are none at all, neither JPEG nor PNG, damaged or cut short.
+pub fn from_bytes(name: &Path, bytes: &[u8]) -> Result<Rgb> {
+    let format = Format::of(name, bytes)?;
+    header(name, format, bytes)?;
     let image = match format {
-        Format::Jpeg if !jpeg_is_whole(&bytes) => return Err(damaged(path, "it is cut short")),
-        Format::Jpeg => decode_jpeg(&bytes),
-        Format::Png => decode_png(&bytes),
+        Format::Jpeg if !jpeg_is_whole(bytes) => return Err(damaged(name, "it is cut short")),
+        Format::Jpeg => decode_jpeg(bytes),
+        Format::Png => decode_png(bytes),
     };
-    Ok(rgb(image.map_err(|error| damaged(path, error))?))
+    Ok(rgb(image.map_err(|error| damaged(name, error))?))
 }
 
 /// The width and height that [`read`] would give, from the header alone.

@@ -1,11 +1,25 @@
-//! Pre-training: siamese (cropped) masked autoencoding, from images to an encoder.
+//! Pre-training: (siamese, cropped) masked autoencoding, from images to an encoder.
 //!
 //! ```text
-//! samples ──> views ──> loader ──> model ──> loss ──> optimizer ──> checkpoint
-//! images,     crops     batches    (crate::model::trainable)
-//! frames
+//! samples ──> loader ──> views ──> Autoencoder ──> loss ──> optimizer ──> checkpoint
+//! images,     threads    crops     crate::autoencoder        AdamW        encoder.safetensors
+//! frames                                    └── schedule, log, evaluation ──┘
 //! ```
+//!
+//! [`Config`] says everything that makes a run what it is; [`train`] runs it: begin reading there.
+//! Every draw of a run comes from [`random`], so that the same configuration and data give the same
+//! encoder, and a run that was stopped goes on as if it had not been.
 
+pub mod checkpoint;
+pub mod config;
+pub mod loader;
 pub mod optimizer;
 pub mod random;
+pub mod record;
+pub mod samples;
 pub mod schedule;
+pub mod train;
+pub mod views;
+
+pub use config::Config;
+pub use train::{Run, train};

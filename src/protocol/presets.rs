@@ -37,9 +37,9 @@ pub enum Preset {
 }
 
 /// ImageNet's mean, R, G, B.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// ImageNet's standard deviation.
-const STD: [f32; 3] = [0.229, 0.224, 0.225];
+pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// The same as DINO's program writes it, with another red.
 const STD_DINO: [f32; 3] = [0.228, 0.224, 0.225];
 /// The size of the `DAVIS_480_880` copies.

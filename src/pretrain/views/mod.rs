@@ -1,0 +1,239 @@
+//! The two views that siamese masked autoencoding learns from: crops of one picture, or two frames.
+//!
+//! [`draw`] makes a [`Pair`] of a decoded picture: boxes from [`crop`], pixels from [`resample`],
+//! flips, and where asked for colours and blur from [`augment`]. The first view is the model's
+//! unmasked input, the second its masked target. Every draw comes from the sample's own stream, in a
+//! fixed order: the first box, the second box, the flip of the first view, the flip of the second,
+//! colours, blur. From here pairs go through [`super::loader`] to the model.
+
+pub mod augment;
+pub mod crop;
+pub mod resample;
+
+use serde::{Deserialize, Serialize};
+
+use self::crop::CropBox;
+use self::resample::resized_crop;
+use super::random::Stream;
+use crate::error::{Error, Result};
+use crate::image::Rgb;
+
+/// How the two views of a picture relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The masked view is a crop of the unmasked one (the paper's choice)
+    GlobalToLocal,
+    /// The unmasked view is a crop of the masked one
+    LocalToGlobal,
+    /// Two independent crops, both of the global area
+    RandomViews,
+    /// One crop twice (what a plain MAE sees)
+    SameViews,
+}
+
+/// How views are cut and changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewSettings {
+    /// How the two views relate; two frames of a video always share one crop.
+    pub strategy: Strategy,
+    /// Rows and columns of a view.
+    pub size: usize,
+    /// Share of the picture that a global crop covers: least and most.
+    pub global_area: [f64; 2],
+    /// Share of the resized global view that a local crop covers: least and most.
+    pub local_area: [f64; 2],
+    /// Width / height of a crop: least and most.
+    pub aspect: [f64; 2],
+    /// Probability that a view is mirrored, drawn for each view by itself; for [`Strategy::SameViews`]
+    /// and for two frames once.
+    pub flip: f64,
+    /// Strength of the colour jitter of the first view; 0 is off. See [`augment::jitter`].
+    pub color_jitter: f64,
+    /// Probability that the first view is blurred; 0 is off. See [`augment::blur`].
+    pub blur: f64,
+}
+
+impl Default for ViewSettings {
+    /// The recipe of CropMAE on ImageNet.
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::GlobalToLocal,
+            size: 224,
+            global_area: [0.1, 1.0],
+            local_area: [0.3, 0.6],
+            aspect: [3.0 / 4.0, 4.0 / 3.0],
+            flip: 0.5,
+            color_jitter: 0.0,
+            blur: 0.0,
+        }
+    }
+}
+
+impl ViewSettings {
+    /// Checks that views can be drawn with these settings.
+    ///
+    /// # Errors
+    /// A setting makes no sense; it is named as in the configuration.
+    pub fn check(&self) -> Result<()> {
+        let range = |name: &str, [low, high]: [f64; 2], most: f64| {
+            if low > 0.0 && low <= high && high <= most {
+                return Ok(());
+            }
+            let limit = if most.is_finite() { format!(" and at most {most}") } else { String::new() };
+            let problem = format!("is [{low}, {high}]: give two numbers above 0{limit}, the smaller first");
+            Err(Error::setting(name, problem))
+        };
+        range("global-area", self.global_area, 1.0)?;
+        range("local-area", self.local_area, 1.0)?;
+        range("aspect", self.aspect, f64::MAX)?;
+        for (name, value) in [("flip", self.flip), ("blur", self.blur), ("color-jitter", self.color_jitter)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::setting(name, format!("is {value}: give a number from 0 to 1")));
+            }
+        }
+        if self.size == 0 {
+            return Err(Error::setting("size", "is 0: a view needs pixels"));
+        }
+        Ok(())
+    }
+}
+
+/// The two views of a sample, of one size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// `None` where it is the second view: nothing is kept, packed or encoded twice.
+    first: Option<Rgb>,
+    second: Rgb,
+}
+
+impl Pair {
+    /// Two views.
+    pub fn new(first: Rgb, second: Rgb) -> Self {
+        Self { first: Some(first), second }
+    }
+
+    /// One view that is both, as for a plain MAE.
+    pub fn same(view: Rgb) -> Self {
+        Self { first: None, second: view }
+    }
+
+    /// The unmasked input.
+    pub fn first(&self) -> &Rgb {
+        self.first.as_ref().unwrap_or(&self.second)
+    }
+
+    /// The masked target.
+    pub fn second(&self) -> &Rgb {
+        &self.second
+    }
+
+    /// Whether one view is both.
+    pub fn is_same(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+/// Draws the two views of a picture.
+///
+/// A local view is cropped from the *resized* global one, as the reference does, so its pixels have
+/// been rounded twice. A plain MAE takes [`Strategy::SameViews`] and one of the two views.
+pub fn draw(image: &Rgb, settings: &ViewSettings, stream: &mut Stream) -> Pair {
+    let size = settings.size;
+    let global = global_box(image, settings, stream);
+    let (first, second) = match settings.strategy {
+        Strategy::SameViews => return one_view(image, global, settings, stream),
+        Strategy::RandomViews => {
+            let other = global_box(image, settings, stream);
+            (resized_crop(image, global, size), resized_crop(image, other, size))
+        }
+        Strategy::GlobalToLocal | Strategy::LocalToGlobal => {
+            let local = CropBox::draw(size, size, settings.local_area, settings.aspect, stream);
+            let global = resized_crop(image, global, size);
+            let local = resized_crop(&global, local, size);
+            match settings.strategy {
+                Strategy::LocalToGlobal => (local, global),
+                _ => (global, local),
+            }
+        }
+    };
+    let flips = [stream.chance(settings.flip), stream.chance(settings.flip)];
+    finished(first, second, flips, settings, stream)
+}
+
+/// Draws the views of two frames of a video, the earlier one first: one box and one flip for both.
+///
+/// Frames of different sizes, which no video has but a folder may, get boxes of the same shares.
+pub fn draw_frames(first: &Rgb, second: &Rgb, settings: &ViewSettings, stream: &mut Stream) -> Pair {
+    let drawn = global_box(first, settings, stream);
+    let flip = stream.chance(settings.flip);
+    let other = if (first.height, first.width) == (second.height, second.width) {
+        drawn
+    } else {
+        scaled(drawn, first, second)
+    };
+    let first = resized_crop(first, drawn, settings.size);
+    let second = resized_crop(second, other, settings.size);
+    finished(first, second, [flip, flip], settings, stream)
+}
+
+fn global_box(image: &Rgb, settings: &ViewSettings, stream: &mut Stream) -> CropBox {
+    CropBox::draw(image.height, image.width, settings.global_area, settings.aspect, stream)
+}
+
+/// One crop with one flip for both views; only colours and blur can make the first another one.
+fn one_view(image: &Rgb, crop: CropBox, settings: &ViewSettings, stream: &mut Stream) -> Pair {
+    let mut view = resized_crop(image, crop, settings.size);
+    if stream.chance(settings.flip) {
+        mirror(&mut view);
+    }
+    if settings.color_jitter == 0.0 && settings.blur == 0.0 {
+        return Pair::same(view);
+    }
+    finished(view.clone(), view, [false, false], settings, stream)
+}
+
+/// Flips, colours and blur.
+fn finished(
+    mut first: Rgb,
+    mut second: Rgb,
+    flips: [bool; 2],
+    settings: &ViewSettings,
+    stream: &mut Stream,
+) -> Pair {
+    if flips[0] {
+        mirror(&mut first);
+    }
+    if flips[1] {
+        mirror(&mut second);
+    }
+    if settings.color_jitter > 0.0 {
+        augment::jitter(&mut first, settings.color_jitter, stream);
+    }
+    if settings.blur > 0.0 && stream.chance(settings.blur) {
+        augment::blur(&mut first, stream);
+    }
+    Pair::new(first, second)
+}
+
+/// The box that covers the same shares of `to` as `crop` does of `from`.
+fn scaled(crop: CropBox, from: &Rgb, to: &Rgb) -> CropBox {
+    let along = |start: usize, length: usize, from: usize, to: usize| {
+        let length = (length * to / from).clamp(1, to);
+        ((start * to / from).min(to - length), length)
+    };
+    let (top, height) = along(crop.top, crop.height, from.height, to.height);
+    let (left, width) = along(crop.left, crop.width, from.width, to.width);
+    CropBox { top, left, height, width }
+}
+
+/// Left becomes right.
+fn mirror(image: &mut Rgb) {
+    for row in image.data.chunks_exact_mut(3 * image.width) {
+        row.as_chunks_mut::<3>().0.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests;
