@@ -31,6 +31,7 @@ impl Method {
 
 /// The sizes of a decoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DecoderConfig {
     /// Width of a token.
     pub width: usize,

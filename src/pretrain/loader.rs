@@ -171,13 +171,13 @@ impl Work {
 ///
 /// # Errors
 /// There is no pair, their sizes differ, or the device has no room.
-pub fn batch(pairs: &[Pair], device: &Device) -> Result<(Tensor, Tensor)> {
-    let seconds: Vec<&Rgb> = pairs.iter().map(Pair::second).collect();
+pub fn batch(pairs: &[&Pair], device: &Device) -> Result<(Tensor, Tensor)> {
+    let seconds: Vec<&Rgb> = pairs.iter().map(|pair| pair.second()).collect();
     let second = normalized(&seconds, device)?;
-    if pairs.iter().all(Pair::is_same) {
+    if pairs.iter().all(|pair| pair.is_same()) {
         return Ok((second.clone(), second));
     }
-    let firsts: Vec<&Rgb> = pairs.iter().map(Pair::first).collect();
+    let firsts: Vec<&Rgb> = pairs.iter().map(|pair| pair.first()).collect();
     Ok((normalized(&firsts, device)?, second))
 }
 

@@ -12,6 +12,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod held_out;
 pub mod loader;
 pub mod optimizer;
 pub mod random;

@@ -195,7 +195,7 @@ impl AdamW {
         Ok(())
     }
 
-    /// The moments by parameter name with `.mean` and `.square` behind, on the CPU.
+    /// The moments as `optimizer.PARAMETER.mean` and `.square`, on the CPU.
     ///
     /// # Errors
     /// The device fails.
@@ -213,8 +213,8 @@ impl AdamW {
                     (mean.to_device(&Device::Cpu)?, square.to_device(&Device::Cpu)?)
                 }
             };
-            state.insert(format!("{name}.mean"), mean);
-            state.insert(format!("{name}.square"), square);
+            state.insert(format!("optimizer.{name}.mean"), mean);
+            state.insert(format!("optimizer.{name}.square"), square);
         }
         Ok(state)
     }
@@ -231,10 +231,10 @@ impl AdamW {
     ) -> Result<()> {
         for ((name, variable), moments) in parameters.iter().zip(&mut self.moments) {
             let stored = |which: &str| {
-                let key = format!("{name}.{which}");
+                let key = format!("optimizer.{name}.{which}");
                 let tensor = state.get(&key).filter(|t| t.dims() == variable.dims());
                 tensor.ok_or_else(|| {
-                    Error::setting(format!("optimiser state {key}"), "is missing or misshapen")
+                    Error::setting(key.clone(), "is missing or misshapen")
                 })
             };
             let (mean_stored, square_stored) = (stored("mean")?, stored("square")?);

@@ -1,14 +1,69 @@
-//! `pretrain`: the CropMAE loop that makes encoders. For now it only prints its help.
+//! `pretrain`: the loop that makes encoders.
+//!
+//! Arguments ([`args`]) and a preset become a configuration ([`plan`]), the library runs it, the
+//! terminal sees it ([`progress`]).
+
+// Comments on arguments are help texts, not Markdown.
+#![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
+
+mod args;
+mod plan;
+mod progress;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use cropmae::pretrain::samples::Samples;
+use cropmae::pretrain::{Run, train};
+use cropmae::{Error, device};
 
-/// Pre-trains image encoders by siamese cropped masked autoencoding (CropMAE, SiamMAE, MAE).
-///
-/// Not in this version yet: encoders trained elsewhere are evaluated with `propagate`.
-#[derive(Debug, Parser)]
-#[command(name = "pretrain", version, arg_required_else_help = true)]
-struct Cli {}
+use args::Cli;
+use progress::Bars;
 
-fn main() {
-    Cli::parse();
+/// Keeps freed buffers: candle frees and takes back large ones all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let known = error.downcast_ref::<Error>().map(Error::explained);
+            eprintln!("error: {}", known.unwrap_or_else(|| format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let config = plan::config(cli)?;
+    if cli.show_config {
+        return Ok(std::io::stdout().write_all(config.toml()?.as_bytes())?);
+    }
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global()?;
+    }
+    let device = device::open(cli.device)?;
+    let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
+    let samples = Arc::new(Samples::open(data)?);
+    let workers = cli.workers.unwrap_or_else(plan::cores);
+    let held_out = plan::held_out(cli, &config, workers, &device)?;
+    let run = Run {
+        config: &config,
+        samples,
+        folder: &cli.out,
+        device: &device,
+        dtype: cli.dtype.dtype(),
+        workers,
+        checkpoint_every: cli.checkpoint_every,
+        keep_last: cli.keep_last,
+        keep_every: cli.keep_every,
+    };
+    let bars = Bars::new(&config, held_out, cli.measure_every, cli.quiet);
+    train(&run, &bars)?;
+    bars.finish();
+    eprintln!("encoder: {}", cli.out.join("encoder.safetensors").display());
+    Ok(())
 }

@@ -1,0 +1,77 @@
+//! From arguments to what the library runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use candle_core::Device;
+use cropmae::model::VitConfig;
+use cropmae::pretrain::Config;
+use cropmae::pretrain::config::EncoderSizes;
+use cropmae::pretrain::held_out::HeldOut;
+use cropmae::pretrain::samples::Samples;
+
+use crate::args::Cli;
+
+/// More threads than this do not decode faster than any device computes.
+const MOST_WORKERS: usize = 16;
+
+/// Preset, file, settings and flags, later ones over earlier ones.
+pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
+    let mut config = cli.preset.config();
+    if let Some(path) = &cli.config {
+        config = with_file(&config, path)?;
+    }
+    for setting in &cli.settings {
+        config = config.with_setting(setting)?;
+    }
+    if let Some(arch) = &cli.arch {
+        let VitConfig { width, depth, heads, patch, .. } = VitConfig::named(arch)?;
+        config.encoder = EncoderSizes { width, depth, heads, patch };
+    }
+    let steps = &mut config.optimization;
+    replace(&mut config.method, cli.method);
+    replace(&mut config.views.strategy, cli.strategy);
+    if let Some(epochs) = cli.epochs {
+        // the warm-up keeps its share of the run
+        steps.warmup_epochs *= epochs as f64 / config.epochs as f64;
+        config.epochs = epochs;
+    }
+    replace(&mut steps.batch_size, cli.batch_size);
+    replace(&mut steps.base_learning_rate, cli.base_learning_rate);
+    replace(&mut config.masking_ratio, cli.masking_ratio);
+    replace(&mut config.seed, cli.seed);
+    steps.lr_after_step |= cli.lr_after_step;
+    config.check()?;
+    Ok(config)
+}
+
+fn replace<T>(value: &mut T, with: Option<T>) {
+    if let Some(with) = with {
+        *value = with;
+    }
+}
+
+fn with_file(config: &Config, path: &Path) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let table = text.parse().with_context(|| format!("{} is no TOML", path.display()))?;
+    Ok(config.with(&path.display().to_string(), &table)?)
+}
+
+/// The cores of this machine, within reason.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
+}
+
+/// The held-out images, where there are any.
+pub(crate) fn held_out(
+    cli: &Cli,
+    config: &Config,
+    workers: usize,
+    device: &Device,
+) -> anyhow::Result<Option<HeldOut>> {
+    let Some(path) = &cli.held_out else { return Ok(None) };
+    let samples = Arc::new(Samples::open(path)?);
+    Ok(Some(HeldOut::new(config, samples, workers, device)?))
+}

@@ -1,0 +1,128 @@
+//! What a run shows on stderr: a bar on a terminal, a line an epoch elsewhere.
+
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use cropmae::Result;
+use cropmae::autoencoder::Autoencoder;
+use cropmae::pretrain::Config;
+use cropmae::pretrain::checkpoint::Place;
+use cropmae::pretrain::held_out::HeldOut;
+use cropmae::pretrain::record::StepRecord;
+use cropmae::pretrain::train::Watcher;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// The progress of a run, and its measurements between epochs.
+pub(crate) struct Bars {
+    bar: ProgressBar,
+    lines: bool,
+    epochs: u64,
+    batch: usize,
+    held_out: Option<HeldOut>,
+    measure_every: u64,
+    started: Instant,
+    first_step: Cell<u64>,
+    /// Steps, and sums of losses and gradient lengths, of the current epoch.
+    epoch: RefCell<(u64, f64, f64)>,
+    last: Cell<Option<StepRecord>>,
+}
+
+impl Bars {
+    pub(crate) fn new(
+        config: &Config,
+        held_out: Option<HeldOut>,
+        measure_every: u64,
+        quiet: bool,
+    ) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = match !quiet && terminal {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = "{bar:24} {pos}/{len} steps, {eta} left  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            lines: !quiet && !terminal,
+            epochs: config.epochs,
+            batch: config.optimization.batch_size,
+            held_out,
+            measure_every: measure_every.max(1),
+            started: Instant::now(),
+            first_step: Cell::new(0),
+            epoch: RefCell::default(),
+            last: Cell::new(None),
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn say(&self, line: &str) {
+        if self.lines {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+
+    /// Images a second since the start.
+    fn rate(&self) -> f64 {
+        let steps = self.last.get().map_or(0, |last| last.steps - self.first_step.get());
+        steps as f64 * self.batch as f64 / self.started.elapsed().as_secs_f64()
+    }
+}
+
+impl Watcher for Bars {
+    fn started(&self, place: Place, steps_per_epoch: u64) {
+        self.bar.set_length(steps_per_epoch * self.epochs);
+        self.bar.set_position(place.steps);
+        self.first_step.set(place.steps);
+        if place.steps > 0 {
+            self.say(&format!("going on after step {} (epoch {})", place.steps, place.epoch + 1));
+        }
+    }
+
+    fn stepped(&self, step: &StepRecord) {
+        self.bar.set_position(step.steps);
+        let StepRecord { loss, learning_rate, gradient_norm, .. } = *step;
+        let rate = self.rate();
+        self.bar.set_message(format!(
+            "loss {loss:.4}  rate {learning_rate:.2e}  gradient {gradient_norm:.3}  {rate:.1} images/s"
+        ));
+        let mut epoch = self.epoch.borrow_mut();
+        *epoch = (epoch.0 + 1, epoch.1 + loss, epoch.2 + gradient_norm);
+        self.last.set(Some(*step));
+    }
+
+    fn epoch_done(&self, model: &Autoencoder, epochs: u64) -> Result<Vec<(String, f64)>> {
+        let (steps, loss, gradient) = self.epoch.take();
+        let mut measures = Vec::new();
+        let due = epochs.is_multiple_of(self.measure_every) || epochs == self.epochs || epochs == 1;
+        if let Some(held_out) = self.held_out.as_ref().filter(|_| due) {
+            measures.push(("held-out loss".to_owned(), held_out.loss(model)?));
+            if epochs == 1 {
+                let floor = held_out.mean_patch_loss(model)?;
+                measures.push(("held-out loss of the mean patch".to_owned(), floor));
+            }
+        }
+        if steps > 0 && (self.lines || !measures.is_empty()) {
+            let (count, rate) = (steps as f64, self.rate());
+            let learning_rate = self.last.get().map_or(0.0, |last| last.learning_rate);
+            let measured: String =
+                measures.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect();
+            self.say(&format!(
+                "epoch {epochs}/{}  loss {:.4}  rate {learning_rate:.2e}  gradient {:.3}  {rate:.1} images/s{measured}",
+                self.epochs,
+                loss / count,
+                gradient / count,
+            ));
+        }
+        Ok(measures)
+    }
+}

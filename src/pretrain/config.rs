@@ -1,0 +1,428 @@
+//! Everything that makes a training run what it is, under one name each.
+//!
+//! A [`Config`] comes from a preset, a TOML file over it, and single settings over both; what it
+//! does not know it refuses. The file `config.toml` of a run's folder holds the outcome, every value
+//! spelled out, and is itself a configuration to start from.
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::optimizer::AdamWSettings;
+use super::schedule::Schedule;
+use super::views::{Strategy, ViewSettings};
+use crate::autoencoder::{AutoencoderConfig, DecoderConfig, Mask, Method};
+use crate::error::{Error, Result};
+use crate::model::VitConfig;
+
+/// The encoder's sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderSizes {
+    /// Width of a token.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Side of a patch in pixels.
+    pub patch: usize,
+}
+
+/// What the optimiser does at each step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimization {
+    /// The peak learning rate for a batch of 256; it grows with the batch.
+    pub base_learning_rate: f64,
+    /// The learning rate at the end.
+    pub minimum_learning_rate: f64,
+    /// Epochs until the peak.
+    pub warmup_epochs: f64,
+    /// Whether the rate is set after each step, as the reference's program does: the first step
+    /// runs at the peak, every other one at the rate that was due before it.
+    pub lr_after_step: bool,
+    /// Images that a step averages over.
+    pub batch_size: usize,
+    /// Images that pass through the network at a time; gradients of a batch are added up. 0: all.
+    pub micro_batch: usize,
+    /// The length that gradients are cut to; 0: never.
+    pub clip_gradient: f64,
+    /// How much of the averaged weights a step keeps; 0: none are kept. The average is what is
+    /// exported then.
+    pub average_decay: f64,
+    /// AdamW's own settings.
+    pub adamw: AdamWSettings,
+}
+
+/// How samples are read. Only `frame_gap` and `max_unreadable` can change a result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// Least and most frames between the two of `SiamMAE`.
+    pub frame_gap: [usize; 2],
+    /// The share of an epoch's samples that may be unreadable before the run stops.
+    pub max_unreadable: f64,
+}
+
+/// A training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What is reconstructed from what.
+    pub method: Method,
+    /// Where all draws come from.
+    pub seed: u64,
+    /// Passes over the data.
+    pub epochs: u64,
+    /// The share of a view's patches that is masked.
+    pub masking_ratio: f64,
+    /// Whether a patch's pixels are brought to mean 0 and variance 1 before they are compared.
+    pub normalize_target: bool,
+    /// The encoder.
+    pub encoder: EncoderSizes,
+    /// The decoder.
+    pub decoder: DecoderConfig,
+    /// The two views.
+    pub views: ViewSettings,
+    /// The steps.
+    pub optimization: Optimization,
+    /// The data.
+    pub reading: Reading,
+}
+
+/// A configuration that people know by a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// CropMAE on ImageNet, ViT-S/16, 400 epochs: the paper's encoder
+    CropmaeIn,
+    /// CropMAE on one frame each of Kinetics-400's clips
+    CropmaeK400,
+    /// SiamMAE on Kinetics-400, as CropMAE's authors ran it
+    SiammaeK400,
+    /// MAE on ImageNet, ViT-B/16, 1600 epochs
+    MaeIn,
+    /// A small encoder on a laptop's CPU, in well under an hour for a thousand photographs
+    Tiny,
+}
+
+impl Preset {
+    /// Its configuration.
+    pub fn config(self) -> Config {
+        let paper = Config::cropmae_in();
+        match self {
+            Self::CropmaeIn => paper,
+            Self::CropmaeK400 => {
+                let views = ViewSettings { global_area: [0.5, 1.0], ..paper.views };
+                Config { views, ..paper }
+            }
+            Self::SiammaeK400 => {
+                let views = ViewSettings {
+                    strategy: Strategy::SameViews,
+                    global_area: [0.5, 1.0],
+                    ..paper.views
+                };
+                Config { method: Method::Siammae, masking_ratio: 0.95, views, ..paper }
+            }
+            Self::MaeIn => Config::mae_in(),
+            Self::Tiny => Config::tiny(),
+        }
+    }
+}
+
+impl Config {
+    fn cropmae_in() -> Self {
+        Self {
+            method: Method::Cropmae,
+            seed: 0,
+            epochs: 400,
+            masking_ratio: 0.985,
+            normalize_target: true,
+            encoder: EncoderSizes { width: 384, depth: 12, heads: 6, patch: 16 },
+            decoder: DecoderConfig { width: 256, depth: 4, heads: 8, hidden: 2048, dropout: 0.1 },
+            views: ViewSettings::default(),
+            optimization: Optimization {
+                base_learning_rate: 1e-4,
+                minimum_learning_rate: 0.0,
+                warmup_epochs: 20.0,
+                lr_after_step: false,
+                batch_size: 2048,
+                micro_batch: 128,
+                clip_gradient: 0.0,
+                average_decay: 0.0,
+                adamw: AdamWSettings::default(),
+            },
+            reading: Reading { frame_gap: [4, 47], max_unreadable: 0.01 },
+        }
+    }
+
+    /// The recipe of the MAE paper (He et al.), table 8 of its appendix.
+    fn mae_in() -> Self {
+        let paper = Self::cropmae_in();
+        Self {
+            method: Method::Mae,
+            epochs: 1600,
+            masking_ratio: 0.75,
+            encoder: EncoderSizes { width: 768, depth: 12, heads: 12, patch: 16 },
+            decoder: DecoderConfig { width: 512, depth: 8, heads: 16, hidden: 2048, dropout: 0.0 },
+            views: ViewSettings {
+                strategy: Strategy::SameViews,
+                global_area: [0.2, 1.0],
+                ..paper.views
+            },
+            optimization: Optimization {
+                base_learning_rate: 1.5e-4,
+                warmup_epochs: 40.0,
+                batch_size: 4096,
+                ..paper.optimization
+            },
+            ..paper
+        }
+    }
+
+    /// Sizes and rates that learn something from a thousand photographs on two cores; chosen by the
+    /// sweeps in results/pretrain.
+    fn tiny() -> Self {
+        let paper = Self::cropmae_in();
+        Self {
+            epochs: 300,
+            masking_ratio: 0.95,
+            encoder: EncoderSizes { width: 192, depth: 6, heads: 3, patch: 16 },
+            decoder: DecoderConfig { width: 128, depth: 2, heads: 4, hidden: 512, dropout: 0.0 },
+            views: ViewSettings { size: 128, ..paper.views },
+            optimization: Optimization {
+                base_learning_rate: 4e-3,
+                warmup_epochs: 15.0,
+                batch_size: 64,
+                micro_batch: 0,
+                ..paper.optimization
+            },
+            ..paper
+        }
+    }
+
+    /// `self` with the values of `tables` in place of its own, later ones over earlier ones.
+    ///
+    /// # Errors
+    /// A table holds a key that no configuration has, or a value of the wrong kind; `origin` names
+    /// where it comes from.
+    pub fn with(&self, origin: &str, table: &Table) -> Result<Self> {
+        let refused = |error: &dyn std::fmt::Display| {
+            let text = error.to_string();
+            Error::setting(origin, text.trim().replace('\n', " "))
+        };
+        let mut whole = Table::try_from(self).map_err(|error| refused(&error))?;
+        merge(&mut whole, table);
+        Value::Table(whole).try_into().map_err(|error| refused(&error))
+    }
+
+    /// `self` with one value changed: `key=value`, the key with dots (`views.flip=0`), the value as
+    /// in TOML; a word that is none is taken for a string.
+    ///
+    /// # Errors
+    /// There is no `=`, no such key, or the value is of the wrong kind.
+    pub fn with_setting(&self, setting: &str) -> Result<Self> {
+        let (key, value) = setting.split_once('=').ok_or_else(|| {
+            Error::setting(setting, "is not of the form key=value, for example views.flip=0")
+        })?;
+        let value = format!("value = {value}").parse::<Table>().map_or_else(
+            |_| Value::String(value.to_owned()),
+            |mut table| table.remove("value").unwrap_or(Value::Boolean(false)),
+        );
+        let mut keys: Vec<&str> = key.trim().split('.').collect();
+        let last = keys.pop().unwrap_or_default();
+        let leaf = Table::from_iter([(last.to_owned(), value)]);
+        let table = keys.into_iter().rev().fold(leaf, |inner, key| {
+            Table::from_iter([(key.to_owned(), Value::Table(inner))])
+        });
+        self.with(setting, &table)
+    }
+
+    /// All values as TOML.
+    ///
+    /// # Errors
+    /// A number that TOML has no word for.
+    pub fn toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|error| Error::setting("config", error.to_string()))
+    }
+
+    /// The network of this configuration.
+    pub fn autoencoder(&self) -> AutoencoderConfig {
+        let EncoderSizes { width, depth, heads, patch } = self.encoder;
+        AutoencoderConfig {
+            method: self.method,
+            encoder: VitConfig {
+                width,
+                depth,
+                heads,
+                patch,
+                table_side: self.views.size / patch.max(1),
+                registers: 0,
+                norm_eps: 1e-6,
+                positions: crate::model::config::PositionRule::Offset,
+            },
+            decoder: self.decoder.clone(),
+            normalize_target: self.normalize_target,
+        }
+    }
+
+    /// The learning rates of this configuration.
+    pub fn schedule(&self) -> Schedule {
+        let steps = &self.optimization;
+        Schedule {
+            peak: Schedule::scaled(steps.base_learning_rate, steps.batch_size),
+            minimum: steps.minimum_learning_rate,
+            warmup_epochs: steps.warmup_epochs,
+            epochs: self.epochs as f64,
+            after_step: steps.lr_after_step,
+        }
+    }
+
+    /// Checks what no type can: sizes that fit one another, shares that are shares.
+    ///
+    /// # Errors
+    /// A setting makes no sense; the message names it.
+    pub fn check(&self) -> Result<()> {
+        let Self { encoder, views, optimization: steps, reading, .. } = self;
+        if encoder.patch == 0 || !views.size.is_multiple_of(encoder.patch) {
+            return Err(Error::setting(
+                "views.size",
+                format!("{} is no multiple of the patch of {}", views.size, encoder.patch),
+            ));
+        }
+        views.check()?;
+        Mask::visible(self.autoencoder().patches(), self.masking_ratio)?;
+        for (name, value, wanted, good) in [
+            ("epochs", self.epochs as f64, "at least 1", self.epochs > 0),
+            (
+                "optimization.batch_size",
+                steps.batch_size as f64,
+                "at least 1",
+                steps.batch_size > 0,
+            ),
+            (
+                "optimization.base_learning_rate",
+                steps.base_learning_rate,
+                "a number above 0",
+                steps.base_learning_rate > 0.0 && steps.base_learning_rate.is_finite(),
+            ),
+            (
+                "optimization.minimum_learning_rate",
+                steps.minimum_learning_rate,
+                "0 or more, and finite",
+                steps.minimum_learning_rate >= 0.0 && steps.minimum_learning_rate.is_finite(),
+            ),
+            (
+                "optimization.warmup_epochs",
+                steps.warmup_epochs,
+                "from 0 to the number of epochs",
+                (0.0..=self.epochs as f64).contains(&steps.warmup_epochs),
+            ),
+            (
+                "optimization.clip_gradient",
+                steps.clip_gradient,
+                "0 (off) or more",
+                steps.clip_gradient >= 0.0,
+            ),
+            (
+                "optimization.average_decay",
+                steps.average_decay,
+                "at least 0 and below 1",
+                (0.0..1.0).contains(&steps.average_decay),
+            ),
+            (
+                "reading.max_unreadable",
+                reading.max_unreadable,
+                "a share from 0 to 1",
+                (0.0..=1.0).contains(&reading.max_unreadable),
+            ),
+        ] {
+            if !good {
+                return Err(Error::setting(name, format!("is {value}: it must be {wanted}")));
+            }
+        }
+        if reading.frame_gap[0] == 0 || reading.frame_gap[0] > reading.frame_gap[1] {
+            let problem = format!("is {:?}: give the least, at least 1, then the most", reading.frame_gap);
+            return Err(Error::setting("reading.frame_gap", problem));
+        }
+        Ok(())
+    }
+}
+
+/// Puts the values of `over` in place of those of `base`, tables into tables.
+fn merge(base: &mut Table, over: &Table) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            // a whole number where a fraction is kept: 0 for 0.0
+            (Some(Value::Float(base)), Value::Integer(value)) => *base = *value as f64,
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn every_preset_makes_sense_and_survives_its_own_file() {
+        for preset in Preset::value_variants() {
+            let config = preset.config();
+            config.check().unwrap();
+            let table: Table = config.toml().unwrap().parse().unwrap();
+            assert_eq!(Preset::MaeIn.config().with("config.toml", &table).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn the_papers_recipe() {
+        let config = Preset::CropmaeIn.config();
+        assert_eq!(config.schedule().peak, 8e-4);
+        assert_eq!(Mask::visible(config.autoencoder().patches(), config.masking_ratio).unwrap(), 2);
+        assert_eq!(config.optimization.warmup_epochs / config.epochs as f64, 0.05);
+    }
+
+    #[test]
+    fn single_settings() {
+        let config = Preset::CropmaeIn.config();
+        let changed = config.with_setting("views.flip=0").unwrap();
+        assert_eq!(changed.views.flip, 0.0);
+        let changed = changed.with_setting("views.global_area=[0.2, 1]").unwrap();
+        assert_eq!(changed.views.global_area, [0.2, 1.0]);
+        let changed = changed.with_setting("views.strategy=random-views").unwrap();
+        assert_eq!(changed.views.strategy, Strategy::RandomViews);
+        assert_eq!(changed.with_setting("method = mae").unwrap().method, Method::Mae);
+        for (setting, part) in [
+            ("views.flop=0", "flop"),
+            ("flip", "key=value"),
+            ("epochs=many", "epochs"),
+            ("views.strategy=sideways", "sideways"),
+        ] {
+            let error = config.with_setting(setting).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_named() {
+        for (setting, name) in [
+            ("views.size=100", "views.size"),
+            ("epochs=0", "epochs"),
+            ("masking_ratio=1", "masking-ratio"),
+            ("optimization.warmup_epochs=500", "warmup_epochs"),
+            ("optimization.average_decay=1", "average_decay"),
+            ("optimization.base_learning_rate=-1", "base_learning_rate"),
+            ("reading.frame_gap=[9, 3]", "frame_gap"),
+            ("views.flip=2", "flip"),
+            ("encoder.patch=0", "views.size"),
+        ] {
+            let config = Preset::CropmaeIn.config().with_setting(setting).unwrap();
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(name), "{setting}: {error}");
+        }
+    }
+}

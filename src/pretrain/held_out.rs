@@ -1,0 +1,105 @@
+//! The loss on images that are not trained on, and what no network is needed for.
+
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::config::Config;
+use super::loader::{self, Loader, Range};
+use super::samples::Samples;
+use super::train::mask;
+use super::views::Pair;
+use crate::autoencoder::{Autoencoder, Mask, target};
+use crate::error::{Error, Result};
+
+/// Images that are looked at; more would cost time and move the mean by little.
+const MOST: usize = 1024;
+/// Images that pass through the network at a time.
+const AT_ONCE: usize = 32;
+
+/// Held-out images, cut into views and masked once, so that losses along a run can be compared.
+#[derive(Debug)]
+pub struct HeldOut {
+    batches: Vec<Batch>,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct Batch {
+    pairs: Vec<Pair>,
+    mask: Mask,
+}
+
+impl HeldOut {
+    /// Draws views and masks of the first images in the order of epoch 0 of the run's seed;
+    /// unreadable ones are left out.
+    ///
+    /// # Errors
+    /// None can be read, or the settings make no sense.
+    pub fn new(
+        config: &Config,
+        samples: Arc<Samples>,
+        workers: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let range = Range { epoch: 0, position: 0, end: 1 };
+        let loader = Loader::start(samples, &config.views, config.seed, workers, AT_ONCE, range)?;
+        let read: Vec<(usize, Pair)> = loader
+            .take(MOST)
+            .filter_map(|loaded| loaded.views.ok().map(|pair| (loaded.number, pair)))
+            .collect();
+        if read.is_empty() {
+            return Err(Error::setting("--held-out", "none of the images can be read"));
+        }
+        let patches = config.autoencoder().patches();
+        let mut batches = Vec::new();
+        let mut rest = read.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (numbers, pairs): (Vec<usize>, Vec<Pair>) = rest.by_ref().take(AT_ONCE).unzip();
+            let mask = mask(config.seed, 0, numbers.into_iter(), patches, config.masking_ratio)?;
+            batches.push(Batch { pairs, mask });
+        }
+        Ok(Self { batches, device: device.clone() })
+    }
+
+    /// The network's loss, without dropout.
+    ///
+    /// # Errors
+    /// The device runs out of memory.
+    pub fn loss(&self, model: &Autoencoder) -> Result<f64> {
+        let (mut sum, mut count) = (0.0, 0);
+        for Batch { pairs, mask } in &self.batches {
+            let (first, second) = self.tensors(pairs)?;
+            let prediction = model.predict(Some(&first), &second, mask, None)?;
+            let loss = model.loss(&prediction, &second, mask)?.to_scalar::<f32>()?;
+            sum += f64::from(loss) * pairs.len() as f64;
+            count += pairs.len();
+        }
+        Ok(sum / count as f64)
+    }
+
+    /// The loss of saying, for every patch, the mean of all these images' patches: what a network
+    /// must be well below to have learnt anything.
+    ///
+    /// # Errors
+    /// The device runs out of memory.
+    pub fn mean_patch_loss(&self, model: &Autoencoder) -> Result<f64> {
+        let mut rows = Vec::new();
+        for Batch { pairs, .. } in &self.batches {
+            let (_, second) = self.tensors(pairs)?;
+            let mut patches = target::patches(&second, model.config.encoder.patch)?;
+            if model.config.normalize_target {
+                let (mean, deviation) = target::statistics(&patches)?;
+                patches = patches.broadcast_sub(&mean)?.broadcast_div(&deviation)?;
+            }
+            rows.push(patches.flatten(0, 1)?);
+        }
+        let rows = Tensor::cat(&rows, 0)?.to_dtype(DType::F64)?;
+        let squares = rows.broadcast_sub(&rows.mean_keepdim(0)?)?.sqr()?;
+        Ok(squares.mean(D::Minus1)?.mean(0)?.to_scalar::<f64>()?)
+    }
+
+    fn tensors(&self, pairs: &[Pair]) -> Result<(Tensor, Tensor)> {
+        loader::batch(&pairs.iter().collect::<Vec<_>>(), &self.device)
+    }
+}

@@ -1,0 +1,143 @@
+//! What a run says of itself: one line of JSON a step or measurement, in `log.jsonl`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::replace;
+use crate::error::{Error, Result};
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Entry {
+    /// A step of the optimiser.
+    Step(StepRecord),
+    /// A measurement between epochs.
+    Measure(Measure),
+}
+
+/// A step of the optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Steps made, this one included.
+    pub steps: u64,
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// The mean squared error of the masked patches, before the step.
+    pub loss: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// The length of the gradient, before it is cut.
+    pub gradient_norm: f64,
+    /// Images a second, loading included.
+    pub images_per_second: f64,
+}
+
+/// A measurement between epochs: of held-out images, or of a benchmark.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Steps made.
+    pub steps: u64,
+    /// Epochs done.
+    pub epochs: u64,
+    /// What was measured: `held-out loss`, `davis J&F`, …
+    pub name: String,
+    /// The value.
+    pub value: f64,
+}
+
+impl Entry {
+    /// Steps made.
+    pub fn steps(&self) -> u64 {
+        match self {
+            Self::Step(step) => step.steps,
+            Self::Measure(measure) => measure.steps,
+        }
+    }
+}
+
+/// Reads a log; a last line that a crash cut off is left out.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<Entry>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// A log that is being written.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: std::fs::File,
+}
+
+impl Log {
+    /// Goes on with the log at `path` as it stood after `steps` steps: what a run wrote after its
+    /// last checkpoint will come again.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn open(path: &Path, steps: u64) -> Result<Self> {
+        let kept: Vec<Entry> =
+            read(path)?.into_iter().filter(|entry| entry.steps() <= steps).collect();
+        replace(path, |out| {
+            kept.iter().try_for_each(|entry| {
+                serde_json::to_writer(&mut *out, entry)?;
+                out.write_all(b"\n")
+            })
+        })?;
+        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("write", path))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn push(&mut self, entry: &Entry) -> Result<()> {
+        let mut line = serde_json::to_string(entry)
+            .map_err(|error| Error::setting("log", error.to_string()))?;
+        line.push('\n');
+        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(steps: u64) -> Entry {
+        Entry::Step(StepRecord {
+            steps,
+            epoch: 0,
+            loss: 1.0 / steps as f64,
+            learning_rate: 1e-4,
+            gradient_norm: 2.0,
+            images_per_second: 30.0,
+        })
+    }
+
+    #[test]
+    fn a_resumed_log_forgets_what_will_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut log = Log::open(&path, 0).unwrap();
+        (1..=5).for_each(|steps| log.push(&step(steps)).unwrap());
+        let name = "held-out loss".to_owned();
+        let measure = Entry::Measure(Measure { steps: 5, epochs: 1, name, value: 0.5 });
+        log.push(&measure).unwrap();
+        // a line that a crash cut off
+        log.file.write_all(b"{\"kind\":\"st").unwrap();
+        assert_eq!(read(&path).unwrap().len(), 6);
+        let mut log = Log::open(&path, 3).unwrap();
+        log.push(&step(4)).unwrap();
+        assert_eq!(read(&path).unwrap(), (1..=4).map(step).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,322 @@
+//! The loop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+
+use super::checkpoint::{self, Place, State};
+use super::config::Config;
+use super::loader::{self, Loaded, Loader, Range, Unreadable};
+use super::optimizer::{AdamW, Gradients};
+use super::random::{Purpose, Stream};
+use super::record::{Entry, Log, Measure, StepRecord};
+use super::samples::Samples;
+use super::views::Pair;
+use crate::autoencoder::{Autoencoder, Mask, Parameters};
+use crate::error::{Error, Result};
+
+/// A training run: what, on what, where to.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// What makes the run what it is.
+    pub config: &'a Config,
+    /// What it learns from.
+    pub samples: Arc<Samples>,
+    /// Where everything is written: `config.toml`, `log.jsonl`, `checkpoint-*.safetensors`,
+    /// `encoder.safetensors`, `unreadable.txt`.
+    pub folder: &'a Path,
+    /// Where it computes.
+    pub device: &'a Device,
+    /// The number type of the passes.
+    pub dtype: DType,
+    /// Threads that decode and crop.
+    pub workers: usize,
+    /// Steps between checkpoints within an epoch; 0: only at its end.
+    pub checkpoint_every: u64,
+    /// The newest checkpoints to keep.
+    pub keep_last: usize,
+    /// Steps whose multiples are kept whatever their age; 0: none.
+    pub keep_every: u64,
+}
+
+/// Is told of a run's progress, and asked what to measure between epochs.
+pub trait Watcher {
+    /// The run begins, or goes on, here.
+    fn started(&self, place: Place, steps_per_epoch: u64) {
+        let _ = (place, steps_per_epoch);
+    }
+
+    /// A step was made.
+    fn stepped(&self, step: &StepRecord) {
+        let _ = step;
+    }
+
+    /// An epoch is over: `epochs` are done. Returns measurements by name.
+    ///
+    /// # Errors
+    /// What stops the run.
+    fn epoch_done(&self, model: &Autoencoder, epochs: u64) -> Result<Vec<(String, f64)>> {
+        let _ = (model, epochs);
+        Ok(Vec::new())
+    }
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwatched;
+
+impl Watcher for Unwatched {}
+
+/// Trains from the beginning or from the newest checkpoint in the run's folder; returns the network.
+///
+/// # Errors
+/// The settings make no sense or are not those of the checkpoint, too many samples cannot be read,
+/// the loss is no number, or the device or the disk fails. The last checkpoint stays.
+pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
+    run.config.check()?;
+    let mut trainer = Trainer::open(run)?;
+    let mut log = Log::open(&run.folder.join("log.jsonl"), trainer.place.steps)?;
+    let mut batches = Batches::start(run, trainer.place)?;
+    watcher.started(trainer.place, trainer.steps_per_epoch);
+    let mut since = Instant::now();
+    while trainer.place.epoch < run.config.epochs {
+        match batches.next(&mut trainer.place)? {
+            Some(batch) => {
+                let mut step = trainer.step(&batch)?;
+                step.images_per_second = batch.len() as f64 / since.elapsed().as_secs_f64();
+                since = Instant::now();
+                log.push(&Entry::Step(step))?;
+                watcher.stepped(&step);
+                if run.checkpoint_every > 0 && step.steps.is_multiple_of(run.checkpoint_every) {
+                    trainer.save()?;
+                }
+            }
+            None => {
+                let epochs = trainer.place.epoch + 1;
+                for (name, value) in watcher.epoch_done(&trainer.model, epochs)? {
+                    let steps = trainer.place.steps;
+                    log.push(&Entry::Measure(Measure { steps, epochs, name, value }))?;
+                }
+                trainer.place =
+                    Place { epoch: epochs, position: 0, step: 0, unreadable: 0, ..trainer.place };
+                trainer.save()?;
+                since = Instant::now();
+            }
+        }
+    }
+    Ok(trainer.model)
+}
+
+/// One sample of a batch.
+struct Sample {
+    number: usize,
+    pair: Pair,
+}
+
+/// Groups samples into batches that never cross the end of an epoch.
+struct Batches {
+    loader: Loader,
+    /// The first sample of the next epoch.
+    carried: Option<Loaded>,
+    unreadable: Unreadable,
+    size: usize,
+}
+
+impl Batches {
+    fn start(run: &Run<'_>, place: Place) -> Result<Self> {
+        let Config { seed, ref views, epochs, ref optimization, ref reading, .. } = *run.config;
+        let size = optimization.batch_size;
+        let range = Range { epoch: place.epoch, position: place.position, end: epochs };
+        let samples = Arc::clone(&run.samples);
+        let loader = Loader::start(samples, views, seed, run.workers, 2 * size, range)?;
+        let log = run.folder.join("unreadable.txt");
+        let unreadable = Unreadable::new(log, reading.max_unreadable, run.samples.len())
+            .resumed(place.epoch, place.unreadable);
+        Ok(Self { loader, carried: None, unreadable, size })
+    }
+
+    /// The next batch of the epoch that `place` is in, which is moved behind it; `None` where too
+    /// few samples are left.
+    fn next(&mut self, place: &mut Place) -> Result<Option<Vec<Sample>>> {
+        let mut batch = Vec::with_capacity(self.size);
+        while batch.len() < self.size {
+            let Some(loaded) = self.carried.take().or_else(|| self.loader.next()) else {
+                return Ok(None);
+            };
+            if loaded.epoch != place.epoch {
+                self.carried = Some(loaded);
+                return Ok(None);
+            }
+            let (number, position) = (loaded.number, loaded.position + 1);
+            if let Some(pair) = self.unreadable.views(loaded)? {
+                batch.push(Sample { number, pair });
+            }
+            place.position = position;
+            place.unreadable = self.unreadable.count();
+        }
+        Ok(Some(batch))
+    }
+}
+
+/// The network, its optimiser, and how far they have come.
+struct Trainer<'a> {
+    run: &'a Run<'a>,
+    model: Autoencoder,
+    optimizer: AdamW,
+    place: Place,
+    steps_per_epoch: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// From the newest checkpoint of the folder, or from the seed.
+    fn open(run: &'a Run<'a>) -> Result<Self> {
+        let steps_per_epoch = (run.samples.len() / run.config.optimization.batch_size) as u64;
+        if steps_per_epoch == 0 {
+            return Err(Error::setting(
+                "optimization.batch_size",
+                format!(
+                    "is {}, but there are only {} samples: take a smaller batch",
+                    run.config.optimization.batch_size,
+                    run.samples.len()
+                ),
+            ));
+        }
+        std::fs::create_dir_all(run.folder).map_err(Error::io("create", run.folder))?;
+        let config = run.config.autoencoder();
+        let newest = checkpoint::list(run.folder)?.pop();
+        let stored = newest.map(|(_, path)| Ok::<_, Error>((checkpoint::load(&path)?, path)));
+        let stored = stored.transpose()?;
+        if let Some(((state, _), path)) = &stored {
+            same_run(state, run, path)?;
+        }
+        let parameters = match &stored {
+            Some(((_, tensors), _)) => Parameters::from_tensors(&config, tensors, run.device)?,
+            None => Parameters::seeded(&config, run.config.seed, run.device)?,
+        };
+        let mut optimizer = AdamW::new(&parameters, run.config.optimization.adamw)?;
+        let mut place = Place::default();
+        if let Some(((state, tensors), _)) = stored {
+            optimizer.restore(&parameters, &tensors, state.place.steps)?;
+            place = state.place;
+        } else {
+            let text = run.config.toml()?;
+            checkpoint::replace(&run.folder.join("config.toml"), |out| {
+                out.write_all(text.as_bytes())
+            })?;
+        }
+        let model = Autoencoder { config, parameters, dtype: run.dtype };
+        Ok(Self { run, model, optimizer, place, steps_per_epoch })
+    }
+
+    /// Forward, backward and a step of the optimiser.
+    fn step(&mut self, batch: &[Sample]) -> Result<StepRecord> {
+        let steps = &self.run.config.optimization;
+        let micro = if steps.micro_batch == 0 { batch.len() } else { steps.micro_batch };
+        let (mut loss, mut sum) = (0.0, None::<Gradients>);
+        for (index, part) in batch.chunks(micro).enumerate() {
+            let share = part.len() as f64 / batch.len() as f64;
+            let (value, gradients) = self.gradients(part, index, share)?;
+            loss += value * share;
+            match &mut sum {
+                Some(sum) => sum.add(&gradients)?,
+                None => sum = Some(gradients),
+            }
+        }
+        let mut gradients = sum.ok_or_else(|| Error::setting("batch", "is empty"))?;
+        let gradient_norm = gradients.norm()?;
+        self.guard(loss, gradient_norm)?;
+        if steps.clip_gradient > 0.0 && gradient_norm > steps.clip_gradient {
+            gradients.scale(steps.clip_gradient / gradient_norm)?;
+        }
+        let Place { epoch, step, .. } = self.place;
+        let due = epoch * self.steps_per_epoch + step;
+        let learning_rate = self.run.config.schedule().at(due, self.steps_per_epoch);
+        self.optimizer.step(&self.model.parameters, &gradients, learning_rate)?;
+        self.place.step += 1;
+        self.place.steps += 1;
+        let steps = self.place.steps;
+        let images_per_second = 0.0;
+        Ok(StepRecord { steps, epoch, loss, learning_rate, gradient_norm, images_per_second })
+    }
+
+    /// Loss and gradients, times `share`, of a part of a batch.
+    fn gradients(&self, part: &[Sample], index: usize, share: f64) -> Result<(f64, Gradients)> {
+        let Config { seed, masking_ratio, .. } = *self.run.config;
+        let Place { epoch, step, .. } = self.place;
+        let numbers = part.iter().map(|sample| sample.number);
+        let mask = mask(seed, epoch, numbers, self.model.config.patches(), masking_ratio)?;
+        let pairs: Vec<&Pair> = part.iter().map(|sample| &sample.pair).collect();
+        let (first, second) = loader::batch(&pairs, self.run.device)?;
+        // a step has fewer parts than 2^16
+        let dropout = Stream::new(seed, Purpose::Dropout, epoch, (step << 16) + index as u64).word();
+        let prediction = self.model.predict(Some(&first), &second, &mask, Some(dropout))?;
+        let loss = self.model.loss(&prediction, &second, &mask)?;
+        let mut store = (&loss * share)?.backward()?;
+        let gradients = Gradients::of(&self.model.parameters, &mut store)?;
+        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    }
+
+    /// Stops a run that has gone wrong before it spoils its weights.
+    fn guard(&self, loss: f64, gradient_norm: f64) -> Result<()> {
+        if loss.is_finite() && gradient_norm.is_finite() {
+            return Ok(());
+        }
+        Err(Error::setting(
+            "loss",
+            format!(
+                "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops, its last checkpoint is good; lower the learning rate or set optimization.clip_gradient",
+                self.place.steps + 1
+            ),
+        ))
+    }
+
+    fn save(&self) -> Result<()> {
+        let mut tensors = self.model.parameters.snapshot()?;
+        tensors.extend(self.optimizer.state(&self.model.parameters)?);
+        let data = self.run.samples.fingerprint().to_owned();
+        let state = State::new(self.place, self.run.config.clone(), data);
+        let encoder = self.run.folder.join("encoder.safetensors");
+        checkpoint::export(&encoder, &tensors, &state, DType::F32)?;
+        checkpoint::save(&checkpoint::path(self.run.folder, self.place.steps), tensors, &state)?;
+        checkpoint::prune(self.run.folder, self.run.keep_last, self.run.keep_every)
+    }
+}
+
+/// The mask of samples by their numbers: uniform noise, one number a patch.
+///
+/// # Errors
+/// The ratio leaves no patch visible, or all.
+pub fn mask(
+    seed: u64,
+    epoch: u64,
+    numbers: impl Iterator<Item = usize>,
+    patches: usize,
+    ratio: f64,
+) -> Result<Mask> {
+    let noise: Vec<f32> = numbers
+        .flat_map(|number| {
+            let mut stream = Stream::new(seed, Purpose::Mask, epoch, number as u64);
+            (0..patches).map(move |_| stream.uniform() as f32)
+        })
+        .collect();
+    Mask::from_noise(&noise, patches, ratio)
+}
+
+/// Refuses to go on from a checkpoint of another run.
+fn same_run(state: &State, run: &Run<'_>, path: &Path) -> Result<()> {
+    let remedy = "give the same settings and data, or another --out";
+    if state.data != run.samples.fingerprint() {
+        return Err(Error::weights(path, "was trained on other data than this", remedy));
+    }
+    let (stored, asked) = (state.config.toml()?, run.config.toml()?);
+    let differing = stored.lines().zip(asked.lines()).find(|(stored, asked)| stored != asked);
+    match differing {
+        None => Ok(()),
+        Some((stored, asked)) => {
+            let problem = format!("was trained with {stored:?}, not {asked:?}");
+            Err(Error::weights(path, problem, remedy))
+        }
+    }
+}
