@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::masking::Mask;
+use super::ops::masked_error;
 use crate::error::Result;
 
 /// Added to a patch's variance before its root is taken.
@@ -60,10 +61,7 @@ pub(super) fn loss(
         target = target.broadcast_sub(&mean)?.broadcast_div(&deviation)?;
     }
     let predicted = predicted.to_dtype(DType::F32)?;
-    let errors = (predicted - target)?.sqr()?.mean(D::Minus1)?;
-    let removed = mask.removed(view.device())?;
-    let count = f64::from(removed.sum_all()?.to_scalar::<f32>()?);
-    Ok(((errors * removed)?.sum_all()? / count)?)
+    Ok(masked_error(&predicted, &target, &mask.removed(view.device())?)?)
 }
 
 #[cfg(test)]

@@ -281,7 +281,10 @@ mod tests {
         for cut in [0, 5, bytes.len() / 2, bytes.len() - 1] {
             std::fs::write(&file, &bytes[..cut]).unwrap();
             let error = load(&file).unwrap_err().to_string();
-            assert!(error.contains("checkpoint-00000005") && error.contains("remove it"), "{error}");
+            assert!(
+                error.contains("checkpoint-00000005") && error.contains("remove it"),
+                "{error}"
+            );
         }
         write(&file, &tensors().into_iter().collect(), &BTreeMap::new()).unwrap();
         assert!(load(&file).unwrap_err().to_string().contains("no checkpoint of a training run"));

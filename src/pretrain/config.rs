@@ -231,9 +231,10 @@ impl Config {
         let mut keys: Vec<&str> = key.trim().split('.').collect();
         let last = keys.pop().unwrap_or_default();
         let leaf = Table::from_iter([(last.to_owned(), value)]);
-        let table = keys.into_iter().rev().fold(leaf, |inner, key| {
-            Table::from_iter([(key.to_owned(), Value::Table(inner))])
-        });
+        let table = keys
+            .into_iter()
+            .rev()
+            .fold(leaf, |inner, key| Table::from_iter([(key.to_owned(), Value::Table(inner))]));
         self.with(setting, &table)
     }
 
@@ -341,7 +342,8 @@ impl Config {
             }
         }
         if reading.frame_gap[0] == 0 || reading.frame_gap[0] > reading.frame_gap[1] {
-            let problem = format!("is {:?}: give the least, at least 1, then the most", reading.frame_gap);
+            let problem =
+                format!("is {:?}: give the least, at least 1, then the most", reading.frame_gap);
             return Err(Error::setting("reading.frame_gap", problem));
         }
         Ok(())

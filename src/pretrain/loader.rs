@@ -117,7 +117,8 @@ impl Drop for Loader {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name.into()).spawn(body);
-    thread.map_err(|error| Error::setting("workers", format!("the system gives no thread: {error}")))
+    thread
+        .map_err(|error| Error::setting("workers", format!("the system gives no thread: {error}")))
 }
 
 /// Deals the jobs of all epochs to the workers.
@@ -196,7 +197,9 @@ pub fn normalized(images: &[&Rgb], device: &Device) -> Result<Tensor> {
     let mut values = vec![0.0_f32; images.len() * 3 * height * width];
     let planes = values.par_chunks_mut((3 * height * width).max(1));
     planes.zip(images).for_each(|(planes, image)| {
-        for ((channel, plane), table) in planes.chunks_exact_mut(height * width).enumerate().zip(&tables) {
+        for ((channel, plane), table) in
+            planes.chunks_exact_mut(height * width).enumerate().zip(&tables)
+        {
             for (out, rgb) in plane.iter_mut().zip(image.data.as_chunks::<3>().0) {
                 *out = table[usize::from(rgb[channel])];
             }

@@ -233,9 +233,7 @@ impl AdamW {
             let stored = |which: &str| {
                 let key = format!("optimizer.{name}.{which}");
                 let tensor = state.get(&key).filter(|t| t.dims() == variable.dims());
-                tensor.ok_or_else(|| {
-                    Error::setting(key.clone(), "is missing or misshapen")
-                })
+                tensor.ok_or_else(|| Error::setting(key.clone(), "is missing or misshapen"))
             };
             let (mean_stored, square_stored) = (stored("mean")?, stored("square")?);
             match moments {

@@ -250,7 +250,8 @@ impl<'a> Trainer<'a> {
         let pairs: Vec<&Pair> = part.iter().map(|sample| &sample.pair).collect();
         let (first, second) = loader::batch(&pairs, self.run.device)?;
         // a step has fewer parts than 2^16
-        let dropout = Stream::new(seed, Purpose::Dropout, epoch, (step << 16) + index as u64).word();
+        let dropout =
+            Stream::new(seed, Purpose::Dropout, epoch, (step << 16) + index as u64).word();
         let prediction = self.model.predict(Some(&first), &second, &mask, Some(dropout))?;
         let loss = self.model.loss(&prediction, &second, &mask)?;
         let mut store = (&loss * share)?.backward()?;

@@ -8,6 +8,7 @@
 
 mod attention;
 mod dropout;
+mod error;
 mod gelu;
 mod linear;
 mod norm;
@@ -18,6 +19,7 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 
 pub(super) use attention::{attend, attend_across};
 pub(super) use dropout::{Dropout, dropout};
+pub(super) use error::masked_error;
 pub(super) use gelu::gelu;
 pub(super) use linear::linear;
 pub(super) use norm::norm;

@@ -117,6 +117,15 @@ fn attention_across() {
 }
 
 #[test]
+fn errors_of_masked_patches() {
+    let removed = Tensor::new(&[[1_f32, 0.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu).unwrap();
+    let target = numbers(&[2, 3, 20], 2);
+    check(&[numbers(&[2, 3, 20], 1)], &|t| {
+        masked_error(&t[0], &target.to_dtype(t[0].dtype())?, &removed)
+    });
+}
+
+#[test]
 fn dropout_drops_its_share_and_keeps_the_mean() {
     let how = Dropout { probability: 0.1, seed: 0x1234_5678_9abc_def0 };
     let ones = Tensor::ones((100, 1000), DType::F32, &Device::Cpu).unwrap();

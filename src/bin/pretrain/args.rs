@@ -26,7 +26,12 @@ use cropmae::pretrain::views::Strategy;
 )]
 pub(crate) struct Cli {
     /// Images: a folder of any depth with .jpg, .jpeg and .png files in it
-    #[arg(long, value_name = "PATH", help_heading = "Data", required_unless_present = "show_config")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        help_heading = "Data",
+        required_unless_present = "show_config"
+    )]
     pub(crate) data: Option<PathBuf>,
     /// Held-out images: their loss is measured between epochs
     #[arg(long, value_name = "PATH", help_heading = "Data")]

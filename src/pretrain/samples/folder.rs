@@ -52,7 +52,11 @@ fn walk(
     let folder = root.join(inside);
     if depth > DEEPEST {
         let problem = format!("lies more than {DEEPEST} folders deep");
-        return Err(Error::data(&folder, problem, "remove the link that leads back up, if it is one"));
+        return Err(Error::data(
+            &folder,
+            problem,
+            "remove the link that leads back up, if it is one",
+        ));
     }
     for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
         let entry = entry.map_err(Error::io("read", &folder))?;

@@ -87,7 +87,9 @@ pub fn blur(image: &mut Rgb, stream: &mut Stream) {
     let mut across = vec![0.0_f32; image.data.len()];
     for (out, row) in across.chunks_exact_mut(stride).zip(image.data.chunks_exact(stride)) {
         let (pixels, _) = row.as_chunks::<3>();
-        for (out, columns) in out.as_chunks_mut::<3>().0.iter_mut().zip(columns.windows(kernel.len())) {
+        for (out, columns) in
+            out.as_chunks_mut::<3>().0.iter_mut().zip(columns.windows(kernel.len()))
+        {
             for (&column, weight) in columns.iter().zip(kernel) {
                 for (out, value) in out.iter_mut().zip(pixels[column]) {
                     *out += weight * f32::from(value);

@@ -81,14 +81,18 @@ impl ViewSettings {
             if low > 0.0 && low <= high && high <= most {
                 return Ok(());
             }
-            let limit = if most.is_finite() { format!(" and at most {most}") } else { String::new() };
-            let problem = format!("is [{low}, {high}]: give two numbers above 0{limit}, the smaller first");
+            let limit =
+                if most.is_finite() { format!(" and at most {most}") } else { String::new() };
+            let problem =
+                format!("is [{low}, {high}]: give two numbers above 0{limit}, the smaller first");
             Err(Error::setting(name, problem))
         };
         range("global-area", self.global_area, 1.0)?;
         range("local-area", self.local_area, 1.0)?;
         range("aspect", self.aspect, f64::MAX)?;
-        for (name, value) in [("flip", self.flip), ("blur", self.blur), ("color-jitter", self.color_jitter)] {
+        for (name, value) in
+            [("flip", self.flip), ("blur", self.blur), ("color-jitter", self.color_jitter)]
+        {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::setting(name, format!("is {value}: give a number from 0 to 1")));
             }
@@ -165,7 +169,12 @@ pub fn draw(image: &Rgb, settings: &ViewSettings, stream: &mut Stream) -> Pair {
 /// Draws the views of two frames of a video, the earlier one first: one box and one flip for both.
 ///
 /// Frames of different sizes, which no video has but a folder may, get boxes of the same shares.
-pub fn draw_frames(first: &Rgb, second: &Rgb, settings: &ViewSettings, stream: &mut Stream) -> Pair {
+pub fn draw_frames(
+    first: &Rgb,
+    second: &Rgb,
+    settings: &ViewSettings,
+    stream: &mut Stream,
+) -> Pair {
     let drawn = global_box(first, settings, stream);
     let flip = stream.chance(settings.flip);
     let other = if (first.height, first.width) == (second.height, second.width) {

@@ -28,11 +28,8 @@ impl Axis {
         let scale = input as f64 / output as f64;
         let support = scale.max(1.0);
         let width = support.ceil() as usize * 2 + 1;
-        let mut axis = Self {
-            spans: Vec::with_capacity(output),
-            weights: vec![0; output * width],
-            width,
-        };
+        let mut axis =
+            Self { spans: Vec::with_capacity(output), weights: vec![0; output * width], width };
         let mut exact = Vec::with_capacity(width);
         for (place, weights) in axis.weights.chunks_exact_mut(width).enumerate() {
             let center = (place as f64 + 0.5) * scale;
@@ -104,7 +101,9 @@ fn mix_pixels(out: &mut [u8], row: &[u8], axis: &Axis) {
 #[inline(always)]
 fn mix_rows(out: &mut [u8], rows: &[u8], stride: usize, axis: &Axis) {
     let weights = axis.weights.chunks_exact(axis.width);
-    for ((out, &(first, count)), weights) in out.chunks_exact_mut(stride).zip(&axis.spans).zip(weights) {
+    for ((out, &(first, count)), weights) in
+        out.chunks_exact_mut(stride).zip(&axis.spans).zip(weights)
+    {
         let rows = &rows[first * stride..][..count * stride];
         for (part, out) in out.chunks_mut(LANES).enumerate() {
             let mut sums = [HALF; LANES];

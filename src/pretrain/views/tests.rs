@@ -7,7 +7,8 @@ use super::*;
 use crate::pretrain::random::Purpose;
 
 fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/pretrain")).join(name);
+    let path =
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/pretrain")).join(name);
     if path.exists() {
         return Some(path);
     }

@@ -1,0 +1,112 @@
+//! The mean squared error of the masked patches, with a gradient.
+
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::{ours, read, values};
+
+struct MaskedError {
+    /// One a patch: 1 where it counts.
+    removed: Vec<f32>,
+}
+
+/// The mean, over the patches whose `removed` [B, N] is 1, of the mean squared difference between
+/// `predicted` and `target` [B, N, V]: a scalar.
+pub(in crate::autoencoder) fn masked_error(
+    predicted: &Tensor,
+    target: &Tensor,
+    removed: &Tensor,
+) -> Result<Tensor> {
+    if ours(predicted) {
+        let op = MaskedError { removed: removed.flatten_all()?.to_vec1()? };
+        return predicted.contiguous()?.apply_op2(&target.contiguous()?, op);
+    }
+    let errors = (predicted - target)?.sqr()?.mean(D::Minus1)?;
+    let removed = removed.to_dtype(errors.dtype())?;
+    (errors * &removed)?.sum_all()?.div(&removed.sum_all()?)
+}
+
+impl MaskedError {
+    /// Masked values in all.
+    fn count(&self, values: usize) -> f64 {
+        let patches = self.removed.iter().filter(|removed| **removed != 0.0).count();
+        (patches * (values / self.removed.len().max(1))) as f64
+    }
+}
+
+impl CustomOp2 for MaskedError {
+    fn name(&self) -> &'static str {
+        "masked_error"
+    }
+
+    fn cpu_fwd(
+        &self,
+        predicted: &CpuStorage,
+        predicted_layout: &Layout,
+        target: &CpuStorage,
+        target_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let predicted = values(predicted, predicted_layout)?;
+        let target = values(target, target_layout)?;
+        let width = (predicted.len() / self.removed.len().max(1)).max(1);
+        let sums: Vec<f32> = predicted
+            .par_chunks(width)
+            .zip(target.par_chunks(width))
+            .zip(&self.removed)
+            .map(|((predicted, target), removed)| match removed {
+                0.0 => 0.0,
+                _ => squared_distance(predicted, target),
+            })
+            .collect();
+        let mean =
+            sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() / self.count(predicted.len());
+        Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
+    }
+
+    fn bwd(
+        &self,
+        predicted: &Tensor,
+        target: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let factor =
+            2.0 * f64::from(gradient.to_scalar::<f32>()?) / self.count(predicted.elem_count());
+        let factor = factor as f32;
+        let out = read(predicted, |predicted| {
+            read(target, |target| {
+                let mut out = vec![0.0; predicted.len()];
+                let width = (predicted.len() / self.removed.len().max(1)).max(1);
+                out.par_chunks_mut(width)
+                    .zip(predicted.par_chunks(width))
+                    .zip(target.par_chunks(width))
+                    .zip(&self.removed)
+                    .filter(|(_, removed)| **removed != 0.0)
+                    .for_each(|(((out, predicted), target), _)| {
+                        for ((out, predicted), target) in out.iter_mut().zip(predicted).zip(target)
+                        {
+                            *out = factor * (predicted - target);
+                        }
+                    });
+                out
+            })
+        })??;
+        // the target is pixels: nothing is trained behind it
+        Ok((Some(Tensor::from_vec(out, predicted.shape(), predicted.device())?), None))
+    }
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0_f32; 16];
+            for (a, b) in a.chunks(16).zip(b.chunks(16)) {
+                for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                    *lane += (a - b) * (a - b);
+                }
+            }
+            lanes.iter().sum()
+        },
+    )
+}

@@ -1,0 +1,211 @@
+//! Whole runs of the program `pretrain` on small drawn pictures: it learns, it stops and goes on, it
+//! refuses what it should.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use cropmae::pretrain::record::{self, Entry};
+
+/// Pictures of coloured waves, no two alike.
+fn pictures(folder: &Path, count: u32) -> PathBuf {
+    let root = folder.join("pictures");
+    std::fs::create_dir_all(root.join("deep/er")).unwrap();
+    for number in 0..count {
+        let picture = image::RgbImage::from_fn(48, 40, |x, y| {
+            let wave = |phase: f32| {
+                let (x, y, n) = (x as f32, y as f32, number as f32);
+                (127.0 + 120.0 * (x * (0.1 + n * 0.01) + y * 0.13 * (n % 3.0) + phase + n).sin())
+                    as u8
+            };
+            image::Rgb([wave(0.0), wave(1.0), wave(2.5)])
+        });
+        let name =
+            if number % 2 == 0 { format!("{number}.png") } else { format!("deep/er/{number}.PNG") };
+        picture.save_with_format(root.join(name), image::ImageFormat::Png).unwrap();
+    }
+    root
+}
+
+/// `pretrain` of a network of a few thousand parameters.
+fn pretrain(data: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
+    command.args(["--preset", "tiny", "--device", "cpu", "--quiet", "--threads", "2"]);
+    command.arg("--data").arg(data).arg("--out").arg(out);
+    for setting in [
+        "encoder.width=32",
+        "encoder.depth=2",
+        "encoder.heads=2",
+        "encoder.patch=8",
+        "decoder.width=16",
+        "decoder.heads=2",
+        "decoder.hidden=32",
+        "decoder.dropout=0.1",
+        "views.size=32",
+        "masking_ratio=0.8",
+        "optimization.batch_size=4",
+    ] {
+        command.args(["--set", setting]);
+    }
+    command.args(more);
+    command
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn fail(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn losses(out: &Path) -> Vec<f64> {
+    let entries = record::read(&out.join("log.jsonl")).unwrap();
+    entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Step(step) => Some(step.loss),
+            Entry::Measure(_) => None,
+        })
+        .collect()
+}
+
+/// The weights, optimiser and place of the newest checkpoint, and the encoder.
+fn results(out: &Path, steps: u64) -> (Vec<u8>, Vec<u8>) {
+    let read = |name: &str| std::fs::read(out.join(name)).unwrap();
+    (read(&format!("checkpoint-{steps:08}.safetensors")), read("encoder.safetensors"))
+}
+
+#[test]
+fn learns_the_same_every_time_by_every_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 12);
+    for method in ["cropmae", "mae"] {
+        let out = |name: &str| folder.path().join(format!("{method}-{name}"));
+        for (name, workers) in [("one", "1"), ("three", "3")] {
+            let more = ["--epochs", "60", "--method", method, "--workers", workers];
+            succeed(&mut pretrain(&data, &out(name), &more));
+        }
+        let losses = losses(&out("one"));
+        assert_eq!(losses.len(), 180);
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+        let (first, last) = (mean(&losses[..18]), mean(&losses[162..]));
+        assert!(last < 0.8 * first, "{method}: from {first} to {last}");
+        assert_eq!(results(&out("one"), 180), results(&out("three"), 180), "workers matter");
+    }
+}
+
+#[test]
+fn killed_ten_times_it_ends_where_the_straight_run_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 13); // no multiple of the batch: a sample is left over
+    let more =
+        ["--epochs", "120", "--checkpoint-every", "2", "--set", "optimization.micro_batch=3"];
+    let (straight, killed) = (folder.path().join("straight"), folder.path().join("killed"));
+    succeed(&mut pretrain(&data, &straight, &more));
+    let mut interrupted = 0;
+    for round in 0..10_u64 {
+        let mut child = pretrain(&data, &killed, &more).spawn().unwrap();
+        // moments all over the run: while starting, stepping, writing
+        std::thread::sleep(Duration::from_millis(20 + round * 7919 % 311));
+        child.kill().unwrap(); // SIGKILL on Unix
+        interrupted += usize::from(!child.wait().unwrap().success());
+    }
+    assert!(interrupted >= 5, "the run is too short to be killed: {interrupted}");
+    succeed(&mut pretrain(&data, &killed, &more));
+    assert_eq!(results(&killed, 360), results(&straight, 360));
+    assert_eq!(losses(&killed), losses(&straight));
+}
+
+#[test]
+fn goes_on_only_with_the_same_settings_and_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    succeed(&mut pretrain(&data, &out, &["--epochs", "2"]));
+    let error = fail(&mut pretrain(&data, &out, &["--epochs", "3"]));
+    assert!(error.contains("epochs = 2") && error.contains("another --out"), "{error}");
+    std::fs::remove_file(data.join("0.png")).unwrap();
+    let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
+    assert!(error.contains("other data"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    let more = ["--epochs", "40", "--base-learning-rate", "1e9", "--checkpoint-every", "1"];
+    let error = fail(&mut pretrain(&data, &out, &more));
+    assert!(error.contains("lower the learning rate"), "{error}");
+    let weights =
+        candle_core::safetensors::load(out.join("encoder.safetensors"), &candle_core::Device::Cpu);
+    for (name, tensor) in weights.unwrap() {
+        let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+        assert!(values.iter().all(|value| value.is_finite()), "{name}");
+    }
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_counted_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 12), folder.path().join("out"));
+    std::fs::write(data.join("broken.jpg"), b"not a picture").unwrap();
+    let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
+    assert!(error.contains("max-unreadable") && error.contains("broken.jpg"), "{error}");
+    let out = folder.path().join("patient");
+    let more = ["--epochs", "2", "--set", "reading.max_unreadable=0.2"];
+    succeed(&mut pretrain(&data, &out, &more));
+    let named = std::fs::read_to_string(out.join("unreadable.txt")).unwrap();
+    assert_eq!(named.lines().filter(|line| line.contains("broken.jpg")).count(), 2, "{named}");
+}
+
+#[test]
+fn what_comes_out_is_an_encoder_that_propagate_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    succeed(&mut pretrain(&data, &out, &["--epochs", "1"]));
+    for name in ["encoder.safetensors", "checkpoint-00000002.safetensors"] {
+        let check = Command::new(env!("CARGO_BIN_EXE_propagate"))
+            .args(["check", "weights"])
+            .arg(out.join(name))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(check.status.success(), "{text}{}", String::from_utf8_lossy(&check.stderr));
+        assert!(text.contains("vit-32x2-2heads-p8"), "{text}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_command_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 3);
+    let out = folder.path().join("out");
+    let error = fail(&mut pretrain(&data, &out, &[]));
+    assert!(error.contains("3 samples") && error.contains("smaller batch"), "{error}");
+    let data = pictures(folder.path(), 4);
+    for (more, part) in [
+        (vec!["--set", "views.flop=1"], "flop"),
+        (vec!["--set", "encoder.heads=5"], "heads"),
+        (vec!["--masking-ratio", "0.99"], "masking-ratio"),
+        (vec!["--config", "nowhere.toml"], "nowhere.toml"),
+        (vec!["--arch", "resnet50"], "resnet50"),
+    ] {
+        let error = fail(&mut pretrain(&data, &out, &more));
+        assert!(error.contains(part), "{more:?}: {error}");
+    }
+    let error = fail(&mut pretrain(&folder.path().join("nothing"), &out, &[]));
+    assert!(error.contains("nothing"), "{error}");
+    let shown = succeed(Command::new(env!("CARGO_BIN_EXE_pretrain")).args([
+        "--preset",
+        "siammae-k400",
+        "--set",
+        "views.flip=0",
+        "--show-config",
+    ]));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("method = \"siammae\"") && shown.contains("flip = 0.0"), "{shown}");
+}
