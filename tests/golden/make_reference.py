@@ -53,8 +53,8 @@ def clip():
 
 
 def joints(pose):
-    """Joints (x, y) in pixels counted from 1, as JHMDB stores them [T, 15, 2]: they ride on the disk
-    and the bar, one is outside of the picture throughout and one near its upper left corner."""
+    """Joints (x, y) in pixels counted from 1, as JHMDB stores them [T, 15, 2]: they ride on the
+    disk and the bar, one is always outside the picture and one near its upper left corner."""
     t = np.arange(FRAMES)[:, None]
     around = np.array([[np.cos(a), np.sin(a)] for a in np.arange(13) * 0.9 + pose])
     positions = np.zeros((FRAMES, 15, 2))
@@ -94,7 +94,8 @@ def save_clip(frames, masks):
 
 # --- encoders ------------------------------------------------------------------------------------
 
-# width, patch, side of the position table, registers, layer scale, position rule, epsilon, sizes of frames
+# width, patch, side of the position table, registers, layer scale, position rule, epsilon, sizes of
+# frames
 ENCODERS = {
     "mae16": (12, 16, 14, 0, False, "offset", 1e-6, [(80, 112)]),
     "mae8": (24, 8, 10, 0, False, "offset", 1e-6, [(72, 104)]),
@@ -187,7 +188,8 @@ def save_weights(name, weights):
         torch.save({"teacher": teacher}, path.with_suffix(".pth"))
         return
     if name.startswith("mae"):
-        weights = weights | {"decoder_embed.weight": torch.zeros(1, weights["norm.weight"].numel()).half()}
+        # what tells MAE's encoders from others
+        weights = weights | {"decoder_embed.weight": torch.zeros_like(weights["cls_token"][0])}
     if name.startswith("hf"):
         weights = hugging_face(weights)
     arrays = {key: tensor.contiguous().numpy() for key, tensor in weights.items()}
@@ -243,7 +245,7 @@ def positions():
 # --- propagation ---------------------------------------------------------------------------------
 
 SMALL_COPY = (72, 104)
-# The presets at sizes that fit the clip, then with a queue and a radius that bind on so small a grid.
+# The presets at sizes that fit the clip, then with a queue and a radius that bind on small grids.
 RUNS = {
     "cropmae": {"input": ("exact", 72, 104)},
     "cropmae-480x880": {"copy": SMALL_COPY, "input": ("exact", 72, 104)},
@@ -299,7 +301,7 @@ def runs(frames, masks):
 
 
 def poses(frames, protocol, through):
-    """The joints of the clip, propagated; `None` for those whose fifth and sixth cell all but tie."""
+    """The joints of the clip, propagated; `None` where the fifth and the sixth cell all but tie."""
     planes = [ref.input_planes(frame, protocol, 8) for frame in frames]
     height, width = planes[0].shape[1:]
     cells = (joints(0)[0] - 1) * (width / BREADTH / 8, height / HEIGHT / 8)

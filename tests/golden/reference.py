@@ -293,9 +293,9 @@ def joint_labels(joints, grid, sigma=0.5):
             continue
         rows = slice(max(0, top), min(bottom, height))
         columns = slice(max(0, left), min(right, width))
-        of_stamp = stamp[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        if of_stamp.size:
-            maps[rows, columns, 1 + joint] = of_stamp
+        part = stamp[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        if part.size:
+            maps[rows, columns, 1 + joint] = part
     maps[..., 0] = maps[..., 1:].sum(-1) == 0
     return maps
 
