@@ -13,14 +13,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use common::{json, largest_gap, shared, tensors, values};
-use cropmae::data::{self, Need, Split};
+use common::{Run, json, largest_gap, shared, tensors, values};
+use cropmae::eval::flat_name;
 use cropmae::eval::stream::input_planes;
-use cropmae::eval::{self, RunFolder, Setup, flat_name};
 use cropmae::image::{decode, indexed};
 use cropmae::model::Encoder;
 use cropmae::model::source::{self, Choices, Source};
-use cropmae::progress::Silent;
 use cropmae::propagation::labels::{Readout, hard_labels};
 use cropmae::propagation::{Engine, LabelMap};
 use cropmae::protocol::{Benchmark, Preset, Protocol};
@@ -46,42 +44,9 @@ fn protocol(benchmark: Benchmark, run: &str) -> Protocol {
 }
 
 /// A run of ours on a fixture's clip.
-struct Run {
-    folder: tempfile::TempDir,
-    metrics: serde_json::Map<String, serde_json::Value>,
-}
-
 fn run(benchmark: Benchmark, protocol: &Protocol, encoder: &Encoder, engine: Engine) -> Run {
     let root = shared(&format!("fixtures/data/{}", benchmark.name().to_uppercase())).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let out = RunFolder::open(&folder.path().join("out"), &protocol.values()).unwrap();
-    let setup =
-        Setup { protocol, encoder, engine, batch: 1, save_soft_labels: true, predict_only: false };
-    let metrics = match benchmark {
-        Benchmark::Davis => {
-            let dataset = data::davis::open(&root, &Split::Val, Need::Frames).unwrap();
-            let outcome = eval::davis::evaluate(&dataset, &setup, &out, &Silent).unwrap();
-            cropmae::report::davis::summary(&outcome).metrics
-        }
-        Benchmark::Vip => {
-            let dataset = data::vip::open(&root, &Split::Val, Need::Frames).unwrap();
-            let outcome = eval::vip::evaluate(&dataset, &setup, &out, &Silent).unwrap();
-            cropmae::report::vip::summary(&outcome, false).unwrap().metrics
-        }
-        Benchmark::Jhmdb => {
-            let dataset = data::jhmdb::open(&root, &Split::Val).unwrap();
-            let outcome = eval::jhmdb::evaluate(&dataset, &setup, &out, &Silent).unwrap();
-            cropmae::report::jhmdb::summary(&outcome).metrics
-        }
-    };
-    Run { folder, metrics }
-}
-
-impl Run {
-    fn soft_labels(&self, clip: &str) -> Tensor {
-        let name = format!("out/soft_labels/{}.safetensors", flat_name(clip));
-        tensors(self.folder.path().join(name)).remove("soft_labels").unwrap()
-    }
+    Run::of(&root, protocol, encoder, engine)
 }
 
 const CLIPS: [(Benchmark, &str); 3] = [

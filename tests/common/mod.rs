@@ -1,12 +1,20 @@
-//! What the integration tests share: where the reference's fixtures are, and how to read them.
+//! What the integration tests share: where the reference's fixtures are, how to read them, and a run
+//! of ours to hold against them.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use serde_json::Value;
+use cropmae::data::{self, Need, Split};
+use cropmae::eval::{self, RunFolder, Setup, flat_name};
+use cropmae::model::Encoder;
+use cropmae::progress::Silent;
+use cropmae::propagation::Engine;
+use cropmae::protocol::{Benchmark, Protocol};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
 
 /// A file or folder among what the reference program computed; `None`, said aloud, where those
 /// are not beside the checkout.
@@ -42,4 +50,55 @@ pub fn largest_gap(ours: &[f32], theirs: &[f32]) -> (f32, usize) {
             if gap > worst.0 || gap.is_nan() { (gap, at) } else { worst }
         },
     )
+}
+
+/// A run of ours on a dataset: predictions, soft labels, scores.
+pub struct Run {
+    folder: TempDir,
+    pub metrics: Map<String, Value>,
+}
+
+impl Run {
+    /// Evaluates the dataset in `root` and keeps the soft labels.
+    pub fn of(root: &Path, protocol: &Protocol, encoder: &Encoder, engine: Engine) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let out = RunFolder::open(&folder.path().join("out"), &protocol.values()).unwrap();
+        let setup = Setup {
+            protocol,
+            encoder,
+            engine,
+            batch: 1,
+            save_soft_labels: true,
+            predict_only: false,
+        };
+        let metrics = match protocol.benchmark {
+            Benchmark::Davis => {
+                let dataset = data::davis::open(root, &Split::Val, Need::Frames).unwrap();
+                let outcome = eval::davis::evaluate(&dataset, &setup, &out, &Silent).unwrap();
+                cropmae::report::davis::summary(&outcome).metrics
+            }
+            Benchmark::Vip => {
+                let dataset = data::vip::open(root, &Split::Val, Need::Frames).unwrap();
+                let outcome = eval::vip::evaluate(&dataset, &setup, &out, &Silent).unwrap();
+                cropmae::report::vip::summary(&outcome, false).unwrap().metrics
+            }
+            Benchmark::Jhmdb => {
+                let dataset = data::jhmdb::open(root, &Split::Val).unwrap();
+                let outcome = eval::jhmdb::evaluate(&dataset, &setup, &out, &Silent).unwrap();
+                cropmae::report::jhmdb::summary(&outcome).metrics
+            }
+        };
+        Self { folder, metrics }
+    }
+
+    /// Soft labels of a clip: [T, h, w, C].
+    pub fn soft_labels(&self, clip: &str) -> Tensor {
+        let name = format!("out/soft_labels/{}.safetensors", flat_name(clip));
+        tensors(self.folder.path().join(name)).remove("soft_labels").unwrap()
+    }
+
+    /// The folder of a clip's predictions.
+    pub fn predictions(&self, clip: &str) -> PathBuf {
+        self.folder.path().join("out/predictions").join(clip)
+    }
 }
