@@ -1,12 +1,14 @@
 //! The decoders: CropMAE's and SiamMAE's, which looks up the masked view in the other one, and MAE's.
 
-use candle_core::Tensor;
-
-use super::config::{AutoencoderConfig, DecoderConfig, Method};
+use super::config::{AutoencoderConfig, DecoderConfig};
 use super::encoder::{block, linear_named, norm_named};
 use super::masking::Mask;
-use super::ops::{Dropout, attend, attend_across, dropout, gelu, linear};
-use super::parameters::Working;
+use super::ops::{
+    Dropout, add, add_constant, attend, attend_across, dropout, gelu, linear, narrow, reshape,
+    select_rows,
+};
+use super::parameters::Pass;
+use super::tape::Value;
 use crate::error::Result;
 
 /// PyTorch's LayerNorm epsilon, which the reference's decoder blocks keep.
@@ -42,90 +44,80 @@ impl Drops {
 /// The tokens that the decoder starts from, [B, 1 + N, D]: the embedded visible ones back in their
 /// places, the mask token in all others, and the position table on all.
 fn assemble(
-    weights: &Working<'_>,
-    encoded: &Tensor,
+    pass: &Pass<'_>,
+    encoded: &Value,
     mask: &Mask,
     (patches, width): (usize, usize),
-) -> Result<Tensor> {
-    let embedded = linear_named(weights, "decoder_embed", encoded)?;
+) -> Result<Value> {
+    let tape = &pass.tape;
+    let embedded = linear_named(pass, "decoder_embed", encoded)?;
     let batch = mask.batch();
-    let stored = embedded.reshape((batch * (1 + mask.visible_count()), width))?;
-    let mask_token = weights.get("mask_token")?.reshape((1, width))?;
-    let rows = Tensor::cat(&[&stored, &mask_token], 0)?;
-    let tokens = rows.index_select(&mask.decoder_rows(encoded.device())?, 0)?;
-    let tokens = tokens.reshape((batch, 1 + patches, width))?;
-    Ok(tokens.broadcast_add(&weights.decoder_positions()?)?)
+    let stored = reshape(tape, &embedded, &[batch * (1 + mask.visible_count()), width])?;
+    let mask_token = reshape(tape, pass.get("mask_token")?, &[1, width])?;
+    let rows = mask.decoder_rows(encoded.tensor.device())?;
+    let tokens = select_rows(tape, (&stored, &mask_token), &rows)?;
+    let tokens = reshape(tape, &tokens, &[batch, 1 + patches, width])?;
+    Ok(add_constant(tape, &tokens, &pass.decoder_positions()?)?)
 }
 
-/// The rows `from..to` of the projection of an attention, applied to `xs`.
-fn project(
-    weights: &Working<'_>,
-    name: &str,
-    (from, count): (usize, usize),
-    xs: &Tensor,
-) -> Result<Tensor> {
-    let weight = weights.get(&format!("{name}.in_proj_weight"))?.narrow(0, from, count)?;
-    let bias = weights.get(&format!("{name}.in_proj_bias"))?.narrow(0, from, count)?;
-    Ok(linear(xs, &weight, &bias)?)
+/// `count` rows, from `from` on, of the projection of an attention, applied to `xs`.
+fn project(pass: &Pass<'_>, name: &str, rows: (usize, usize), xs: &Value) -> Result<Value> {
+    let weight = narrow(&pass.tape, pass.get(&format!("{name}.in_proj_weight"))?, 0, rows)?;
+    let bias = narrow(&pass.tape, pass.get(&format!("{name}.in_proj_bias"))?, 0, rows)?;
+    Ok(linear(&pass.tape, xs, &weight, &bias)?)
 }
 
 /// A block of the reference's decoder: attention over the memory, feed-forward, attention among
 /// tokens, in this order, each added and then normed.
 fn cross_block(
-    weights: &Working<'_>,
+    pass: &Pass<'_>,
     name: &str,
     config: &DecoderConfig,
-    (xs, memory): (&Tensor, &Tensor),
+    (xs, memory): (&Value, &Value),
     drops: &Drops,
-) -> Result<Tensor> {
+) -> Result<Value> {
     let part = |part: &str| format!("{name}.{part}");
-    let (width, heads) = (config.width, config.heads);
-    let added = |xs: &Tensor, branch: Tensor, norm: &str| {
-        let sum = (xs + dropout(&branch, drops.next())?)?;
-        norm_named(weights, &part(norm), BLOCK_EPSILON, &sum)
+    let (tape, width, heads) = (&pass.tape, config.width, config.heads);
+    let added = |xs: &Value, branch: Value, norm: &str| {
+        let sum = add(tape, xs, &dropout(tape, &branch, drops.next())?)?;
+        norm_named(pass, &part(norm), BLOCK_EPSILON, &sum)
     };
 
     let attention = part("multihead_attn");
-    let queries = project(weights, &attention, (0, width), xs)?;
-    let looked_up = project(weights, &attention, (width, 2 * width), memory)?;
-    let mixed = attend_across(&queries, &looked_up, heads, drops.next())?;
-    let mixed = linear_named(weights, &part("multihead_attn.out_proj"), &mixed)?;
-    let xs = added(xs, mixed, "norm2")?;
+    let queries = project(pass, &attention, (0, width), xs)?;
+    let looked_up = project(pass, &attention, (width, 2 * width), memory)?;
+    let mixed = attend_across(tape, (&queries, &looked_up), heads, drops.next())?;
+    let xs = added(xs, linear_named(pass, &part("multihead_attn.out_proj"), &mixed)?, "norm2")?;
 
-    let hidden = gelu(&linear_named(weights, &part("linear1"), &xs)?)?;
-    let hidden = dropout(&hidden, drops.next())?;
-    let xs = added(&xs, linear_named(weights, &part("linear2"), &hidden)?, "norm3")?;
+    let hidden = gelu(tape, &linear_named(pass, &part("linear1"), &xs)?)?;
+    let hidden = dropout(tape, &hidden, drops.next())?;
+    let xs = added(&xs, linear_named(pass, &part("linear2"), &hidden)?, "norm3")?;
 
-    let qkv = project(weights, &part("self_attn"), (0, 3 * width), &xs)?;
-    let mixed = attend(&qkv, heads, drops.next())?;
-    let mixed = linear_named(weights, &part("self_attn.out_proj"), &mixed)?;
-    added(&xs, mixed, "norm1")
+    let qkv = project(pass, &part("self_attn"), (0, 3 * width), &xs)?;
+    let mixed = attend(tape, &qkv, heads, drops.next())?;
+    added(&xs, linear_named(pass, &part("self_attn.out_proj"), &mixed)?, "norm1")
 }
 
 /// Pixels of every patch, [B, N, p·p·3], from the encoded visible tokens [B, 1 + visible, D] and, but
 /// for MAE, the encoded tokens of the other view [B, 1 + N, D].
 pub(super) fn decode(
-    weights: &Working<'_>,
+    pass: &Pass<'_>,
     config: &AutoencoderConfig,
-    encoded: &Tensor,
-    memory: Option<&Tensor>,
+    (encoded, memory): (&Value, Option<&Value>),
     mask: &Mask,
     drops: &Drops,
-) -> Result<Tensor> {
+) -> Result<Value> {
     let decoder = &config.decoder;
-    let mut xs = assemble(weights, encoded, mask, (config.patches(), decoder.width))?;
+    let mut xs = assemble(pass, encoded, mask, (config.patches(), decoder.width))?;
     // without positions: the decoder knows where it is, not where in the other view it looks
-    let memory = memory.map(|memory| linear_named(weights, "decoder_embed", memory)).transpose()?;
+    let memory = memory.map(|memory| linear_named(pass, "decoder_embed", memory)).transpose()?;
     for index in 0..decoder.depth {
         let name = format!("decoder_blocks.{index}");
         xs = match &memory {
-            Some(memory) if config.method != Method::Mae => {
-                cross_block(weights, &name, decoder, (&xs, memory), drops)?
-            }
-            _ => block(weights, &name, (decoder.heads, EPSILON), &xs)?,
+            Some(memory) => cross_block(pass, &name, decoder, (&xs, memory), drops)?,
+            None => block(pass, &name, (decoder.heads, EPSILON), &xs)?,
         };
     }
-    let xs = norm_named(weights, "decoder_norm", EPSILON, &xs)?;
-    let pixels = linear_named(weights, "decoder_pred", &xs)?;
-    Ok(pixels.narrow(1, 1, config.patches())?)
+    let patches = narrow(&pass.tape, &xs, 1, (1, config.patches()))?;
+    linear_named(pass, "decoder_pred", &norm_named(pass, "decoder_norm", EPSILON, &patches)?)
 }

@@ -19,16 +19,20 @@ mod encoder;
 mod masking;
 mod ops;
 mod parameters;
+mod tape;
 pub mod target;
 
 use candle_core::{DType, Tensor};
 
 pub use config::{AutoencoderConfig, DecoderConfig, Method};
 pub use masking::Mask;
-pub use parameters::Parameters;
+pub use parameters::{Gradients, Parameters};
 
 use self::decoder::{Drops, decode};
 use self::encoder::encode;
+use self::ops::{cast, masked_error};
+use self::parameters::Pass;
+use self::tape::{Tape, Value};
 use crate::error::Result;
 use crate::model::vit::patchify;
 
@@ -52,52 +56,91 @@ pub struct Prediction {
     pub visible: Tensor,
     /// Pixels of every patch of view 2, [B, N, p·p·3]; see [`target::patches`].
     pub pixels: Tensor,
+    /// The mean over masked patches of the mean squared difference between what they are (see
+    /// [`target::target`]) and what was predicted.
+    pub loss: f64,
+}
+
+/// Two normalised views [B, 3, S, S] and what is masked of the second.
+#[derive(Debug, Clone, Copy)]
+pub struct Views<'a> {
+    /// The unmasked view, which MAE does not look at.
+    pub first: &'a Tensor,
+    /// The masked one.
+    pub second: &'a Tensor,
+    /// Which of its patches are visible.
+    pub mask: &'a Mask,
 }
 
 impl Autoencoder {
-    /// Reconstructs view 2 from what `mask` leaves of it and, but for MAE, from view 1; views are
-    /// normalised colours, [B, 3, S, S]. With `dropout` (the seed of a training step) the decoder
-    /// drops values, without it never.
+    /// Reconstructs view 2 from what the mask leaves of it and, but for MAE, from view 1. Nothing is
+    /// dropped.
     ///
     /// # Errors
     /// Views of another size than the network's, or the device runs out of memory.
-    pub fn predict(
+    pub fn predict(&self, views: Views<'_>) -> Result<Prediction> {
+        let pass = self.parameters.on(Tape::off(), self.dtype)?;
+        let (memory, visible, pixels) = self.forward(&pass, views, None)?;
+        let loss = self.loss(&pass, &pixels, views)?;
+        Ok(Prediction {
+            memory: memory.map(|memory| memory.tensor),
+            visible: visible.tensor,
+            pixels: pixels.tensor,
+            loss: f64::from(loss.tensor.to_scalar::<f32>()?),
+        })
+    }
+
+    /// The loss, and the gradients of all parameters by the loss times `scale`. `dropout` is the
+    /// seed of what the decoder drops in this pass.
+    ///
+    /// # Errors
+    /// Views of another size than the network's, or the device runs out of memory.
+    pub fn gradients(
         &self,
-        first: Option<&Tensor>,
-        second: &Tensor,
-        mask: &Mask,
+        views: Views<'_>,
+        dropout: u64,
+        scale: f64,
+    ) -> Result<(f64, Gradients)> {
+        let pass = self.parameters.on(Tape::on(), self.dtype)?;
+        let (_, _, pixels) = self.forward(&pass, views, Some(dropout))?;
+        let loss = self.loss(&pass, &pixels, views)?;
+        drop(pixels);
+        let value = f64::from(loss.tensor.to_scalar::<f32>()?);
+        Ok((value, pass.gradients(&loss, scale)?))
+    }
+
+    /// Memory, visible tokens and pixels; see [`Prediction`].
+    fn forward(
+        &self,
+        pass: &Pass<'_>,
+        Views { first, second, mask }: Views<'_>,
         dropout: Option<u64>,
-    ) -> Result<Prediction> {
-        let weights = self.parameters.working(self.dtype);
+    ) -> Result<(Option<Value>, Value, Value)> {
         let encoder = &self.config.encoder;
         let count = self.config.patches();
-        let positions = weights.positions()?.narrow(1, 1, count)?;
+        let positions = pass.positions()?.narrow(1, 1, count)?.contiguous()?;
         let pixels = |view: &Tensor| patchify(&view.to_dtype(self.dtype)?, encoder.patch);
-        let memory = match first {
-            Some(first) if self.config.method != Method::Mae => {
-                Some(encode(&weights, encoder, &pixels(first)?, &positions.contiguous()?)?)
-            }
-            _ => None,
+        let memory = match self.config.method {
+            Method::Mae => None,
+            _ => Some(encode(pass, encoder, pixels(first)?, &positions)?),
         };
         let (batch, visible) = (mask.batch(), mask.visible_count());
         let (among_all, within) = mask.rows(second.device())?;
         let values = self.config.patch_values();
         let kept = pixels(second)?.reshape((batch * count, values))?.index_select(&among_all, 0)?;
-        let kept = kept.reshape((batch, visible, values))?;
-        let places = positions.squeeze(0)?.contiguous()?.index_select(&within, 0)?;
+        let places = positions.squeeze(0)?.index_select(&within, 0)?;
         let places = places.reshape((batch, visible, encoder.width))?;
-        let visible = encode(&weights, encoder, &kept, &places)?;
+        let visible = encode(pass, encoder, kept.reshape((batch, visible, values))?, &places)?;
         let drops = Drops::new(&self.config.decoder, dropout);
-        let pixels = decode(&weights, &self.config, &visible, memory.as_ref(), mask, &drops)?;
-        Ok(Prediction { memory, visible, pixels })
+        let pixels = decode(pass, &self.config, (&visible, memory.as_ref()), mask, &drops)?;
+        Ok((memory, visible, pixels))
     }
 
-    /// How far a prediction is off: a scalar.
-    ///
-    /// # Errors
-    /// The device runs out of memory.
-    pub fn loss(&self, prediction: &Prediction, second: &Tensor, mask: &Mask) -> Result<Tensor> {
-        let how = (self.config.encoder.patch, self.config.normalize_target);
-        target::loss(&prediction.pixels, second, mask, how)
+    fn loss(&self, pass: &Pass<'_>, pixels: &Value, views: Views<'_>) -> Result<Value> {
+        let pixels = cast(&pass.tape, pixels, DType::F32)?;
+        let normalize = self.config.normalize_target;
+        let target = target::target(views.second, self.config.encoder.patch, normalize)?;
+        let removed = views.mask.removed(views.second.device())?;
+        Ok(masked_error(&pass.tape, &pixels, &target, &removed)?)
     }
 }

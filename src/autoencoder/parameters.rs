@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::AutoencoderConfig;
+use super::ops::{add_tensors, cast};
+use super::tape::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::model::init;
 use crate::model::pos_embed::sincos_table;
@@ -102,32 +104,38 @@ impl Parameters {
             .collect()
     }
 
-    /// The tensors as the network computes with them: in `dtype`, with gradients flowing back.
-    pub(super) fn working(&self, dtype: DType) -> Working<'_> {
-        Working { parameters: self, dtype }
+    /// The tensors as the network computes with them, in `dtype`, on `tape`.
+    ///
+    /// # Errors
+    /// The device runs out of memory.
+    pub(super) fn on(&self, tape: Tape, dtype: DType) -> Result<Pass<'_>> {
+        let leaves: Vec<Value> =
+            self.named.iter().map(|(_, v)| tape.leaf(v.as_tensor().detach())).collect();
+        let values =
+            leaves.iter().map(|leaf| cast(&tape, leaf, dtype)).collect::<Result<_, _>>()?;
+        Ok(Pass { parameters: self, tape, leaves, values, dtype })
     }
 }
 
-/// The parameters in the number type of a forward pass.
-#[derive(Clone, Copy)]
-pub(super) struct Working<'a> {
+/// The parameters in the number type of a pass, and the tape that it is noted on.
+pub(super) struct Pass<'a> {
     parameters: &'a Parameters,
+    pub(super) tape: Tape,
+    leaves: Vec<Value>,
+    values: Vec<Value>,
     pub(super) dtype: DType,
 }
 
-impl Working<'_> {
+impl Pass<'_> {
     /// A parameter.
     ///
     /// # Errors
     /// There is none of this name (a mistake of ours).
-    pub(super) fn get(&self, name: &str) -> Result<Tensor> {
-        let parameters = self.parameters;
-        let (_, variable) = parameters
-            .places
-            .get(name)
-            .and_then(|place| parameters.named.get(*place))
-            .ok_or_else(|| Error::setting(format!("parameter {name}"), "does not exist"))?;
-        Ok(variable.as_tensor().to_dtype(self.dtype)?)
+    pub(super) fn get(&self, name: &str) -> Result<&Value> {
+        let place = self.parameters.places.get(name);
+        place
+            .and_then(|place| self.values.get(*place))
+            .ok_or_else(|| Error::setting(format!("parameter {name}"), "does not exist"))
     }
 
     pub(super) fn positions(&self) -> Result<Tensor> {
@@ -136,5 +144,66 @@ impl Working<'_> {
 
     pub(super) fn decoder_positions(&self) -> Result<Tensor> {
         Ok(self.parameters.decoder_positions.to_dtype(self.dtype)?)
+    }
+
+    /// The gradients of all parameters by `output`, times `scale`.
+    ///
+    /// # Errors
+    /// A parameter has none: it would silently never be trained.
+    pub(super) fn gradients(self, output: &Value, scale: f64) -> Result<Gradients> {
+        let gradient = (output.tensor.ones_like()? * scale)?;
+        let found = self.tape.walk_back(output, gradient, &self.leaves)?;
+        let names = self.parameters.named.iter().map(|(name, _)| name);
+        let all = names.zip(found).map(|(name, gradient)| {
+            let missing = || Error::setting(format!("parameter {name}"), "gets no gradient");
+            Ok(gradient.ok_or_else(missing)?.contiguous()?)
+        });
+        all.collect::<Result<_>>().map(Gradients)
+    }
+}
+
+/// One gradient a parameter, in the order of [`Parameters::iter`].
+#[derive(Debug, Clone)]
+pub struct Gradients(pub(super) Vec<Tensor>);
+
+impl Gradients {
+    /// Adds those of another part of the batch.
+    ///
+    /// # Errors
+    /// The device runs out of memory.
+    pub fn add(&mut self, other: &Self) -> Result<()> {
+        for (sum, other) in self.0.iter_mut().zip(&other.0) {
+            *sum = add_tensors(sum, other)?;
+        }
+        Ok(())
+    }
+
+    /// Multiplies all by `factor`.
+    ///
+    /// # Errors
+    /// The device runs out of memory.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
+        for gradient in &mut self.0 {
+            *gradient = (&*gradient * factor)?;
+        }
+        Ok(())
+    }
+
+    /// The length of all gradients as one vector. NaN or infinite where any value is.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn norm(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for gradient in &self.0 {
+            let squares = gradient.sqr()?.flatten_all()?.sum_all()?;
+            sum += f64::from(squares.to_scalar::<f32>()?);
+        }
+        Ok(sum.sqrt())
+    }
+
+    /// The gradients, in the order of the parameters.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
+        self.0.iter()
     }
 }

@@ -9,7 +9,7 @@ use super::loader::{self, Loader, Range};
 use super::samples::Samples;
 use super::train::mask;
 use super::views::Pair;
-use crate::autoencoder::{Autoencoder, Mask, target};
+use crate::autoencoder::{Autoencoder, Mask, Views, target};
 use crate::error::{Error, Result};
 
 /// Images that are looked at; more would cost time and move the mean by little.
@@ -70,9 +70,8 @@ impl HeldOut {
         let (mut sum, mut count) = (0.0, 0);
         for Batch { pairs, mask } in &self.batches {
             let (first, second) = self.tensors(pairs)?;
-            let prediction = model.predict(Some(&first), &second, mask, None)?;
-            let loss = model.loss(&prediction, &second, mask)?.to_scalar::<f32>()?;
-            sum += f64::from(loss) * pairs.len() as f64;
+            let views = Views { first: &first, second: &second, mask };
+            sum += model.predict(views)?.loss * pairs.len() as f64;
             count += pairs.len();
         }
         Ok(sum / count as f64)
@@ -87,12 +86,9 @@ impl HeldOut {
         let mut rows = Vec::new();
         for Batch { pairs, .. } in &self.batches {
             let (_, second) = self.tensors(pairs)?;
-            let mut patches = target::patches(&second, model.config.encoder.patch)?;
-            if model.config.normalize_target {
-                let (mean, deviation) = target::statistics(&patches)?;
-                patches = patches.broadcast_sub(&mean)?.broadcast_div(&deviation)?;
-            }
-            rows.push(patches.flatten(0, 1)?);
+            let patch = model.config.encoder.patch;
+            let target = target::target(&second, patch, model.config.normalize_target)?;
+            rows.push(target.flatten(0, 1)?);
         }
         let rows = Tensor::cat(&rows, 0)?.to_dtype(DType::F64)?;
         let squares = rows.broadcast_sub(&rows.mean_keepdim(0)?)?.sqr()?;

@@ -1,14 +1,13 @@
-//! AdamW as PyTorch computes it, with the recipe's two groups, and the gradients it takes.
+//! AdamW as PyTorch computes it, with the recipe's two groups.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::autoencoder::Parameters;
+use crate::autoencoder::{Gradients, Parameters};
 use crate::error::{Error, Result};
 
 /// Values that a thread takes at a time.
@@ -38,69 +37,6 @@ impl Default for AdamWSettings {
 /// Whether weight decay applies to a parameter.
 pub fn decays(name: &str, dimensions: usize) -> bool {
     dimensions > 1 && !name.ends_with(".bias")
-}
-
-/// One gradient a parameter, in the order of [`Parameters::iter`].
-#[derive(Debug, Clone)]
-pub struct Gradients(Vec<Tensor>);
-
-impl Gradients {
-    /// Takes the parameters' gradients out of a backward pass.
-    ///
-    /// # Errors
-    /// A parameter has none: it would silently never be trained.
-    pub fn of(parameters: &Parameters, store: &mut GradStore) -> Result<Self> {
-        let taken = parameters.iter().map(|(name, variable)| {
-            let gradient = store.remove(variable.as_tensor());
-            let missing = || Error::setting(format!("parameter {name}"), "gets no gradient");
-            Ok(gradient.ok_or_else(missing)?.contiguous()?)
-        });
-        taken.collect::<Result<_>>().map(Self)
-    }
-
-    /// Adds those of another part of the batch.
-    ///
-    /// # Errors
-    /// The device runs out of memory.
-    pub fn add(&mut self, other: &Self) -> Result<()> {
-        for (sum, other) in self.0.iter_mut().zip(&other.0) {
-            *sum = (&*sum + other)?;
-        }
-        Ok(())
-    }
-
-    /// Multiplies all by `factor`.
-    ///
-    /// # Errors
-    /// The device runs out of memory.
-    pub fn scale(&mut self, factor: f64) -> Result<()> {
-        for gradient in &mut self.0 {
-            *gradient = (&*gradient * factor)?;
-        }
-        Ok(())
-    }
-
-    /// The length of all gradients as one vector. NaN or infinite where any value is.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn norm(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for gradient in &self.0 {
-            // one number a row, then f64 on this side: neither overflows nor depends on threads
-            let squares = gradient.sqr()?.flatten_all()?.sum_all()?;
-            sum += f64::from(squares.to_scalar::<f32>()?);
-        }
-        Ok(sum.sqrt())
-    }
-
-    /// The gradients by name, for tests and tools.
-    pub fn named<'a>(
-        &'a self,
-        parameters: &'a Parameters,
-    ) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
-        parameters.iter().map(|(name, _)| name).zip(&self.0)
-    }
 }
 
 /// Means of gradients and of their squares of one parameter.
@@ -170,7 +106,7 @@ impl AdamW {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
         let exponent = i32::try_from(self.steps).unwrap_or(i32::MAX);
         for (((name, variable), gradient), moments) in
-            parameters.iter().zip(&gradients.0).zip(&mut self.moments)
+            parameters.iter().zip(gradients.iter()).zip(&mut self.moments)
         {
             let decay = if decays(name, variable.rank()) { weight_decay } else { 0.0 };
             let step = Step {

@@ -9,12 +9,12 @@ use candle_core::{DType, Device};
 use super::checkpoint::{self, Place, State};
 use super::config::Config;
 use super::loader::{self, Loaded, Loader, Range, Unreadable};
-use super::optimizer::{AdamW, Gradients};
+use super::optimizer::AdamW;
 use super::random::{Purpose, Stream};
 use super::record::{Entry, Log, Measure, StepRecord};
 use super::samples::Samples;
 use super::views::Pair;
-use crate::autoencoder::{Autoencoder, Mask, Parameters};
+use crate::autoencoder::{Autoencoder, Gradients, Mask, Parameters, Views};
 use crate::error::{Error, Result};
 
 /// A training run: what, on what, where to.
@@ -252,11 +252,8 @@ impl<'a> Trainer<'a> {
         // a step has fewer parts than 2^16
         let dropout =
             Stream::new(seed, Purpose::Dropout, epoch, (step << 16) + index as u64).word();
-        let prediction = self.model.predict(Some(&first), &second, &mask, Some(dropout))?;
-        let loss = self.model.loss(&prediction, &second, &mask)?;
-        let mut store = (&loss * share)?.backward()?;
-        let gradients = Gradients::of(&self.model.parameters, &mut store)?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+        let views = Views { first: &first, second: &second, mask: &mask };
+        self.model.gradients(views, dropout, share)
     }
 
     /// Stops a run that has gone wrong before it spoils its weights.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use cropmae::autoencoder::{
-    Autoencoder, AutoencoderConfig, DecoderConfig, Mask, Method, Parameters,
+    Autoencoder, AutoencoderConfig, DecoderConfig, Gradients, Mask, Method, Parameters, Views,
 };
 use cropmae::model::VitConfig;
-use cropmae::pretrain::optimizer::{AdamW, AdamWSettings, Gradients};
+use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
 
 use crate::common::{json, shared, tensors, values};
 
@@ -52,15 +52,10 @@ impl Fixture {
         Mask::from_noise(&self.noise, 196, ratio).unwrap()
     }
 
-    fn loss(&self, ratio: f64) -> Tensor {
+    fn gradients(&self, ratio: f64) -> (f64, Gradients) {
         let mask = self.mask(ratio);
-        let prediction = self.model.predict(Some(&self.first), &self.second, &mask, None).unwrap();
-        self.model.loss(&prediction, &self.second, &mask).unwrap()
-    }
-
-    fn gradients(&self, ratio: f64) -> Gradients {
-        let mut store = self.loss(ratio).backward().unwrap();
-        Gradients::of(&self.model.parameters, &mut store).unwrap()
+        let views = Views { first: &self.first, second: &self.second, mask: &mask };
+        self.model.gradients(views, 0, 1.0).unwrap()
     }
 }
 
@@ -79,8 +74,8 @@ fn encoder_decoder_and_losses_are_the_references() {
     let losses = json(shared("fixtures/pretrain/losses.json").unwrap());
     for ratio in ["0.985", "0.75"] {
         let mask = fixture.mask(ratio.parse().unwrap());
-        let prediction =
-            fixture.model.predict(Some(&fixture.first), &fixture.second, &mask, None).unwrap();
+        let views = Views { first: &fixture.first, second: &fixture.second, mask: &mask };
+        let prediction = fixture.model.predict(views).unwrap();
         let compare = |name: &str, ours: &Tensor| {
             if let Some(wanted) = stored.get(&format!("r{ratio}.{name}")) {
                 let gap = relative_gap(&values(ours), &values(wanted));
@@ -96,9 +91,8 @@ fn encoder_decoder_and_losses_are_the_references() {
         for (normalize, name) in [(false, "loss"), (true, "loss_norm_pix")] {
             let mut model = fixture.model.clone();
             model.config.normalize_target = normalize;
-            let loss = model.loss(&prediction, &fixture.second, &mask).unwrap();
-            let (loss, wanted) =
-                (f64::from(loss.to_scalar::<f32>().unwrap()), wanted[name].as_f64().unwrap());
+            let loss = model.predict(views).unwrap().loss;
+            let wanted = wanted[name].as_f64().unwrap();
             println!("{ratio} {name}: {loss} {wanted}");
             assert!((loss / wanted - 1.0).abs() < 1e-5, "{ratio} {name}: {loss} for {wanted}");
         }
@@ -109,8 +103,9 @@ fn encoder_decoder_and_losses_are_the_references() {
 fn every_gradient_is_the_references() {
     let Some(fixture) = fixture(false) else { return };
     let stored = tensors(shared("fixtures/pretrain/tiny_grads.safetensors").unwrap());
-    let gradients = fixture.gradients(0.985);
-    let ours: HashMap<&str, &Tensor> = gradients.named(&fixture.model.parameters).collect();
+    let (_, gradients) = fixture.gradients(0.985);
+    let names = fixture.model.parameters.iter().map(|(name, _)| name);
+    let ours: HashMap<&str, &Tensor> = names.zip(gradients.iter()).collect();
     assert_eq!(ours.len(), stored.len());
     for (name, wanted) in &stored {
         let gap = relative_gap(&values(ours[name.as_str()]), &values(wanted));
@@ -130,9 +125,9 @@ fn three_steps_end_where_the_references_do() {
     let wanted = json(shared("fixtures/pretrain/losses.json").unwrap());
     let wanted = &wanted["tiny_adamw_3_steps"]["loss_before_each_step"];
     for step in 0..3 {
-        let loss = f64::from(fixture.loss(0.985).to_scalar::<f32>().unwrap());
+        let (loss, gradients) = fixture.gradients(0.985);
         assert!((loss / wanted[step].as_f64().unwrap() - 1.0).abs() < 1e-5, "{step}: {loss}");
-        optimizer.step(parameters, &fixture.gradients(0.985), 1e-3).unwrap();
+        optimizer.step(parameters, &gradients, 1e-3).unwrap();
     }
     let stored = tensors(shared("fixtures/pretrain/tiny_after_adamw3.safetensors").unwrap());
     let gradients = tensors(shared("fixtures/pretrain/tiny_grads.safetensors").unwrap());
@@ -175,10 +170,9 @@ fn every_parameter_gets_a_finite_gradient_that_is_not_zero() {
             let noise: Vec<f32> = (0..2 * 196).map(|i| (i * 7919 % 397) as f32).collect();
             let mask = Mask::from_noise(&noise, 196, 0.75).unwrap();
             let (first, second) = (view(0.0), view(1.0));
-            let prediction = model.predict(Some(&first), &second, &mask, Some(5)).unwrap();
-            let mut store = model.loss(&prediction, &second, &mask).unwrap().backward().unwrap();
-            let gradients = Gradients::of(&model.parameters, &mut store).unwrap();
-            for (name, gradient) in gradients.named(&model.parameters) {
+            let views = Views { first: &first, second: &second, mask: &mask };
+            let (_, gradients) = model.gradients(views, 5, 1.0).unwrap();
+            for ((name, _), gradient) in model.parameters.iter().zip(gradients.iter()) {
                 let gradient = values(gradient);
                 assert!(gradient.iter().all(|v| v.is_finite()), "{method:?} {name} is not finite");
                 assert!(gradient.iter().any(|v| *v != 0.0), "{method:?} {name} is zero");

@@ -6,37 +6,79 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::dropout::{Dropout, dropout};
-use super::{ours, read, values};
+use super::dropout::{Dropout, drawn};
+use super::{ours, plain, read, values};
+use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise::{dot, exponentials};
 use crate::product::{View, product};
 
 /// Attention of tokens among themselves: `qkv` [B, N, 3·D], whose channels are queries, keys and
 /// values, each head by head -> [B, N, D]. `drop` falls on the probabilities.
-pub(in crate::autoencoder) fn attend(qkv: &Tensor, heads: usize, drop: Dropout) -> Result<Tensor> {
-    if ours(qkv) {
-        return qkv.contiguous()?.apply_op1(Among { heads, drop });
+pub(in crate::autoencoder) fn attend(
+    tape: &Tape,
+    qkv: &Value,
+    heads: usize,
+    drop: Dropout,
+) -> Result<Value> {
+    if !ours(&qkv.tensor) {
+        let (batch, tokens, width) = qkv.tensor.dims3()?;
+        let factors = factors(&qkv.tensor, (batch, heads, tokens, tokens), drop)?;
+        return plain(tape, [qkv], move |[qkv]| {
+            let queries = qkv.narrow(D::Minus1, 0, width / 3)?;
+            let memory = qkv.narrow(D::Minus1, width / 3, 2 * width / 3)?;
+            by_tensors(&queries, &memory, heads, factors.as_ref())
+        });
     }
-    let width = qkv.dim(D::Minus1)? / 3;
-    let keys_and_values = qkv.narrow(D::Minus1, width, 2 * width)?;
-    by_tensors(&qkv.narrow(D::Minus1, 0, width)?, &keys_and_values, heads, drop)
+    let op = Among { heads, drop };
+    let tensor = qkv.tensor.contiguous()?;
+    let out = tensor.apply_op1_no_bwd(&op)?;
+    Ok(tape.push(out, &[qkv], move |gradient| Ok(vec![op.bwd(&tensor, &tensor, gradient)?])))
 }
 
 /// Attention of `queries` [B, N, D] over `memory` [B, M, 2·D], whose channels are keys and values
 /// -> [B, N, D].
 pub(in crate::autoencoder) fn attend_across(
+    tape: &Tape,
+    (queries, memory): (&Value, &Value),
+    heads: usize,
+    drop: Dropout,
+) -> Result<Value> {
+    if !ours(&queries.tensor) {
+        let (batch, tokens, _) = queries.tensor.dims3()?;
+        let shape = (batch, heads, tokens, memory.tensor.dim(1)?);
+        let factors = factors(&queries.tensor, shape, drop)?;
+        return plain(tape, [queries, memory], move |[queries, memory]| {
+            by_tensors(queries, memory, heads, factors.as_ref())
+        });
+    }
+    let op = Across { heads, drop };
+    let (q, m) = (queries.tensor.contiguous()?, memory.tensor.contiguous()?);
+    let out = q.apply_op2_no_bwd(&m, &op)?;
+    Ok(tape.push(out, &[queries, memory], move |gradient| {
+        let (of_queries, of_memory) = op.bwd(&q, &m, &q, gradient)?;
+        Ok(vec![of_queries, of_memory])
+    }))
+}
+
+/// What dropout multiplies probabilities of this shape by, where it is not our own kernels that
+/// drop.
+fn factors(
+    like: &Tensor,
+    shape: (usize, usize, usize, usize),
+    drop: Dropout,
+) -> Result<Option<Tensor>> {
+    if drop.probability == 0.0 {
+        return Ok(None);
+    }
+    drawn(&Tensor::zeros(shape, like.dtype(), like.device())?, drop).map(Some)
+}
+
+fn by_tensors(
     queries: &Tensor,
     memory: &Tensor,
     heads: usize,
-    drop: Dropout,
+    factors: Option<&Tensor>,
 ) -> Result<Tensor> {
-    if ours(queries) {
-        return queries.contiguous()?.apply_op2(&memory.contiguous()?, Across { heads, drop });
-    }
-    by_tensors(queries, memory, heads, drop)
-}
-
-fn by_tensors(queries: &Tensor, memory: &Tensor, heads: usize, drop: Dropout) -> Result<Tensor> {
     let (batch, tokens, width) = queries.dims3()?;
     let head_width = width / heads;
     let split = |xs: Tensor| {
@@ -46,7 +88,10 @@ fn by_tensors(queries: &Tensor, memory: &Tensor, heads: usize, drop: Dropout) ->
     let queries = (split(queries.clone())? * (head_width as f64).powf(-0.5))?;
     let keys = split(memory.narrow(D::Minus1, 0, width)?)?;
     let scores = queries.matmul(&keys.transpose(2, 3)?)?;
-    let probabilities = dropout(&candle_nn::ops::softmax(&scores, D::Minus1)?, drop)?;
+    let mut probabilities = candle_nn::ops::softmax(&scores, D::Minus1)?;
+    if let Some(factors) = factors {
+        probabilities = (probabilities * factors)?;
+    }
     let mixed = probabilities.matmul(&split(memory.narrow(D::Minus1, width, width)?)?)?;
     mixed.transpose(1, 2)?.reshape((batch, tokens, width))
 }

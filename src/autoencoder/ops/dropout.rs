@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{CHUNK, ours, read, values};
+use crate::autoencoder::tape::{Tape, Value};
 
 /// What one operation drops.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,14 +54,23 @@ fn scramble(mut bits: u32) -> u32 {
 }
 
 /// `xs` with some values dropped; elsewhere than on the CPU the device's own generator draws.
-pub(in crate::autoencoder) fn dropout(xs: &Tensor, how: Dropout) -> Result<Tensor> {
+pub(in crate::autoencoder) fn dropout(tape: &Tape, xs: &Value, how: Dropout) -> Result<Value> {
     if how.probability == 0.0 {
-        Ok(xs.clone())
-    } else if ours(xs) {
-        xs.contiguous()?.apply_op1(how)
-    } else {
-        candle_nn::ops::dropout(xs, how.probability)
+        return Ok(xs.clone());
     }
+    if !ours(&xs.tensor) {
+        let factors = drawn(&xs.tensor, how)?;
+        let out = (&xs.tensor * &factors)?;
+        return Ok(tape.push(out, &[xs], move |gradient| Ok(vec![Some((gradient * &factors)?)])));
+    }
+    let tensor = xs.tensor.contiguous()?;
+    let out = tensor.apply_op1_no_bwd(&how)?;
+    Ok(tape.push(out, &[xs], move |gradient| Ok(vec![how.bwd(&tensor, &tensor, gradient)?])))
+}
+
+/// What the device's own generator leaves of ones of this shape.
+pub(super) fn drawn(like: &Tensor, how: Dropout) -> Result<Tensor> {
+    candle_nn::ops::dropout(&like.ones_like()?, how.probability)
 }
 
 impl Dropout {

@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{ours, read, values};
+use super::{ours, plain, read, values};
+use crate::autoencoder::tape::{Tape, Value};
 
 struct MaskedError {
     /// One a patch: 1 where it counts.
@@ -13,17 +14,22 @@ struct MaskedError {
 /// The mean, over the patches whose `removed` [B, N] is 1, of the mean squared difference between
 /// `predicted` and `target` [B, N, V]: a scalar.
 pub(in crate::autoencoder) fn masked_error(
-    predicted: &Tensor,
+    tape: &Tape,
+    predicted: &Value,
     target: &Tensor,
     removed: &Tensor,
-) -> Result<Tensor> {
-    if ours(predicted) {
-        let op = MaskedError { removed: removed.flatten_all()?.to_vec1()? };
-        return predicted.contiguous()?.apply_op2(&target.contiguous()?, op);
+) -> Result<Value> {
+    if !ours(&predicted.tensor) {
+        let (target, removed) = (target.clone(), removed.to_dtype(predicted.tensor.dtype())?);
+        return plain(tape, [predicted], move |[predicted]| {
+            let errors = (predicted - &target)?.sqr()?.mean(D::Minus1)?;
+            (errors * &removed)?.sum_all()?.div(&removed.sum_all()?)
+        });
     }
-    let errors = (predicted - target)?.sqr()?.mean(D::Minus1)?;
-    let removed = removed.to_dtype(errors.dtype())?;
-    (errors * &removed)?.sum_all()?.div(&removed.sum_all()?)
+    let op = MaskedError { removed: removed.flatten_all()?.to_vec1()? };
+    let (p, t) = (predicted.tensor.contiguous()?, target.contiguous()?);
+    let out = p.apply_op2_no_bwd(&t, &op)?;
+    Ok(tape.push(out, &[predicted], move |gradient| Ok(vec![op.bwd(&p, &t, &p, gradient)?.0])))
 }
 
 impl MaskedError {

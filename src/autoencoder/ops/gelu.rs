@@ -3,14 +3,20 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{CHUNK, ours, read, values};
+use super::{CHUNK, ours, plain, read, values};
+use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise;
 
 struct Gelu;
 
 /// x·Φ(x) of every value.
-pub(in crate::autoencoder) fn gelu(xs: &Tensor) -> Result<Tensor> {
-    if ours(xs) { xs.contiguous()?.apply_op1(Gelu) } else { xs.gelu_erf() }
+pub(in crate::autoencoder) fn gelu(tape: &Tape, xs: &Value) -> Result<Value> {
+    if !ours(&xs.tensor) {
+        return plain(tape, [xs], |[xs]| xs.gelu_erf());
+    }
+    let tensor = xs.tensor.contiguous()?;
+    let out = tensor.apply_op1_no_bwd(&Gelu)?;
+    Ok(tape.push(out, &[xs], move |gradient| Ok(vec![Gelu.bwd(&tensor, &tensor, gradient)?])))
 }
 
 impl CustomOp1 for Gelu {

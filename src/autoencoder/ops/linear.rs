@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Module, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{ours, read, values};
+use super::{ours, plain, read, values};
+use crate::autoencoder::tape::{Tape, Value};
 use crate::product::{How, View, ViewMut, multiply};
 
 /// Rows whose gradients are added up on one thread, whatever the number of threads.
@@ -14,17 +15,35 @@ struct Linear {
     input_gradient: bool,
 }
 
-/// `xs` [.., in] times `weight` [out, in] plus `bias` \[out\] -> [.., out].
+/// `xs` [.., in] times `weight` [out, in] (in may be spread over several dimensions) plus `bias` \[out\] -> [.., out].
 pub(in crate::autoencoder) fn linear(
-    xs: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-) -> Result<Tensor> {
-    if ours(xs) {
-        let op = Linear { input_gradient: xs.track_op() };
-        return xs.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op);
+    tape: &Tape,
+    xs: &Value,
+    weight: &Value,
+    bias: &Value,
+) -> Result<Value> {
+    if !ours(&xs.tensor) {
+        return plain(tape, [xs, weight, bias], |[xs, weight, bias]| {
+            let flat = weight.flatten_from(1)?;
+            candle_nn::Linear::new(flat, Some(bias.clone())).forward(xs)
+        });
     }
-    candle_nn::Linear::new(weight.clone(), Some(bias.clone())).forward(xs)
+    let op = Linear { input_gradient: xs.tracked() };
+    let [x, w, b] = [xs, weight, bias].map(|value| value.tensor.contiguous());
+    let (x, w, b) = (x?, w?, b?);
+    let out = x.apply_op3_no_bwd(&w, &b, &op)?;
+    Ok(tape.push(out, &[xs, weight, bias], move |gradient| {
+        let (of_input, of_weight, of_bias) = op.bwd(&x, &w, &b, &x, gradient)?;
+        Ok(vec![of_input, of_weight, of_bias])
+    }))
+}
+
+/// Outputs and inputs of a weight.
+fn sizes(dims: &[usize]) -> Result<(usize, usize)> {
+    match dims {
+        [outputs, inputs @ ..] => Ok((*outputs, inputs.iter().product())),
+        [] => candle_core::bail!("a weight without dimensions"),
+    }
 }
 
 const WRITE: How = How { scale: 1.0, add: false, parallel: true };
@@ -43,7 +62,7 @@ impl CustomOp3 for Linear {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (outputs, inputs) = weight_layout.shape().dims2()?;
+        let (outputs, inputs) = sizes(weight_layout.dims())?;
         let (xs, weight) = (values(xs, xs_layout)?, values(weight, weight_layout)?);
         let bias = values(bias, bias_layout)?;
         let rows = xs.len() / inputs;
@@ -69,7 +88,7 @@ impl CustomOp3 for Linear {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (outputs, inputs) = weight.dims2()?;
+        let (outputs, inputs) = sizes(weight.dims())?;
         let rows = xs.elem_count() / inputs;
         let device = xs.device();
         let (of_input, of_weight, of_bias) = read(gradient, |gradient| {

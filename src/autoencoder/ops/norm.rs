@@ -3,29 +3,39 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{ours, read, values};
+use super::{ours, plain, read, values};
+use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise::{dot, sum};
 
 /// Rows that a thread takes at a time; also those whose gradients it adds up, so that sums do not
 /// depend on the number of threads.
 const ROWS_AT_ONCE: usize = 64;
 
+#[derive(Clone, Copy)]
 struct Norm {
     epsilon: f32,
 }
 
 /// `weight · (x − mean) / √(variance + ε) + bias` over the last dimension.
 pub(in crate::autoencoder) fn norm(
-    xs: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+    tape: &Tape,
+    xs: &Value,
+    (weight, bias): (&Value, &Value),
     epsilon: f64,
-) -> Result<Tensor> {
-    let epsilon = epsilon as f32;
-    if ours(xs) {
-        return xs.contiguous()?.apply_op3(weight, bias, Norm { epsilon });
+) -> Result<Value> {
+    let op = Norm { epsilon: epsilon as f32 };
+    if !ours(&xs.tensor) {
+        return plain(tape, [xs, weight, bias], move |[xs, weight, bias]| {
+            candle_nn::ops::layer_norm_slow(xs, weight, bias, op.epsilon)
+        });
     }
-    candle_nn::ops::layer_norm_slow(xs, weight, bias, epsilon)
+    let [x, w, b] = [xs, weight, bias].map(|value| value.tensor.contiguous());
+    let (x, w, b) = (x?, w?, b?);
+    let out = x.apply_op3_no_bwd(&w, &b, &op)?;
+    Ok(tape.push(out, &[xs, weight, bias], move |gradient| {
+        let (of_input, of_weight, of_bias) = op.bwd(&x, &w, &b, &x, gradient)?;
+        Ok(vec![of_input, of_weight, of_bias])
+    }))
 }
 
 /// A row's mean and one over its deviation.

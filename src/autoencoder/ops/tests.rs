@@ -1,6 +1,6 @@
 //! Every operation against candle's plain ones, and those against finite differences in f64.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 
 use super::*;
 
@@ -12,24 +12,31 @@ fn numbers(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-type Operation<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+type Operation<'a> = &'a dyn Fn(&Tape, &[Value]) -> Result<Value>;
 
 /// The output, and the gradients of Σ output · fixed numbers.
 fn run(inputs: &[Tensor], dtype: DType, operation: Operation<'_>) -> (Tensor, Vec<Tensor>) {
-    let variables: Vec<Var> = inputs
-        .iter()
-        .map(|input| Var::from_tensor(&input.to_dtype(dtype).unwrap()).unwrap())
-        .collect();
-    let tensors: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
-    let out = operation(&tensors).unwrap();
-    let gradients = objective(&out).backward().unwrap();
-    let of = |variable: &Var| gradients.get(variable.as_tensor()).unwrap().clone();
-    (out.detach(), variables.iter().map(of).collect())
+    let tape = Tape::on();
+    let leaves: Vec<Value> =
+        inputs.iter().map(|input| tape.leaf(input.to_dtype(dtype).unwrap())).collect();
+    let out = operation(&tape, &leaves).unwrap();
+    let gradient = factors(&out.tensor);
+    let gradients = tape.walk_back(&out, gradient, &leaves).unwrap();
+    (out.tensor, gradients.into_iter().map(Option::unwrap).collect())
+}
+
+/// The output alone.
+fn forward(inputs: &[Tensor], operation: Operation<'_>) -> Tensor {
+    let values: Vec<Value> = inputs.iter().cloned().map(Value::constant).collect();
+    operation(&Tape::off(), &values).unwrap().tensor
+}
+
+fn factors(out: &Tensor) -> Tensor {
+    numbers(out.dims(), 99).to_dtype(out.dtype()).unwrap()
 }
 
 fn objective(out: &Tensor) -> Tensor {
-    let factors = numbers(out.dims(), 99).to_dtype(out.dtype()).unwrap();
-    (out * factors).unwrap().sum_all().unwrap()
+    (out * factors(out)).unwrap().sum_all().unwrap()
 }
 
 fn flat(xs: &Tensor) -> Vec<f64> {
@@ -63,7 +70,7 @@ fn check(inputs: &[Tensor], operation: Operation<'_>) {
                 let mut tensors = doubles.clone();
                 tensors[index] =
                     Tensor::from_vec(values, doubles[index].dims(), &Device::Cpu).unwrap();
-                objective(&operation(&tensors).unwrap()).to_scalar::<f64>().unwrap()
+                objective(&forward(&tensors, operation)).to_scalar::<f64>().unwrap()
             };
             let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             // the third derivative times 1e-10, and cancellation of 1e-16 / 1e-5
@@ -79,61 +86,86 @@ fn check(inputs: &[Tensor], operation: Operation<'_>) {
 #[test]
 fn linear_layers() {
     let inputs = [numbers(&[2, 5, 12], 1), numbers(&[7, 12], 2), numbers(&[7], 3)];
-    check(&inputs, &|t| linear(&t[0], &t[1], &t[2]));
+    check(&inputs, &|tape, t| linear(tape, &t[0], &t[1], &t[2]));
+}
+
+#[test]
+fn a_weight_may_be_a_kernel() {
+    let inputs = [numbers(&[2, 5, 12], 1), numbers(&[7, 3, 2, 2], 2), numbers(&[7], 3)];
+    check(&inputs, &|tape, t| linear(tape, &t[0], &t[1], &t[2]));
 }
 
 #[test]
 fn a_linear_layer_of_pixels_leaves_their_gradient_out() {
-    let weight = Var::from_tensor(&numbers(&[7, 12], 2)).unwrap();
-    let bias = Var::from_tensor(&numbers(&[7], 3)).unwrap();
-    let pixels = numbers(&[5, 12], 1);
-    let out = linear(&pixels, weight.as_tensor(), bias.as_tensor()).unwrap();
-    let gradients = out.sum_all().unwrap().backward().unwrap();
-    assert!(gradients.get(&pixels).is_none());
-    assert!(gradients.get(weight.as_tensor()).is_some());
+    let tape = Tape::on();
+    let (weight, bias) = (tape.leaf(numbers(&[7, 12], 2)), tape.leaf(numbers(&[7], 3)));
+    let pixels = Value::constant(numbers(&[5, 12], 1));
+    let out = linear(&tape, &pixels, &weight, &bias).unwrap();
+    let gradient = factors(&out.tensor);
+    let gradients = tape.walk_back(&out, gradient, &[pixels, weight, bias]).unwrap();
+    assert_eq!(gradients.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn tokens_are_put_together_and_taken_apart() {
+    let rows = Tensor::new(&[4_u32, 0, 6, 6, 2, 6, 1], &Device::Cpu).unwrap();
+    check(&[numbers(&[6, 5], 1), numbers(&[1, 5], 2)], &|tape, t| {
+        select_rows(tape, (&t[0], &t[1]), &rows)
+    });
+    check(&[numbers(&[1, 1, 8], 1), numbers(&[3, 4, 8], 2)], &|tape, t| {
+        let all = prepend(tape, &t[0], &t[1])?;
+        let twice = add(tape, &all, &all)?;
+        reshape(tape, &narrow(tape, &twice, 1, (1, 3))?, &[9, 8])
+    });
+    let table = numbers(&[1, 4, 8], 3);
+    check(&[numbers(&[3, 4, 8], 2)], &|tape, t| {
+        add_constant(tape, &t[0], &table.to_dtype(t[0].tensor.dtype())?)
+    });
 }
 
 #[test]
 fn norms() {
     // more rows than a thread takes at a time, a width that is no multiple of the lanes
     let inputs = [numbers(&[3, 45, 20], 1), numbers(&[20], 2), numbers(&[20], 3)];
-    check(&inputs, &|t| norm(&t[0], &t[1], &t[2], 1e-6));
+    check(&inputs, &|tape, t| norm(tape, &t[0], (&t[1], &t[2]), 1e-6));
 }
 
 #[test]
 fn gelus() {
-    check(&[(numbers(&[3, 50], 1) * 4.0).unwrap()], &|t| gelu(&t[0]));
+    check(&[(numbers(&[3, 50], 1) * 4.0).unwrap()], &|tape, t| gelu(tape, &t[0]));
 }
 
 #[test]
 fn attention_among_tokens() {
-    check(&[numbers(&[2, 9, 3 * 12], 1)], &|t| attend(&t[0], 3, Dropout::NONE));
+    check(&[numbers(&[2, 9, 3 * 12], 1)], &|tape, t| attend(tape, &t[0], 3, Dropout::NONE));
 }
 
 #[test]
 fn attention_across() {
     let inputs = [numbers(&[2, 9, 12], 1), numbers(&[2, 5, 24], 2)];
-    check(&inputs, &|t| attend_across(&t[0], &t[1], 2, Dropout::NONE));
+    check(&inputs, &|tape, t| attend_across(tape, (&t[0], &t[1]), 2, Dropout::NONE));
 }
 
 #[test]
 fn errors_of_masked_patches() {
     let removed = Tensor::new(&[[1_f32, 0.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu).unwrap();
     let target = numbers(&[2, 3, 20], 2);
-    check(&[numbers(&[2, 3, 20], 1)], &|t| {
-        masked_error(&t[0], &target.to_dtype(t[0].dtype())?, &removed)
+    check(&[numbers(&[2, 3, 20], 1)], &|tape, t| {
+        masked_error(tape, &t[0], &target.to_dtype(t[0].tensor.dtype())?, &removed)
     });
 }
 
 #[test]
 fn dropout_drops_its_share_and_keeps_the_mean() {
-    let how = Dropout { probability: 0.1, seed: 0x1234_5678_9abc_def0 };
     let ones = Tensor::ones((100, 1000), DType::F32, &Device::Cpu).unwrap();
-    let out = flat(&dropout(&ones, how).unwrap());
+    let dropped =
+        |how| flat(&forward(std::slice::from_ref(&ones), &|tape, t| dropout(tape, &t[0], how)));
+    let how = Dropout { probability: 0.1, seed: 0x1234_5678_9abc_def0 };
+    let out = dropped(how);
     let zeros = out.iter().filter(|value| **value == 0.0).count() as f64 / 1e5;
     assert!((zeros - 0.1).abs() < 0.005, "{zeros}"); // five standard deviations
     assert!(out.iter().all(|v| *v == 0.0 || (*v - 1.0 / 0.9).abs() < 1e-6));
-    let other = flat(&dropout(&ones, Dropout { seed: 5, ..how }).unwrap());
+    let other = dropped(Dropout { seed: 5, ..how });
     let both = out.iter().zip(&other).filter(|(a, b)| **a == 0.0 && **b == 0.0).count();
     assert!((both as f64 / 1e5 - 0.01).abs() < 0.002, "two seeds are not independent: {both}");
 }
@@ -142,12 +174,11 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
 fn the_backward_pass_drops_what_the_forward_pass_dropped() {
     let how = Dropout { probability: 0.3, seed: 77 };
     let ones = Tensor::ones((40, 50), DType::F32, &Device::Cpu).unwrap();
-    let xs = Var::from_tensor(&ones).unwrap();
-    let out = dropout(xs.as_tensor(), how).unwrap();
-    let gradients = out.sum_all().unwrap().backward().unwrap();
-    let gradient = flat(gradients.get(xs.as_tensor()).unwrap());
-    for (out, gradient) in flat(&out).iter().zip(gradient) {
-        assert_eq!(*out == 0.0, gradient == 0.0);
+    for dtype in [DType::F32, DType::F64] {
+        let (out, gradients) =
+            run(std::slice::from_ref(&ones), dtype, &|tape, t| dropout(tape, &t[0], how));
+        let wanted = (&out * factors(&out)).unwrap();
+        assert_close("gradient", &gradients[0], &wanted, 1e-6);
     }
 }
 
@@ -157,13 +188,13 @@ fn the_backward_pass_drops_what_the_forward_pass_dropped() {
 fn dropped_probabilities_are_dropped_in_both_directions() {
     let drop = Dropout { probability: 0.4, seed: 3 };
     let qkv = numbers(&[1, 6, 24], 1);
-    let operation = |t: &[Tensor]| attend(&t[0], 2, drop);
+    let operation = |tape: &Tape, t: &[Value]| attend(tape, &t[0], 2, drop);
     let (_, gradients) = run(std::slice::from_ref(&qkv), DType::F32, &operation);
     let moved = |place: usize, by: f32| {
         let mut values: Vec<f32> = qkv.flatten_all().unwrap().to_vec1().unwrap();
         values[place] += by;
         let qkv = Tensor::from_vec(values, qkv.dims(), &Device::Cpu).unwrap();
-        flat(&objective(&operation(&[qkv]).unwrap()))[0]
+        flat(&objective(&forward(&[qkv], &operation)))[0]
     };
     for (place, gradient) in flat(&gradients[0]).into_iter().enumerate() {
         let difference = (moved(place, 5e-3) - moved(place, -5e-3)) / 1e-2;
@@ -177,10 +208,12 @@ fn threads_do_not_change_a_bit() {
     let all = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let (a, b) = run(&inputs, DType::F32, &|t| norm(&t[0], &t[1], &t[2], 1e-6));
-            let (c, d) = run(&inputs[..1], DType::F32, &|t| attend(&t[0], 3, Dropout::NONE));
+            let (a, b) =
+                run(&inputs, DType::F32, &|tape, t| norm(tape, &t[0], (&t[1], &t[2]), 1e-6));
+            let (c, d) =
+                run(&inputs[..1], DType::F32, &|tape, t| attend(tape, &t[0], 3, Dropout::NONE));
             let weights = [inputs[0].clone(), numbers(&[300, 36], 4), numbers(&[300], 5)];
-            let (e, f) = run(&weights, DType::F32, &|t| linear(&t[0], &t[1], &t[2]));
+            let (e, f) = run(&weights, DType::F32, &|tape, t| linear(tape, &t[0], &t[1], &t[2]));
             [vec![a], b, vec![c], d, vec![e], f].concat().iter().flat_map(flat).collect::<Vec<_>>()
         })
     };

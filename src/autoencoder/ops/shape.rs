@@ -1,0 +1,103 @@
+//! Sums, and tokens and rows put together and taken apart.
+
+use candle_core::{DType, Result, Tensor};
+use rayon::prelude::*;
+
+use super::{CHUNK, ours, read};
+use crate::autoencoder::tape::{Tape, Value};
+
+/// The sum of two tensors of one shape.
+pub(in crate::autoencoder) fn add_tensors(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !(ours(a) && ours(b) && a.dims() == b.dims()) {
+        return a + b;
+    }
+    let sum = read(a, |a| {
+        read(b, |b| {
+            let mut sum = vec![0.0; a.len()];
+            sum.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(
+                |((sum, a), b)| {
+                    for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
+                        *sum = a + b;
+                    }
+                },
+            );
+            sum
+        })
+    })??;
+    Tensor::from_vec(sum, a.shape(), a.device())
+}
+
+/// The sum of two values of one shape.
+pub(in crate::autoencoder) fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
+    let sum = add_tensors(&a.tensor, &b.tensor)?;
+    Ok(tape.push(sum, &[a, b], |gradient| Ok(vec![Some(gradient.clone()), Some(gradient.clone())])))
+}
+
+/// A value plus a constant, which is repeated along the first dimension where that is 1.
+pub(in crate::autoencoder) fn add_constant(
+    tape: &Tape,
+    xs: &Value,
+    constant: &Tensor,
+) -> Result<Value> {
+    let sum = xs.tensor.broadcast_add(constant)?;
+    Ok(tape.push(sum, &[xs], |gradient| Ok(vec![Some(gradient.clone())])))
+}
+
+/// The same values in another shape.
+pub(in crate::autoencoder) fn reshape(tape: &Tape, xs: &Value, shape: &[usize]) -> Result<Value> {
+    let dims = xs.tensor.dims().to_vec();
+    let out = xs.tensor.reshape(shape)?;
+    Ok(tape.push(out, &[xs], move |gradient| Ok(vec![Some(gradient.reshape(dims)?)])))
+}
+
+/// In another number type.
+pub(in crate::autoencoder) fn cast(tape: &Tape, xs: &Value, dtype: DType) -> Result<Value> {
+    let from = xs.tensor.dtype();
+    if from == dtype {
+        return Ok(xs.clone());
+    }
+    let out = xs.tensor.to_dtype(dtype)?;
+    Ok(tape.push(out, &[xs], move |gradient| Ok(vec![Some(gradient.to_dtype(from)?)])))
+}
+
+/// `count` entries of a dimension, from `start` on.
+pub(in crate::autoencoder) fn narrow(
+    tape: &Tape,
+    xs: &Value,
+    dimension: usize,
+    (start, count): (usize, usize),
+) -> Result<Value> {
+    let all = xs.tensor.dim(dimension)?;
+    let out = xs.tensor.narrow(dimension, start, count)?.contiguous()?;
+    Ok(tape.push(out, &[xs], move |gradient| {
+        let after = all - start - count;
+        Ok(vec![Some(gradient.pad_with_zeros(dimension, start, after)?)])
+    }))
+}
+
+/// A token [1, 1, D] before those of every image [B, n, D] -> [B, 1 + n, D].
+pub(in crate::autoencoder) fn prepend(tape: &Tape, token: &Value, xs: &Value) -> Result<Value> {
+    let (batch, count, width) = xs.tensor.dims3()?;
+    let first = token.tensor.broadcast_as((batch, 1, width))?;
+    let out = Tensor::cat(&[&first, &xs.tensor], 1)?;
+    Ok(tape.push(out, &[token, xs], move |gradient| {
+        let of_token = gradient.narrow(1, 0, 1)?.sum_keepdim(0)?;
+        Ok(vec![Some(of_token), Some(gradient.narrow(1, 1, count)?.contiguous()?)])
+    }))
+}
+
+/// Rows by their numbers out of `stored` [R, D] followed by `last` [1, D].
+pub(in crate::autoencoder) fn select_rows(
+    tape: &Tape,
+    (stored, last): (&Value, &Value),
+    rows: &Tensor,
+) -> Result<Value> {
+    let (count, width) = stored.tensor.dims2()?;
+    let out = Tensor::cat(&[&stored.tensor, &last.tensor], 0)?.index_select(rows, 0)?;
+    let rows = rows.clone();
+    Ok(tape.push(out, &[stored, last], move |gradient| {
+        let zeros = Tensor::zeros((count + 1, width), gradient.dtype(), gradient.device())?;
+        let sums = zeros.index_add(&rows, gradient, 0)?;
+        Ok(vec![Some(sums.narrow(0, 0, count)?.contiguous()?), Some(sums.narrow(0, count, 1)?)])
+    }))
+}
