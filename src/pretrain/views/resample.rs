@@ -75,7 +75,7 @@ impl<'a> Rows<'a> {
             rows.for_each(|(out, row)| out.copy_from_slice(row));
         } else {
             let axis = Axis::new(self.width, size);
-            pulp::Arch::new().dispatch(|| mix_pixels(&mut out, self, size, &axis));
+            pulp::Arch::new().dispatch(Across(Pass { out: &mut out, rows: self, axis: &axis }));
         }
         out
     }
@@ -88,7 +88,7 @@ impl<'a> Rows<'a> {
             rows.for_each(|(out, row)| out.copy_from_slice(row));
         } else {
             let axis = Axis::new(self.height, size);
-            pulp::Arch::new().dispatch(|| mix_rows(&mut out, self, &axis));
+            pulp::Arch::new().dispatch(Down(Pass { out: &mut out, rows: self, axis: &axis }));
         }
         out
     }
@@ -120,39 +120,79 @@ fn is_columns_first(crop: CropBox, size: usize) -> bool {
     crop.height > size && crop.height - size > 2 * crop.width.saturating_sub(size)
 }
 
+/// One axis' work.
+struct Pass<'a> {
+    out: &'a mut [u8],
+    rows: Rows<'a>,
+    axis: &'a Axis,
+}
+
+/// Rows become longer or shorter. A type, since a closure of this size would not be compiled for
+/// the widest vectors: only what is inlined into the dispatching function is.
+struct Across<'a>(Pass<'a>);
+
+impl pulp::NullaryFnOnce for Across<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        mix_pixels(self.0);
+    }
+}
+
+/// Columns become longer or shorter.
+struct Down<'a>(Pass<'a>);
+
+impl pulp::NullaryFnOnce for Down<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        mix_rows(self.0);
+    }
+}
+
 /// Each output pixel is a weighted sum of its row's pixels. Four rows at a time lie side by side, a
 /// pixel in four bytes, so that one weight serves sixteen values and the compiler makes vector
 /// instructions of them.
 #[inline(always)]
-fn mix_pixels(out: &mut [u8], rows: Rows<'_>, size: usize, axis: &Axis) {
+fn mix_pixels(Pass { out, rows, axis }: Pass<'_>) {
+    let size = axis.spans.len();
     let mut columns = vec![[0_u8; 16]; rows.width];
+    let mut mixed = vec![[0_u8; 16]; size];
     for (group, out) in out.chunks_mut(4 * 3 * size).enumerate() {
         // the last group may have fewer rows: its last one is then there again
-        let row =
-            |lane: usize| rows.row((4 * group + lane).min(rows.height - 1)).as_chunks::<3>().0;
-        let four = row(0).iter().zip(row(1)).zip(row(2)).zip(row(3));
-        for (column, (((a, b), c), d)) in columns.iter_mut().zip(four) {
-            *column = [
-                a[0], a[1], a[2], 0, b[0], b[1], b[2], 0, c[0], c[1], c[2], 0, d[0], d[1], d[2], 0,
-            ];
-        }
+        let row = |lane: usize| rows.row((4 * group + lane).min(rows.height - 1)).as_chunks().0;
+        gather(&mut columns, [row(0), row(1), row(2), row(3)]);
         let weights = axis.weights.chunks_exact(axis.width);
-        for (place, (&(first, count), weights)) in axis.spans.iter().zip(weights).enumerate() {
+        for ((mixed, &(first, count)), weights) in mixed.iter_mut().zip(&axis.spans).zip(weights) {
             let mut sums = [HALF; 16];
             for (column, weight) in columns[first..first + count].iter().zip(weights) {
                 add(&mut sums, column, *weight);
             }
-            let bytes = sums.map(byte);
-            for (row, pixel) in out.chunks_exact_mut(3 * size).zip(bytes.as_chunks::<4>().0) {
-                row[3 * place..3 * place + 3].copy_from_slice(&pixel[..3]);
+            // all sixteen are kept: sums that nobody reads would break the vectors up
+            *mixed = bytes(&sums);
+        }
+        for (lane, row) in out.chunks_exact_mut(3 * size).enumerate() {
+            for (pixel, mixed) in row.as_chunks_mut::<3>().0.iter_mut().zip(&mixed) {
+                pixel.copy_from_slice(&mixed[4 * lane..4 * lane + 3]);
             }
         }
     }
 }
 
+/// Lays four rows side by side.
+#[inline(always)]
+fn gather(columns: &mut [[u8; 16]], [a, b, c, d]: [&[[u8; 3]]; 4]) {
+    for (column, (((a, b), c), d)) in columns.iter_mut().zip(a.iter().zip(b).zip(c).zip(d)) {
+        *column =
+            [a[0], a[1], a[2], 0, b[0], b[1], b[2], 0, c[0], c[1], c[2], 0, d[0], d[1], d[2], 0];
+    }
+}
+
 /// Each output row is a weighted sum of rows.
 #[inline(always)]
-fn mix_rows(out: &mut [u8], rows: Rows<'_>, axis: &Axis) {
+fn mix_rows(Pass { out, rows, axis }: Pass<'_>) {
     let weights = axis.weights.chunks_exact(axis.width);
     let outputs = out.chunks_exact_mut(3 * rows.width).zip(&axis.spans).zip(weights);
     for ((out, &(first, count)), weights) in outputs {
@@ -163,7 +203,7 @@ fn mix_rows(out: &mut [u8], rows: Rows<'_>, axis: &Axis) {
             for (row, weight) in weighted() {
                 add(&mut sums, &row.as_chunks::<LANES>().0[part], *weight);
             }
-            *out = sums.map(byte);
+            *out = bytes(&sums);
         }
         let done = parts.len() * LANES;
         for (place, out) in (done..).zip(rest) {
@@ -171,6 +211,16 @@ fn mix_rows(out: &mut [u8], rows: Rows<'_>, axis: &Axis) {
             *out = byte(HALF + sum);
         }
     }
+}
+
+/// A plain loop: `map` of an array would not become vector instructions.
+#[inline(always)]
+fn bytes<const N: usize>(sums: &[i32; N]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (byte, sum) in bytes.iter_mut().zip(sums) {
+        *byte = self::byte(*sum);
+    }
+    bytes
 }
 
 #[inline(always)]
