@@ -144,21 +144,22 @@ struct Work {
 impl Work {
     fn run(&self, jobs: &Receiver<Job>, out: &SyncSender<Loaded>) {
         for job in jobs {
+            let (epoch, position, number) = (job.epoch, job.position, job.number);
+            let name = job.name.clone();
             // A decoder that panics on a damaged picture costs that picture alone.
-            let views = catch_unwind(AssertUnwindSafe(|| self.views(&job))).unwrap_or_else(|_| {
-                let path = Path::new(&job.name);
+            let views = catch_unwind(AssertUnwindSafe(|| self.views(job))).unwrap_or_else(|_| {
+                let path = Path::new(&name);
                 Err(Error::data(path, "makes the decoder fail", "copy or extract the file again"))
             });
-            let Job { epoch, position, number, name, .. } = job;
             if out.send(Loaded { epoch, position, number, name, views }).is_err() {
                 return;
             }
         }
     }
 
-    fn views(&self, job: &Job) -> Result<Pair> {
-        let pixels = self.samples.read(job, self.seed)?;
+    fn views(&self, job: Job) -> Result<Pair> {
         let mut stream = Stream::new(self.seed, Purpose::Views, job.epoch, job.number as u64);
+        let pixels = self.samples.read(job, self.seed)?;
         Ok(match &pixels {
             Pixels::One(image) => draw(image, &self.settings, &mut stream),
             Pixels::Two(first, second) => draw_frames(first, second, &self.settings, &mut stream),

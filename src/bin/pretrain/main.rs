@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use cropmae::pretrain::samples::Samples;
+use cropmae::pretrain::samples::{Options, Samples};
 use cropmae::pretrain::{Run, train};
 use cropmae::{Error, device};
 
@@ -59,7 +59,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let device = device::open(cli.device)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
-    let samples = Arc::new(Samples::open(data)?);
+    let samples = Arc::new(Samples::open(data, &Options::default())?);
     let workers = cli.workers.unwrap_or_else(plan::cores);
     let held_out = plan::held_out(cli, &config, workers, &device)?;
     let run = Run {

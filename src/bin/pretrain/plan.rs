@@ -9,7 +9,7 @@ use cropmae::model::VitConfig;
 use cropmae::pretrain::Config;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::HeldOut;
-use cropmae::pretrain::samples::Samples;
+use cropmae::pretrain::samples::{Options, Samples};
 
 use crate::args::Cli;
 
@@ -72,6 +72,6 @@ pub(crate) fn held_out(
     device: &Device,
 ) -> anyhow::Result<Option<HeldOut>> {
     let Some(path) = &cli.held_out else { return Ok(None) };
-    let samples = Arc::new(Samples::open(path)?);
+    let samples = Arc::new(Samples::open(path, &Options::default())?);
     Ok(Some(HeldOut::new(config, samples, workers, device)?))
 }

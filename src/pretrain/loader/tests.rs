@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::pretrain::samples::Options;
 use crate::pretrain::views::Strategy;
 
 /// `count` pictures of 40x30 pixels as PNG files; those in `broken` are not.
@@ -23,7 +24,7 @@ fn settings() -> ViewSettings {
 }
 
 fn start(folder: &tempfile::TempDir, workers: usize, ahead: usize, range: Range) -> Loader {
-    let samples = Arc::new(Samples::open(folder.path()).unwrap());
+    let samples = Arc::new(Samples::open(folder.path(), &Options::default()).unwrap());
     Loader::start(samples, &settings(), 5, workers, ahead, range).unwrap()
 }
 
@@ -94,7 +95,7 @@ fn workers_do_not_run_ahead_without_bound() {
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     let folder = folder(1, &[]);
-    let samples = Arc::new(Samples::open(folder.path()).unwrap());
+    let samples = Arc::new(Samples::open(folder.path(), &Options::default()).unwrap());
     let wrong = ViewSettings { global_area: [0.5, 1.5], ..settings() };
     let error = Loader::start(samples, &wrong, 0, 1, 1, TWO_EPOCHS).unwrap_err();
     assert!(error.to_string().starts_with("global-area: is [0.5, 1.5]"), "{error}");
@@ -149,7 +150,7 @@ fn unreadable_samples_are_named_until_there_are_too_many() {
 #[test]
 fn a_plain_mae_gets_one_tensor() {
     let folder = folder(2, &[]);
-    let samples = Arc::new(Samples::open(folder.path()).unwrap());
+    let samples = Arc::new(Samples::open(folder.path(), &Options::default()).unwrap());
     let same = ViewSettings { strategy: Strategy::SameViews, ..settings() };
     let range = Range { epoch: 0, position: 0, end: 1 };
     let loader = Loader::start(samples, &same, 0, 1, 1, range).unwrap();

@@ -17,7 +17,7 @@ const DEEPEST: usize = 32;
 ///
 /// # Errors
 /// The folder cannot be read or holds no picture.
-pub fn list(root: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn pictures(root: &Path) -> Result<Vec<PathBuf>> {
     let pictures = files(root, PICTURES)?;
     if pictures.is_empty() {
         let problem = "holds no .jpg, .jpeg or .png file, at any depth";
@@ -96,7 +96,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, name).unwrap();
         }
-        let found = list(folder.path()).unwrap();
+        let found = pictures(folder.path()).unwrap();
         let expected = ["B/x/y/1.jpeg", "a.Jpg", "b.png", "b/10.png", "b/9.JPEG"];
         assert_eq!(found, expected.map(PathBuf::from));
     }
@@ -104,9 +104,9 @@ mod tests {
     #[test]
     fn folders_without_pictures_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let message = list(folder.path()).unwrap_err().to_string();
+        let message = pictures(folder.path()).unwrap_err().to_string();
         assert!(message.contains("holds no .jpg"), "{message}");
-        let message = list(&folder.path().join("train")).unwrap_err().to_string();
+        let message = pictures(&folder.path().join("train")).unwrap_err().to_string();
         assert!(message.contains("train: there is no such folder"), "{message}");
     }
 
@@ -117,9 +117,9 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         std::fs::write(other.path().join("1.png"), "").unwrap();
         std::os::unix::fs::symlink(other.path(), folder.path().join("linked")).unwrap();
-        assert_eq!(list(folder.path()).unwrap(), [PathBuf::from("linked/1.png")]);
+        assert_eq!(pictures(folder.path()).unwrap(), [PathBuf::from("linked/1.png")]);
         std::os::unix::fs::symlink(folder.path(), other.path().join("back")).unwrap();
-        let message = list(folder.path()).unwrap_err().to_string();
+        let message = pictures(folder.path()).unwrap_err().to_string();
         assert!(message.contains("remove the link"), "{message}");
     }
 }

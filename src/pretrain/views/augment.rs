@@ -128,3 +128,81 @@ fn mirrored(length: usize) -> Vec<usize> {
     let fold = |place: usize| (place % period).min(period - place % period).min(length - 1);
     (start..start + length + 2 * RADIUS).map(fold).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pretrain::random::Purpose;
+
+    fn stream(sample: u64) -> Stream {
+        Stream::new(0, Purpose::Views, 0, sample)
+    }
+
+    // torchvision.transforms.functional's rules by hand: 0.2989 · 200 + 0.587 · 100 + 0.114 · 50
+    // = 124.18, cut to 124; 0.5 · 200 + 0.5 · 124 = 162.
+    #[test]
+    fn values_are_mixed_as_torchvision_does() {
+        assert_eq!(grey([200, 100, 50]), 124);
+        assert_eq!(blend(200, 124.0, 0.5), 162);
+        assert_eq!(blend(200, 0.0, 1.4), 255);
+        assert_eq!(blend(201, 0.0, 0.5), 100);
+        assert_eq!(blend(10, 200.0, 1.4), 0);
+    }
+
+    #[test]
+    fn hues_turn_around_the_circle() {
+        let red = [255, 0, 0];
+        assert_eq!(turned(red, 1.0 / 3.0), [0, 255, 0]);
+        assert_eq!(turned(red, -1.0 / 3.0), [0, 0, 255]);
+        assert_eq!(turned(red, 0.5), [0, 255, 255]);
+        assert_eq!(turned(red, 1.0 / 12.0)[0], 255);
+        assert_eq!(turned([77; 3], 0.3), [77; 3]);
+        for at in 0..1000_u32 {
+            let rgb = [at * 7, at * 31 + 5, at * 101].map(|value| (value % 256) as u8);
+            let still = turned(rgb, 0.0);
+            let off = rgb.iter().zip(&still).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(off <= Some(1), "{rgb:?} {still:?}");
+        }
+    }
+
+    #[test]
+    fn jitter_is_off_at_no_strength_and_the_same_for_the_same_stream() {
+        let data: Vec<u8> = (0..3 * 64).map(|at| (at * 37) as u8).collect();
+        let image = Rgb { width: 8, height: 8, data };
+        let jittered = |strength, sample| {
+            let mut image = image.clone();
+            jitter(&mut image, strength, &mut stream(sample));
+            image
+        };
+        let off = |other: Rgb| image.data.iter().zip(other.data).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(off(jittered(0.0, 1)) <= Some(1), "the hue goes through floats");
+        assert!(off(jittered(0.4, 1)) > Some(5));
+        assert_eq!(jittered(0.4, 1), jittered(0.4, 1));
+        assert_ne!(jittered(0.4, 1), jittered(0.4, 2));
+    }
+
+    #[test]
+    fn blur_keeps_what_is_even_and_spreads_a_point() {
+        for (height, width) in [(1, 1), (1, 5), (3, 2), (20, 20)] {
+            let mut even = Rgb { width, height, data: vec![99; 3 * height * width] };
+            blur(&mut even, &mut stream(0));
+            assert!(even.data.iter().all(|value| *value == 99), "{height}x{width}");
+        }
+        let mut point = Rgb { width: 21, height: 21, data: vec![0; 3 * 21 * 21] };
+        let at = |y: usize, x: usize| 3 * (21 * y + x) + 1;
+        point.data[at(10, 10)] = 255;
+        blur(&mut point, &mut stream(3));
+        let value = |y, x| point.data[at(y, x)];
+        assert!(value(10, 10) < 255 && value(10, 10) > value(10, 11));
+        assert_eq!([value(9, 10), value(11, 10), value(10, 9)], [value(10, 11); 3]);
+        assert_eq!(value(10, 17), 0);
+        assert!(point.data.iter().step_by(3).all(|red| *red == 0));
+    }
+
+    #[test]
+    fn borders_are_mirrored() {
+        assert_eq!(mirrored(3), [2, 1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1, 0]);
+        assert_eq!(mirrored(1), [0; 13]);
+        assert_eq!(mirrored(9)[..8], [6, 5, 4, 3, 2, 1, 0, 1]);
+    }
+}

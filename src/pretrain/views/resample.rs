@@ -1,9 +1,8 @@
 //! A crop at another size, to the last bit as Pillow's bilinear `Image.crop(…).resize(…)` makes it.
 //!
 //! The filter is a triangle that grows with the scale (antialiasing) and sees no pixel outside the
-//! box. Rows first, then columns, each in 22-bit fixed point and rounded to bytes. An axis that keeps
-//! its size has the weight 1 on each pixel and is skipped, as Pillow does. Next stop: flips and
-//! [`super::augment`].
+//! box. One axis after the other, each in 22-bit fixed point and rounded to bytes; an axis that keeps
+//! its size is left alone. Next stop: flips and [`super::augment`].
 
 use super::crop::CropBox;
 use crate::image::Rgb;
@@ -11,8 +10,8 @@ use crate::image::Rgb;
 /// Fractional bits of a weight: a byte times a sum of weights just fits 32 bits.
 const BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (BITS - 1);
-/// Output rows mixed at a time fit the first-level cache with their accumulators.
-const LANES: usize = 96;
+/// Values of a row that are mixed at a time: their sums stay in registers.
+const LANES: usize = 32;
 
 /// For each output sample of an axis, its first input sample and the weights from there on.
 struct Axis {
@@ -50,6 +49,51 @@ impl Axis {
     }
 }
 
+/// Rows of pixels inside a picture.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    /// From the first pixel of the first row on.
+    data: &'a [u8],
+    /// Bytes from row to row.
+    stride: usize,
+    height: usize,
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    #[inline(always)]
+    fn row(self, number: usize) -> &'a [u8] {
+        &self.data[number * self.stride..][..3 * self.width]
+    }
+
+    /// With `size` pixels in each row.
+    fn across(self, size: usize) -> Vec<u8> {
+        let mut out = vec![0; self.height * 3 * size];
+        if self.width == size {
+            let rows =
+                out.chunks_exact_mut(3 * size).zip((0..self.height).map(|row| self.row(row)));
+            rows.for_each(|(out, row)| out.copy_from_slice(row));
+        } else {
+            let axis = Axis::new(self.width, size);
+            pulp::Arch::new().dispatch(Across(Pass { out: &mut out, rows: self, axis: &axis }));
+        }
+        out
+    }
+
+    /// With `size` rows.
+    fn down(self, size: usize) -> Vec<u8> {
+        let mut out = vec![0; size * 3 * self.width];
+        if self.height == size {
+            let rows = out.chunks_exact_mut(3 * self.width).zip((0..size).map(|row| self.row(row)));
+            rows.for_each(|(out, row)| out.copy_from_slice(row));
+        } else {
+            let axis = Axis::new(self.height, size);
+            pulp::Arch::new().dispatch(Down(Pass { out: &mut out, rows: self, axis: &axis }));
+        }
+        out
+    }
+}
+
 /// The part of `image` inside `crop` at `size` × `size` pixels.
 ///
 /// # Panics
@@ -58,65 +102,131 @@ pub fn resized_crop(image: &Rgb, crop: CropBox, size: usize) -> Rgb {
     let inside = crop.top + crop.height <= image.height && crop.left + crop.width <= image.width;
     assert!(inside && crop.height * crop.width * size > 0, "a box outside its picture");
     let stride = 3 * image.width;
-    let rows = image.data.chunks_exact(stride).skip(crop.top).take(crop.height);
-    let rows = rows.map(|row| &row[3 * crop.left..][..3 * crop.width]);
-    let mut narrow = vec![0; crop.height * 3 * size];
-    if crop.width == size {
-        for (out, row) in narrow.chunks_exact_mut(3 * size).zip(rows) {
-            out.copy_from_slice(row);
-        }
+    let data = &image.data[crop.top * stride + 3 * crop.left..];
+    let rows = Rows { data, stride, height: crop.height, width: crop.width };
+    let data = if is_columns_first(crop, size) {
+        let data = rows.down(size);
+        Rows { data: &data, stride: 3 * crop.width, height: size, width: crop.width }.across(size)
     } else {
-        let axis = Axis::new(crop.width, size);
-        for (out, row) in narrow.chunks_exact_mut(3 * size).zip(rows) {
-            mix_pixels(out, row, &axis);
-        }
-    }
-    if crop.height == size {
-        return Rgb { width: size, height: size, data: narrow };
-    }
-    let axis = Axis::new(crop.height, size);
-    let mut data = vec![0; size * 3 * size];
-    pulp::Arch::new().dispatch(|| mix_rows(&mut data, &narrow, 3 * size, &axis));
+        let data = rows.across(size);
+        Rows { data: &data, stride: 3 * size, height: crop.height, width: size }.down(size)
+    };
     Rgb { width: size, height: size, data }
 }
 
-/// One row: each output pixel is a weighted sum of neighbouring pixels.
-fn mix_pixels(out: &mut [u8], row: &[u8], axis: &Axis) {
-    let (pixels, _) = row.as_chunks::<3>();
-    let (outputs, _) = out.as_chunks_mut::<3>();
-    let weights = axis.weights.chunks_exact(axis.width);
-    for ((out, &(first, count)), weights) in outputs.iter_mut().zip(&axis.spans).zip(weights) {
-        let mut sums = [HALF; 3];
-        for (pixel, weight) in pixels[first..first + count].iter().zip(weights) {
-            for (sum, value) in sums.iter_mut().zip(pixel) {
-                *sum += i32::from(*value) * weight;
-            }
-        }
-        *out = sums.map(byte);
+/// Since version 13 Pillow begins with the columns where the height shrinks by more than twice what
+/// the width does: less is left for the rows. Which comes first moves pixels by a level.
+fn is_columns_first(crop: CropBox, size: usize) -> bool {
+    crop.height > size && crop.height - size > 2 * crop.width.saturating_sub(size)
+}
+
+/// One axis' work.
+struct Pass<'a> {
+    out: &'a mut [u8],
+    rows: Rows<'a>,
+    axis: &'a Axis,
+}
+
+/// Rows become longer or shorter. A type, since a closure of this size would not be compiled for
+/// the widest vectors: only what is inlined into the dispatching function is.
+struct Across<'a>(Pass<'a>);
+
+impl pulp::NullaryFnOnce for Across<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        mix_pixels(self.0);
     }
 }
 
-/// All rows: each output row is a weighted sum of neighbouring rows. Written so that the compiler
-/// turns it into vector instructions.
+/// Columns become longer or shorter.
+struct Down<'a>(Pass<'a>);
+
+impl pulp::NullaryFnOnce for Down<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        mix_rows(self.0);
+    }
+}
+
+/// Each output pixel is a weighted sum of its row's pixels. Four rows at a time lie side by side, a
+/// pixel in four bytes, so that one weight serves sixteen values and the compiler makes vector
+/// instructions of them.
 #[inline(always)]
-fn mix_rows(out: &mut [u8], rows: &[u8], stride: usize, axis: &Axis) {
-    let weights = axis.weights.chunks_exact(axis.width);
-    for ((out, &(first, count)), weights) in
-        out.chunks_exact_mut(stride).zip(&axis.spans).zip(weights)
-    {
-        let rows = &rows[first * stride..][..count * stride];
-        for (part, out) in out.chunks_mut(LANES).enumerate() {
-            let mut sums = [HALF; LANES];
-            for (row, weight) in rows.chunks_exact(stride).zip(weights) {
-                let row = &row[part * LANES..][..out.len()];
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += i32::from(*value) * weight;
-                }
+fn mix_pixels(Pass { out, rows, axis }: Pass<'_>) {
+    let size = axis.spans.len();
+    let mut columns = vec![[0_u8; 16]; rows.width];
+    let mut mixed = vec![[0_u8; 16]; size];
+    for (group, out) in out.chunks_mut(4 * 3 * size).enumerate() {
+        // the last group may have fewer rows: its last one is then there again
+        let row = |lane: usize| rows.row((4 * group + lane).min(rows.height - 1)).as_chunks().0;
+        gather(&mut columns, [row(0), row(1), row(2), row(3)]);
+        let weights = axis.weights.chunks_exact(axis.width);
+        for ((mixed, &(first, count)), weights) in mixed.iter_mut().zip(&axis.spans).zip(weights) {
+            let mut sums = [HALF; 16];
+            for (column, weight) in columns[first..first + count].iter().zip(weights) {
+                add(&mut sums, column, *weight);
             }
-            for (out, sum) in out.iter_mut().zip(&sums) {
-                *out = byte(*sum);
+            // all sixteen are kept: sums that nobody reads would break the vectors up
+            *mixed = bytes(&sums);
+        }
+        for (lane, row) in out.chunks_exact_mut(3 * size).enumerate() {
+            for (pixel, mixed) in row.as_chunks_mut::<3>().0.iter_mut().zip(&mixed) {
+                pixel.copy_from_slice(&mixed[4 * lane..4 * lane + 3]);
             }
         }
+    }
+}
+
+/// Lays four rows side by side.
+#[inline(always)]
+fn gather(columns: &mut [[u8; 16]], [a, b, c, d]: [&[[u8; 3]]; 4]) {
+    for (column, (((a, b), c), d)) in columns.iter_mut().zip(a.iter().zip(b).zip(c).zip(d)) {
+        *column =
+            [a[0], a[1], a[2], 0, b[0], b[1], b[2], 0, c[0], c[1], c[2], 0, d[0], d[1], d[2], 0];
+    }
+}
+
+/// Each output row is a weighted sum of rows.
+#[inline(always)]
+fn mix_rows(Pass { out, rows, axis }: Pass<'_>) {
+    let weights = axis.weights.chunks_exact(axis.width);
+    let outputs = out.chunks_exact_mut(3 * rows.width).zip(&axis.spans).zip(weights);
+    for ((out, &(first, count)), weights) in outputs {
+        let weighted = || (first..first + count).map(|row| rows.row(row)).zip(weights);
+        let (parts, rest) = out.as_chunks_mut::<LANES>();
+        for (part, out) in parts.iter_mut().enumerate() {
+            let mut sums = [HALF; LANES];
+            for (row, weight) in weighted() {
+                add(&mut sums, &row.as_chunks::<LANES>().0[part], *weight);
+            }
+            *out = bytes(&sums);
+        }
+        let done = parts.len() * LANES;
+        for (place, out) in (done..).zip(rest) {
+            let sum = weighted().map(|(row, weight)| i32::from(row[place]) * weight).sum::<i32>();
+            *out = byte(HALF + sum);
+        }
+    }
+}
+
+/// A plain loop: `map` of an array would not become vector instructions.
+#[inline(always)]
+fn bytes<const N: usize>(sums: &[i32; N]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (byte, sum) in bytes.iter_mut().zip(sums) {
+        *byte = self::byte(*sum);
+    }
+    bytes
+}
+
+#[inline(always)]
+fn add<const N: usize>(sums: &mut [i32; N], values: &[u8; N], weight: i32) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += i32::from(*value) * weight;
     }
 }
 
