@@ -224,6 +224,7 @@ impl Config {
         let (key, value) = setting.split_once('=').ok_or_else(|| {
             Error::setting(setting, "is not of the form key=value, for example views.flip=0")
         })?;
+        let value = value.trim();
         let value = format!("value = {value}").parse::<Table>().map_or_else(
             |_| Value::String(value.to_owned()),
             |mut table| table.remove("value").unwrap_or(Value::Boolean(false)),

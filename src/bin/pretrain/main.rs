@@ -76,6 +76,5 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let bars = Bars::new(&config, held_out, cli.measure_every, cli.quiet);
     train(&run, &bars)?;
     bars.finish();
-    eprintln!("encoder: {}", cli.out.join("encoder.safetensors").display());
-    Ok(())
+    Ok(writeln!(std::io::stdout(), "{}", cli.out.join("encoder.safetensors").display())?)
 }
