@@ -34,7 +34,8 @@ impl EventFile {
     pub fn begin(folder: &Path, steps: u64) -> Result<Self> {
         let now = now();
         // readers take the files of a folder in the order of their names
-        let name = format!("events.out.tfevents.{:010}.cropmae.{steps}", now.as_secs());
+        let (seconds, nanoseconds) = (now.as_secs(), now.subsec_nanos());
+        let name = format!("events.out.tfevents.{seconds:010}.{nanoseconds:09}.cropmae");
         let path = folder.join(name);
         let file = File::create(&path).map_err(Error::io("create", &path))?;
         let mut events = Self { path, file };

@@ -93,7 +93,10 @@ fn draw_losses<'a>(
         .configure_secondary_axes()
         .y_desc("learning rate")
         .label_style(font())
-        .y_label_formatter(&|rate| format!("{rate:.0e}"))
+        .y_label_formatter(&|rate| match *rate > 0.0 {
+            true => format!("{rate:.1e}"),
+            false => "0".to_owned(),
+        })
         .axis_style(GREY)
         .draw()?;
     let of_rate = GREY.mix(0.7).stroke_width(1);
