@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::autoencoder::{Autoencoder, Mask, Method, target};
+use crate::autoencoder::{Autoencoder, Mask, Method, Views, target};
 use crate::error::Result;
 use crate::image::{Rgb, figure};
 use crate::pretrain::held_out::HeldOut;
@@ -39,7 +39,8 @@ pub fn panels(
     device: &Device,
 ) -> Result<Vec<Panels>> {
     let (first, second) = loader::batch(pairs, device)?;
-    let prediction = model.predict(Some(&first), &second, mask, None)?;
+    let views = Views { first: &first, second: &second, mask };
+    let prediction = model.predict(views)?;
     let patch = model.config.encoder.patch;
     let mut pixels = prediction.pixels.to_dtype(DType::F32)?;
     if model.config.normalize_target {
