@@ -55,6 +55,17 @@ impl Mask {
         self.batch
     }
 
+    /// The masks of the first `count` images alone.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        let batch = count.min(self.batch);
+        Self {
+            batch,
+            kept: self.kept.iter().copied().take(batch * self.visible).collect(),
+            ..*self
+        }
+    }
+
     /// 1 for masked patches, 0 for visible ones: [B, N] in f32.
     pub(super) fn removed(&self, device: &Device) -> Result<Tensor> {
         let mut removed = vec![1_f32; self.batch * self.patches];
@@ -126,6 +137,9 @@ mod tests {
         let removed = mask.removed(&device).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(removed, [[1., 0., 1., 0.], [0., 1., 1., 0.]]);
         assert!(mask.is_masked(0, 0) && !mask.is_masked(0, 3) && mask.is_masked(1, 1));
+        let first = mask.first(1);
+        assert_eq!((first.batch(), first.kept.as_slice()), (1, [1, 3].as_slice()));
+        assert_eq!(mask.first(9), mask);
         let (among_all, within) = mask.rows(&device).unwrap();
         assert_eq!(among_all.to_vec1::<u32>().unwrap(), [1, 3, 7, 4]);
         assert_eq!(within.to_vec1::<u32>().unwrap(), [1, 3, 3, 0]);

@@ -5,6 +5,7 @@
 //! decoder. Next stop of a frame: [`crate::model`], which turns it into patch features.
 
 pub mod decode;
+pub mod figure;
 pub mod indexed;
 pub mod resize;
 

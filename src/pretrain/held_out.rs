@@ -1,4 +1,5 @@
-//! The loss on images that are not trained on, and what no network is needed for.
+//! Images that are looked at between epochs: the loss on those that are not trained on, and what no
+//! network is needed for.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use super::views::Pair;
 use crate::autoencoder::{Autoencoder, Mask, Views, target};
 use crate::error::{Error, Result};
 
-/// Images that are looked at; more would cost time and move the mean by little.
-const MOST: usize = 1024;
+/// Images whose loss is worth measuring; more would cost time and move the mean by little.
+pub const MOST: usize = 1024;
 /// Images that pass through the network at a time.
 const AT_ONCE: usize = 32;
 
@@ -31,7 +32,7 @@ struct Batch {
 }
 
 impl HeldOut {
-    /// Draws views and masks of the first images in the order of epoch 0 of the run's seed;
+    /// Draws views and masks of the first `most` images in the order of epoch 0 of the run's seed;
     /// unreadable ones are left out.
     ///
     /// # Errors
@@ -39,17 +40,18 @@ impl HeldOut {
     pub fn new(
         config: &Config,
         samples: Arc<Samples>,
+        most: usize,
         workers: usize,
         device: &Device,
     ) -> Result<Self> {
         let range = Range { epoch: 0, position: 0, end: 1 };
         let loader = Loader::start(samples, &config.views, config.seed, workers, AT_ONCE, range)?;
         let read: Vec<(usize, Pair)> = loader
-            .take(MOST)
             .filter_map(|loaded| loaded.views.ok().map(|pair| (loaded.number, pair)))
+            .take(most)
             .collect();
         if read.is_empty() {
-            return Err(Error::setting("--held-out", "none of the images can be read"));
+            return Err(Error::setting("images", "none of those to look at can be read"));
         }
         let patches = config.autoencoder().patches();
         let mut batches = Vec::new();
@@ -93,6 +95,23 @@ impl HeldOut {
         let rows = Tensor::cat(&rows, 0)?.to_dtype(DType::F64)?;
         let squares = rows.broadcast_sub(&rows.mean_keepdim(0)?)?.sqr()?;
         Ok(squares.mean(D::Minus1)?.mean(0)?.to_scalar::<f64>()?)
+    }
+
+    /// Up to `most` images and their masks, always the same; never more than pass at a time.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn examples(&self, most: usize) -> Result<(Vec<&Pair>, Mask)> {
+        let none = || Error::setting("images", "there are none to look at");
+        let Batch { pairs, mask } = self.batches.first().ok_or_else(none)?;
+        let pairs: Vec<&Pair> = pairs.iter().take(most).collect();
+        let mask = mask.first(pairs.len());
+        Ok((pairs, mask))
+    }
+
+    /// Where they are looked at.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     fn tensors(&self, pairs: &[Pair]) -> Result<(Tensor, Tensor)> {

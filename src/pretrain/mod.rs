@@ -15,10 +15,12 @@ pub mod config;
 pub mod held_out;
 pub mod loader;
 pub mod optimizer;
+pub mod pictures;
 pub mod random;
 pub mod record;
 pub mod samples;
 pub mod schedule;
+pub mod tensorboard;
 pub mod train;
 pub mod views;
 

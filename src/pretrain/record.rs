@@ -1,4 +1,5 @@
-//! What a run says of itself: one line of JSON a step or measurement, in `log.jsonl`.
+//! What a run says of itself: one line of JSON a step or measurement, in `log.jsonl`, and the same
+//! for TensorBoard.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -7,7 +8,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::replace;
+use super::tensorboard::EventFile;
 use crate::error::{Error, Result};
+
+/// The name of the loss on held-out images.
+pub const HELD_OUT: &str = "held-out loss";
+/// The name of the loss of saying the mean patch of held-out images.
+pub const MEAN_PATCH: &str = "held-out loss of the mean patch";
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +50,7 @@ pub struct Measure {
     pub steps: u64,
     /// Epochs done.
     pub epochs: u64,
-    /// What was measured: `held-out loss`, `davis J&F`, …
+    /// What was measured: [`HELD_OUT`], [`MEAN_PATCH`], or a benchmark's score, `davis J&F`.
     pub name: String,
     /// The value.
     pub value: f64,
@@ -71,41 +78,63 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
     Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// A log that is being written.
+/// The log of the run in `folder`.
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join("log.jsonl")
+}
+
+/// A log that is being written, beside an event file for TensorBoard.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
     file: std::fs::File,
+    events: EventFile,
 }
 
 impl Log {
-    /// Goes on with the log at `path` as it stood after `steps` steps: what a run wrote after its
-    /// last checkpoint will come again.
+    /// Goes on with the log of the run in `folder` as it stood after `steps` steps: what a run wrote
+    /// after its last checkpoint will come again.
     ///
     /// # Errors
-    /// The file cannot be read or written.
-    pub fn open(path: &Path, steps: u64) -> Result<Self> {
+    /// A file cannot be read or written.
+    pub fn open(folder: &Path, steps: u64) -> Result<Self> {
+        let path = path(folder);
         let kept: Vec<Entry> =
-            read(path)?.into_iter().filter(|entry| entry.steps() <= steps).collect();
-        replace(path, |out| {
+            read(&path)?.into_iter().filter(|entry| entry.steps() <= steps).collect();
+        replace(&path, |out| {
             kept.iter().try_for_each(|entry| {
                 serde_json::to_writer(&mut *out, entry)?;
                 out.write_all(b"\n")
             })
         })?;
-        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("write", path))?;
-        Ok(Self { path: path.to_path_buf(), file })
+        let file =
+            OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
+        Ok(Self { path, file, events: EventFile::begin(folder, steps)? })
     }
 
     /// Appends an entry.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// A file cannot be written.
     pub fn push(&mut self, entry: &Entry) -> Result<()> {
         let mut line = serde_json::to_string(entry)
             .map_err(|error| Error::setting("log", error.to_string()))?;
         line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))?;
+        match entry {
+            Entry::Step(step) => self.events.scalars(
+                step.steps,
+                &[
+                    ("loss", step.loss),
+                    ("learning_rate", step.learning_rate),
+                    ("gradient_norm", step.gradient_norm),
+                    ("images_per_second", step.images_per_second),
+                ],
+            ),
+            Entry::Measure(Measure { steps, name, value, .. }) => {
+                self.events.scalars(*steps, &[(name, *value)])
+            }
+        }
     }
 }
 
@@ -127,16 +156,16 @@ mod tests {
     #[test]
     fn a_resumed_log_forgets_what_will_come_again() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log.jsonl");
-        let mut log = Log::open(&path, 0).unwrap();
+        let path = path(folder.path());
+        let mut log = Log::open(folder.path(), 0).unwrap();
         (1..=5).for_each(|steps| log.push(&step(steps)).unwrap());
-        let name = "held-out loss".to_owned();
+        let name = HELD_OUT.to_owned();
         let measure = Entry::Measure(Measure { steps: 5, epochs: 1, name, value: 0.5 });
         log.push(&measure).unwrap();
         // a line that a crash cut off
         log.file.write_all(b"{\"kind\":\"st").unwrap();
         assert_eq!(read(&path).unwrap().len(), 6);
-        let mut log = Log::open(&path, 3).unwrap();
+        let mut log = Log::open(folder.path(), 3).unwrap();
         log.push(&step(4)).unwrap();
         assert_eq!(read(&path).unwrap(), (1..=4).map(step).collect::<Vec<_>>());
     }

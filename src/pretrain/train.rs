@@ -25,7 +25,7 @@ pub struct Run<'a> {
     /// What it learns from.
     pub samples: Arc<Samples>,
     /// Where everything is written: `config.toml`, `log.jsonl`, `checkpoint-*.safetensors`,
-    /// `encoder.safetensors`, `unreadable.txt`.
+    /// `encoder.safetensors`, `unreadable.txt`, TensorBoard's `events.out.tfevents.*`.
     pub folder: &'a Path,
     /// Where it computes.
     pub device: &'a Device,
@@ -61,6 +61,15 @@ pub trait Watcher {
         let _ = (model, epochs);
         Ok(Vec::new())
     }
+
+    /// What [`Watcher::epoch_done`] returned is in the log, and the epoch's checkpoint on the disk.
+    ///
+    /// # Errors
+    /// What stops the run.
+    fn epoch_saved(&self, epochs: u64) -> Result<()> {
+        let _ = epochs;
+        Ok(())
+    }
 }
 
 /// Watches nothing.
@@ -77,7 +86,7 @@ impl Watcher for Unwatched {}
 pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
     run.config.check()?;
     let mut trainer = Trainer::open(run)?;
-    let mut log = Log::open(&run.folder.join("log.jsonl"), trainer.place.steps)?;
+    let mut log = Log::open(run.folder, trainer.place.steps)?;
     let mut batches = Batches::start(run, trainer.place)?;
     watcher.started(trainer.place, trainer.steps_per_epoch);
     let mut since = Instant::now();
@@ -102,6 +111,7 @@ pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
                 trainer.place =
                     Place { epoch: epochs, position: 0, step: 0, unreadable: 0, ..trainer.place };
                 trainer.save()?;
+                watcher.epoch_saved(epochs)?;
                 since = Instant::now();
             }
         }

@@ -183,6 +183,41 @@ fn what_comes_out_is_an_encoder_that_propagate_takes() {
 }
 
 #[test]
+fn a_run_can_be_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 12);
+    let size = |picture: &Path| image::image_dimensions(picture).unwrap();
+    for (name, more, columns) in [
+        ("cropmae", &["--held-out", data.to_str().unwrap()][..], 4),
+        ("mae", &["--method", "mae"], 3), // of training samples
+    ] {
+        let out = folder.path().join(name);
+        let more = [more, &["--epochs", "5", "--pictures-every", "2"]].concat();
+        succeed(&mut pretrain(&data, &out, &more));
+        let mut drawn: Vec<_> = std::fs::read_dir(out.join("pictures"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        drawn.sort();
+        let epochs = ["0001", "0002", "0004", "0005"].map(|epoch| format!("epoch-{epoch}.png"));
+        assert_eq!(drawn, epochs);
+        let grid = size(&out.join("pictures/epoch-0005.png"));
+        assert_eq!(grid, (columns * 36 - 4, 8 * 36 - 4), "32 pixels a view, 4 between them");
+        let curve = std::fs::read_to_string(out.join("loss.svg")).unwrap();
+        assert!(curve.contains("training loss") && curve.ends_with("</svg>\n"));
+        assert_eq!(curve.contains("held-out loss"), name == "cropmae");
+        let events = std::fs::read_dir(&out).unwrap().filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("events.out.tfevents.")
+        });
+        assert_eq!(events.count(), 1);
+    }
+    let out = folder.path().join("blind");
+    succeed(&mut pretrain(&data, &out, &["--epochs", "1", "--pictures-every", "0"]));
+    assert!(!out.join("pictures").exists());
+}
+
+#[test]
 fn mistakes_in_the_command_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 3);

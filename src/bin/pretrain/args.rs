@@ -22,7 +22,9 @@ use cropmae::pretrain::views::Strategy;
     pretrain --preset tiny --data photographs --out runs/tiny\n  \
     pretrain --preset cropmae-in --data imagenet/train --out runs/in --device cuda --dtype bf16\n  \
     pretrain --preset tiny --set masking_ratio=0.9 --set views.flip=0 --show-config\n\n\
-    The same command again goes on where the last one stopped."
+    In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, loss.svg,\n  \
+    pictures/epoch-*.png (view 1, view 2, what is left of it, its reconstruction) and event files for\n  \
+    TensorBoard (tensorboard --logdir runs). The same command again goes on where the last one stopped."
 )]
 pub(crate) struct Cli {
     /// Images: a folder of any depth with .jpg, .jpeg and .png files in it
@@ -33,7 +35,8 @@ pub(crate) struct Cli {
         required_unless_present = "show_config"
     )]
     pub(crate) data: Option<PathBuf>,
-    /// Held-out images: their loss is measured between epochs
+    /// Held-out images: their loss is measured, and what the network makes of them drawn, between
+    /// epochs
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub(crate) held_out: Option<PathBuf>,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
@@ -86,6 +89,9 @@ pub(crate) struct Cli {
     /// Epochs between measurements of the held-out loss
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) measure_every: u64,
+    /// Epochs between pictures of reconstructions, of held-out images where there are any; 0: none
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
+    pub(crate) pictures_every: u64,
     /// Steps between checkpoints within an epoch; 0: at its end only
     #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Output")]
     pub(crate) checkpoint_every: u64,

@@ -1,12 +1,13 @@
 //! `pretrain`: the loop that makes encoders.
 //!
 //! Arguments ([`args`]) and a preset become a configuration ([`plan`]), the library runs it, the
-//! terminal sees it ([`progress`]).
+//! terminal sees it ([`progress`]), and [`pictures`] stay of it.
 
 // Comments on arguments are help texts, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod args;
+mod pictures;
 mod plan;
 mod progress;
 
@@ -20,6 +21,7 @@ use cropmae::pretrain::{Run, train};
 use cropmae::{Error, device};
 
 use args::Cli;
+use pictures::Pictures;
 use progress::Bars;
 
 /// Keeps freed buffers: candle frees and takes back large ones all the time.
@@ -62,6 +64,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let samples = Arc::new(Samples::open(data, &Options::default())?);
     let workers = cli.workers.unwrap_or_else(plan::cores);
     let held_out = plan::held_out(cli, &config, workers, &device)?;
+    let pictures = Pictures::new(cli, &config, (held_out.is_none(), &samples), (workers, &device))?;
     let run = Run {
         config: &config,
         samples,
@@ -73,7 +76,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         keep_last: cli.keep_last,
         keep_every: cli.keep_every,
     };
-    let bars = Bars::new(&config, held_out, cli.measure_every, cli.quiet);
+    let bars = Bars::new(&config, held_out, cli.measure_every, pictures, cli.quiet);
     train(&run, &bars)?;
     bars.finish();
     Ok(writeln!(std::io::stdout(), "{}", cli.out.join("encoder.safetensors").display())?)

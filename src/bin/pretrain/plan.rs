@@ -8,7 +8,7 @@ use candle_core::Device;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::Config;
 use cropmae::pretrain::config::EncoderSizes;
-use cropmae::pretrain::held_out::HeldOut;
+use cropmae::pretrain::held_out::{HeldOut, MOST};
 use cropmae::pretrain::samples::{Options, Samples};
 
 use crate::args::Cli;
@@ -73,5 +73,5 @@ pub(crate) fn held_out(
 ) -> anyhow::Result<Option<HeldOut>> {
     let Some(path) = &cli.held_out else { return Ok(None) };
     let samples = Arc::new(Samples::open(path, &Options::default())?);
-    Ok(Some(HeldOut::new(config, samples, workers, device)?))
+    Ok(Some(HeldOut::new(config, samples, MOST, workers, device)?))
 }

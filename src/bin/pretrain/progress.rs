@@ -9,9 +9,11 @@ use cropmae::autoencoder::Autoencoder;
 use cropmae::pretrain::Config;
 use cropmae::pretrain::checkpoint::Place;
 use cropmae::pretrain::held_out::HeldOut;
-use cropmae::pretrain::record::StepRecord;
+use cropmae::pretrain::record::{HELD_OUT, MEAN_PATCH, StepRecord};
 use cropmae::pretrain::train::Watcher;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::pictures::Pictures;
 
 /// The progress of a run, and its measurements between epochs.
 pub(crate) struct Bars {
@@ -21,6 +23,7 @@ pub(crate) struct Bars {
     batch: usize,
     held_out: Option<HeldOut>,
     measure_every: u64,
+    pictures: Pictures,
     started: Instant,
     first_step: Cell<u64>,
     /// Steps, and sums of losses and gradient lengths, of the current epoch.
@@ -33,6 +36,7 @@ impl Bars {
         config: &Config,
         held_out: Option<HeldOut>,
         measure_every: u64,
+        pictures: Pictures,
         quiet: bool,
     ) -> Self {
         let terminal = std::io::stderr().is_terminal();
@@ -52,6 +56,7 @@ impl Bars {
             batch: config.optimization.batch_size,
             held_out,
             measure_every: measure_every.max(1),
+            pictures,
             started: Instant::now(),
             first_step: Cell::new(0),
             epoch: RefCell::default(),
@@ -69,6 +74,11 @@ impl Bars {
         } else {
             self.bar.println(line);
         }
+    }
+
+    /// Whether something is measured after this many epochs.
+    fn measures_after(&self, epochs: u64) -> bool {
+        epochs.is_multiple_of(self.measure_every) || epochs == self.epochs || epochs == 1
     }
 
     /// Images a second since the start.
@@ -103,12 +113,11 @@ impl Watcher for Bars {
     fn epoch_done(&self, model: &Autoencoder, epochs: u64) -> Result<Vec<(String, f64)>> {
         let (steps, loss, gradient) = self.epoch.take();
         let mut measures = Vec::new();
-        let due = epochs.is_multiple_of(self.measure_every) || epochs == self.epochs || epochs == 1;
-        if let Some(held_out) = self.held_out.as_ref().filter(|_| due) {
-            measures.push(("held-out loss".to_owned(), held_out.loss(model)?));
+        if let Some(held_out) = self.held_out.as_ref().filter(|_| self.measures_after(epochs)) {
+            measures.push((HELD_OUT.to_owned(), held_out.loss(model)?));
             if epochs == 1 {
                 let floor = held_out.mean_patch_loss(model)?;
-                measures.push(("held-out loss of the mean patch".to_owned(), floor));
+                measures.push((MEAN_PATCH.to_owned(), floor));
             }
         }
         if steps > 0 && (self.lines || !measures.is_empty()) {
@@ -123,6 +132,14 @@ impl Watcher for Bars {
                 gradient / count,
             ));
         }
+        self.pictures.reconstructions(model, self.held_out.as_ref(), epochs)?;
         Ok(measures)
+    }
+
+    fn epoch_saved(&self, epochs: u64) -> Result<()> {
+        match self.measures_after(epochs) {
+            true => self.pictures.curve(),
+            false => Ok(()),
+        }
     }
 }

@@ -1,0 +1,77 @@
+//! The pictures of a run: reconstructions along it, and its curves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use candle_core::Device;
+use cropmae::autoencoder::Autoencoder;
+use cropmae::image::figure;
+use cropmae::pretrain::held_out::HeldOut;
+use cropmae::pretrain::pictures::{curve, grid};
+use cropmae::pretrain::samples::Samples;
+use cropmae::pretrain::{Config, checkpoint, record};
+use cropmae::{Error, Result};
+
+use crate::args::Cli;
+
+/// Samples in a picture.
+const ROWS: usize = 8;
+
+/// Draws into a run's folder.
+pub(crate) struct Pictures {
+    folder: PathBuf,
+    /// Epochs between pictures; 0: none.
+    every: u64,
+    epochs: u64,
+    /// What is drawn where no images are held out: the first ones that are trained on.
+    training: Option<HeldOut>,
+}
+
+impl Pictures {
+    pub(crate) fn new(
+        cli: &Cli,
+        config: &Config,
+        (of_training, samples): (bool, &Arc<Samples>),
+        (workers, device): (usize, &Device),
+    ) -> Result<Self> {
+        let wanted = of_training && cli.pictures_every > 0;
+        let training =
+            wanted.then(|| HeldOut::new(config, Arc::clone(samples), ROWS, workers, device));
+        Ok(Self {
+            folder: cli.out.clone(),
+            every: cli.pictures_every,
+            epochs: config.epochs,
+            training: training.transpose()?,
+        })
+    }
+
+    /// After the first epoch, the last one, and every so many: the same samples, cut and masked in
+    /// the same way.
+    pub(crate) fn reconstructions(
+        &self,
+        model: &Autoencoder,
+        held_out: Option<&HeldOut>,
+        epochs: u64,
+    ) -> Result<()> {
+        let due = self.every > 0
+            && (epochs.is_multiple_of(self.every) || epochs == self.epochs || epochs == 1);
+        let Some(samples) = held_out.or(self.training.as_ref()).filter(|_| due) else {
+            return Ok(());
+        };
+        let picture = figure::png(&grid::grid(model, samples, ROWS)?)?;
+        let folder = self.folder.join("pictures");
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let path = folder.join(format!("epoch-{epochs:04}.png"));
+        checkpoint::replace(&path, |out| out.write_all(&picture))
+    }
+
+    /// Draws the curves of what has been logged so far.
+    pub(crate) fn curve(&self) -> Result<()> {
+        match curve::svg(&record::read(&record::path(&self.folder))?)? {
+            Some(picture) => checkpoint::replace(&self.folder.join("loss.svg"), |out| {
+                out.write_all(picture.as_bytes())
+            }),
+            None => Ok(()),
+        }
+    }
+}
