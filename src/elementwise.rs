@@ -57,7 +57,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { series * f32::from_bits(exponent) }
 }
 
-/// The error function to four units in the last place: an odd rational function on ±4, beyond which
+/// The error function to five parts in ten million: an odd rational function on ±4, beyond which
 /// it is ±1 in f32. The coefficients are the minimax ones that Eigen uses.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
@@ -176,7 +176,7 @@ mod tests {
             let x = step as f32 / 1000.0;
             let wanted = erf_f64(f64::from(x));
             let got = f64::from(erf(x));
-            assert!((got - wanted).abs() <= 3e-7 * wanted.abs() + 1e-30, "{x}: {got} {wanted}");
+            assert!((got - wanted).abs() <= 5e-7 * wanted.abs() + 1e-30, "{x}: {got} {wanted}");
         }
         assert!((erf(9.0) - 1.0).abs() < 2e-7 && (erf(-9.0) + 1.0).abs() < 2e-7);
     }
