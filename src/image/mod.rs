@@ -6,6 +6,7 @@
 
 pub mod decode;
 pub mod figure;
+pub mod heat;
 pub mod indexed;
 pub mod resize;
 

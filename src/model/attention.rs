@@ -38,6 +38,19 @@ pub(super) fn attend(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(out, (batch, tokens, width / 3), qkv.device())?)
 }
 
+/// What the first query attends to, over `qkv` as for [`attend`]: [B, heads, N], rows of sum 1.
+///
+/// # Errors
+/// The device runs out of memory.
+pub(super) fn first_row(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let head_width = width / 3 / heads;
+    let qkv = qkv.reshape((batch, tokens, 3, heads, head_width))?.permute((2, 0, 3, 1, 4))?;
+    let query = (qkv.i(0)?.narrow(2, 0, 1)?.contiguous()? * (head_width as f64).powf(-0.5))?;
+    let scores = query.matmul(&qkv.i(1)?.transpose(2, 3)?.contiguous()?)?; // B, heads, 1, N
+    Ok(candle_nn::ops::softmax_last_dim(&scores)?.squeeze(2)?)
+}
+
 fn by_bands(qkv: &[f32], batch: usize, tokens: usize, heads: usize) -> Vec<f32> {
     let width = qkv.len() / (batch * tokens * 3);
     let head_width = width / heads;
@@ -111,6 +124,24 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+
+    #[test]
+    fn the_first_row_mixes_values_as_attention_does() {
+        let (tokens, width, heads) = (5, 8, 2);
+        let values: Vec<f32> =
+            (0..2 * tokens * 3 * width).map(|i| ((i * 7919 % 1009) as f32 / 100.0).sin()).collect();
+        let qkv = Tensor::from_vec(values, (2, tokens, 3 * width), &Device::Cpu).unwrap();
+        let row = first_row(&qkv, heads).unwrap();
+        assert_eq!(row.dims(), [2, heads, tokens]);
+        let head_values = qkv.narrow(2, 2 * width, width).unwrap();
+        let head_values = head_values.reshape((2, tokens, heads, width / heads)).unwrap();
+        let head_values = head_values.transpose(1, 2).unwrap().contiguous().unwrap();
+        let mixed = row.unsqueeze(2).unwrap().matmul(&head_values).unwrap();
+        let mixed = mixed.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let whole = attend(&qkv, heads).unwrap().narrow(1, 0, 1).unwrap();
+        let whole = whole.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        mixed.iter().zip(&whole).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} {b}"));
+    }
 
     #[test]
     fn bands_equal_tensor_operations() {

@@ -80,6 +80,11 @@ impl Attention {
         let mixed = attention::attend(&self.qkv.forward(xs)?, self.heads)?;
         Ok(self.proj.forward(&mixed)?)
     }
+
+    /// What the first token attends to: `xs` [B, N, D] -> [B, heads, N].
+    fn first_row(&self, xs: &Tensor) -> Result<Tensor> {
+        attention::first_row(&self.qkv.forward(xs)?, self.heads)
+    }
 }
 
 struct Block {
@@ -232,17 +237,7 @@ impl Vit {
     /// # Errors
     /// A frame is smaller than a patch, or the device runs out of memory.
     pub fn tokens(&self, frames: &Tensor) -> Result<Tensor> {
-        let (batch, _, height, width) = frames.dims4()?;
-        let grid = (height / self.config.patch, width / self.config.patch);
-        let patches = patchify(&frames.to_dtype(self.dtype)?, self.config.patch)?;
-        let patches = self.patch_embed.forward(&patches)?;
-        let cls = self.cls_token.broadcast_as((batch, 1, self.config.width))?;
-        let mut xs = Tensor::cat(&[&cls, &patches], 1)?.broadcast_add(&self.positions(grid)?)?;
-        if let Some(registers) = &self.registers {
-            let shape = (batch, self.config.registers, self.config.width);
-            let (cls, patches) = (xs.narrow(1, 0, 1)?, xs.narrow(1, 1, grid.0 * grid.1)?);
-            xs = Tensor::cat(&[&cls, &registers.broadcast_as(shape)?, &patches], 1)?;
-        }
+        let mut xs = self.embed(frames)?;
         let mut sum: Option<Tensor> = None;
         for (index, block) in self.blocks.iter().enumerate() {
             xs = block.forward(&xs)?;
@@ -257,6 +252,41 @@ impl Vit {
         let count = self.layers.clone().count() as f64;
         let mean = (sum.unwrap_or(xs) / count)?;
         self.without_registers(&mean)
+    }
+
+    /// How much CLS attends to every patch in the last block of the chosen ones, head by head:
+    /// [B, 3, H, W] frames -> [B, heads, h·w], f32. What it gives to itself and to register tokens
+    /// is left out.
+    ///
+    /// # Errors
+    /// As [`Vit::tokens`].
+    pub fn cls_attention(&self, frames: &Tensor) -> Result<Tensor> {
+        let mut xs = self.embed(frames)?;
+        let Some((last, before)) = self.blocks.split_last() else {
+            return Err(Error::setting("--layer", "this encoder has no block"));
+        };
+        for block in before {
+            xs = block.forward(&xs)?;
+        }
+        let row = last.attention.first_row(&last.norm1.forward(&xs)?)?;
+        let skip = 1 + self.config.registers;
+        Ok(row.narrow(2, skip, row.dim(2)? - skip)?.to_dtype(DType::F32)?.contiguous()?)
+    }
+
+    /// What the first block gets: CLS, registers and patches with their rows of the position table.
+    fn embed(&self, frames: &Tensor) -> Result<Tensor> {
+        let (batch, _, height, width) = frames.dims4()?;
+        let grid = (height / self.config.patch, width / self.config.patch);
+        let patches = patchify(&frames.to_dtype(self.dtype)?, self.config.patch)?;
+        let patches = self.patch_embed.forward(&patches)?;
+        let cls = self.cls_token.broadcast_as((batch, 1, self.config.width))?;
+        let mut xs = Tensor::cat(&[&cls, &patches], 1)?.broadcast_add(&self.positions(grid)?)?;
+        if let Some(registers) = &self.registers {
+            let shape = (batch, self.config.registers, self.config.width);
+            let (cls, patches) = (xs.narrow(1, 0, 1)?, xs.narrow(1, 1, grid.0 * grid.1)?);
+            xs = Tensor::cat(&[&cls, &registers.broadcast_as(shape)?, &patches], 1)?;
+        }
+        Ok(xs)
     }
 
     fn without_registers(&self, xs: &Tensor) -> Result<Tensor> {
@@ -319,6 +349,28 @@ mod tests {
         let patches = patchify(&frames, 2).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(patches[0], [0., 1., 4., 5., 8., 9., 12., 13., 16., 17., 20., 21.]);
         assert_eq!(patches[1], [2., 3., 6., 7., 10., 11., 14., 15., 18., 19., 22., 23.]);
+    }
+
+    #[test]
+    fn attention_is_a_share_for_every_head_and_patch() {
+        let config = VitConfig::named("vitti16").unwrap();
+        let config = VitConfig { depth: 2, table_side: 4, ..config };
+        let checkpoint = crate::model::init::random(&config, 3).unwrap();
+        let frames = Tensor::arange(0_f32, 2.0 * 3.0 * 32.0 * 48.0, &Device::Cpu).unwrap();
+        let frames = (frames.sin().unwrap()).reshape((2, 3, 32, 48)).unwrap();
+        let attention = |layer: Layer| {
+            let vit = Vit::new(&checkpoint, layer, &Device::Cpu, DType::F32).unwrap();
+            vit.cls_attention(&frames).unwrap()
+        };
+        let last = attention(Layer::Last);
+        assert_eq!(last.dims(), [2, 3, 6]);
+        for shares in last.flatten(0, 1).unwrap().to_vec2::<f32>().unwrap() {
+            let sum: f32 = shares.iter().sum();
+            assert!(sum > 0.0 && sum < 1.0, "the rest is what CLS gives to itself: {sum}");
+        }
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&attention(Layer::Block(2))), values(&last));
+        assert_ne!(values(&attention(Layer::Block(1))), values(&last));
     }
 
     #[test]

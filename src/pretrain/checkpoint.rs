@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -170,6 +170,24 @@ pub fn load(path: &Path) -> Result<(State, HashMap<String, Tensor>)> {
     Ok((state, tensors))
 }
 
+/// Whether a file is a checkpoint that [`save`] wrote, whole or not; only its head is read.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_ours(path: &Path) -> Result<bool> {
+    /// More than any header has.
+    const LONGEST: u64 = 100_000_000;
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let (mut length, mut header) = ([0; 8], Vec::new());
+    let read = file
+        .read_exact(&mut length)
+        .and_then(|()| file.take(u64::from_le_bytes(length).min(LONGEST)).read_to_end(&mut header));
+    // what is shorter than its own head is damaged, or something else
+    let header: Option<serde_json::Value> =
+        read.ok().and_then(|_| serde_json::from_slice(&header).ok());
+    Ok(header.is_some_and(|header| !header["__metadata__"][STATE].is_null()))
+}
+
 /// Writes tensors and metadata as safetensors, sorted by name, whole or not at all.
 ///
 /// # Errors
@@ -261,6 +279,7 @@ mod tests {
         save(&one, tensors(), &state).unwrap();
         save(&two, tensors(), &state).unwrap();
         assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
+        assert!(is_ours(&one).unwrap() && is_ours(&folder.path().join("none")).is_err());
         let (loaded, found) = load(&one).unwrap();
         assert_eq!(loaded, state);
         for (name, tensor) in tensors() {
@@ -280,6 +299,7 @@ mod tests {
         let bytes = std::fs::read(&file).unwrap();
         for cut in [0, 5, bytes.len() / 2, bytes.len() - 1] {
             std::fs::write(&file, &bytes[..cut]).unwrap();
+            assert_eq!(is_ours(&file).unwrap(), cut + 1 == bytes.len());
             let error = load(&file).unwrap_err().to_string();
             assert!(
                 error.contains("checkpoint-00000005") && error.contains("remove it"),
@@ -287,6 +307,7 @@ mod tests {
             );
         }
         write(&file, &tensors().into_iter().collect(), &BTreeMap::new()).unwrap();
+        assert!(!is_ours(&file).unwrap());
         assert!(load(&file).unwrap_err().to_string().contains("no checkpoint of a training run"));
     }
 

@@ -18,6 +18,7 @@ pub mod optimizer;
 pub mod pictures;
 pub mod random;
 pub mod record;
+pub mod restore;
 pub mod samples;
 pub mod schedule;
 pub mod tensorboard;

@@ -22,6 +22,8 @@ fn the_first_screen() {
       score        Score predictions that any program wrote; needs neither frames nor weights
       check        Look at a dataset or a checkpoint before spending time on it
       features     Store patch features of images for other programs
+      reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
+      attention    Draw what CLS attends to in the last block, head by head
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
       help         Print this message or the help of the given subcommand(s)
@@ -58,6 +60,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         "check jhmdb",
         "check weights",
         "features",
+        "reconstruct",
+        "attention",
         "sample",
         "completions",
     ];
@@ -69,7 +73,7 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs = ["davis", "score", "check", "features", "completions"];
+    let verbs = ["davis", "score", "check", "features", "reconstruct", "attention", "completions"];
     for verb in verbs {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");

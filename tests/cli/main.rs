@@ -10,6 +10,7 @@ mod check;
 mod evaluate;
 mod features;
 mod help;
+mod looking;
 mod place;
 mod results;
 mod resume;

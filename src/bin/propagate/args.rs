@@ -1,5 +1,7 @@
 //! The command line: only what was typed, with the defaults' origin in the help.
 
+mod looking;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,9 @@ use cropmae::model::source::Source;
 use cropmae::model::vit::Layer;
 use cropmae::propagation::Shape;
 use cropmae::protocol::{Benchmark, Preset, ScoreSize, Size};
+
+use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
+pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
 
 /// Evaluates image encoders by video label propagation.
 ///
@@ -86,6 +91,12 @@ pub(crate) enum Command {
     /// Store patch features of images for other programs
     #[command(after_help = FEATURES_EXAMPLES)]
     Features(FeaturesArgs),
+    /// Draw what a pre-trained network makes of masked images; needs its decoder
+    #[command(after_help = RECONSTRUCT_EXAMPLES)]
+    Reconstruct(Box<ReconstructArgs>),
+    /// Draw what CLS attends to in the last block, head by head
+    #[command(after_help = ATTENTION_EXAMPLES)]
+    Attention(AttentionArgs),
     /// Render sample clips with exact ground truth in the three official layouts
     Sample(SampleArgs),
     /// Print a completion script for a shell

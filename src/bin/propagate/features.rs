@@ -1,9 +1,8 @@
 //! `propagate features`: patch features and CLS of images, for other programs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use cropmae::Error;
 use cropmae::eval::folder::write_whole;
@@ -15,11 +14,11 @@ use cropmae::protocol::{Benchmark, InputSize, Preset};
 
 use crate::args::{FeaturesArgs, SizeArg};
 use crate::show::Notes;
-use crate::{Outcome, plan};
+use crate::{Outcome, images, plan};
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
-    let images = images(&args.images)?;
+    let images = images::list(&args.images)?;
     let device = plan::open_device(&args.run)?;
     let source = plan::source(&args.model, false)?;
     let choices = plan::choices(&args.model);
@@ -60,43 +59,4 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     write_whole(&args.out, &bytes)?;
     say.line(&format!("features of {} images in {}", images.len(), args.out.display()));
     Ok(Outcome::Done)
-}
-
-/// Images by name, folders searched for what looks like one.
-fn images(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
-    let mut found = BTreeMap::new();
-    for path in paths {
-        let files = match path.is_dir() {
-            false => vec![path.clone()],
-            true => {
-                let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
-                let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-                let mut files: Vec<_> = files.into_iter().filter(|f| looks_like_image(f)).collect();
-                files.sort();
-                files
-            }
-        };
-        if files.is_empty() {
-            bail!(
-                "{}: no .jpg, .jpeg or .png in this folder; pass images, or the folder that holds them",
-                path.display()
-            );
-        }
-        for file in files {
-            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            if let Some(other) = found.insert(name.clone(), file.clone()) {
-                bail!(
-                    "{} and {} would both be stored as {name}; store them in files of their own",
-                    other.display(),
-                    file.display()
-                );
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn looks_like_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
 }

@@ -8,13 +8,16 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod args;
+mod attention;
 mod check;
 mod clips;
 mod done;
 mod evaluate;
 mod features;
+mod images;
 mod plan;
 mod progress;
+mod reconstruct;
 mod sample;
 mod score;
 mod show;
@@ -58,6 +61,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Score(args) => score::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Features(args) => features::run(&args),
+        Command::Reconstruct(args) => reconstruct::run(&args),
+        Command::Attention(args) => attention::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -217,10 +217,34 @@ impl Examined {
             numbers.splice(0..0, std::iter::repeat_n(0.0, shape[2]));
             shape[1] += 1;
         }
-        let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu)
-            .map_err(|error| Refusal::new(format!("`{name}`: {error}"), "report this as a bug"))?;
+        let tensor = tensor(&name, numbers, shape)?;
         Ok((name, tensor))
     }
+
+    /// Reads the tensors of the encoder's dict whose names, without the encoder's prefix, are
+    /// `wanted`.
+    ///
+    /// # Errors
+    /// One is damaged or not finite.
+    pub(super) fn others(
+        &mut self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<HashMap<String, Tensor>, Refusal> {
+        let mut found = HashMap::new();
+        for (key, stored) in &self.table {
+            let name = key.strip_prefix(&self.report.prefix).filter(|name| wanted(name));
+            let Some(name) = name else { continue };
+            let numbers = self.opened.read(key, stored)?;
+            check_finite(key, &numbers)?;
+            found.insert(name.to_owned(), tensor(name, numbers, stored.shape.clone())?);
+        }
+        Ok(found)
+    }
+}
+
+fn tensor(name: &str, numbers: Vec<f32>, shape: Vec<usize>) -> Result<Tensor, Refusal> {
+    Tensor::from_vec(numbers, shape, &Device::Cpu)
+        .map_err(|error| Refusal::new(format!("`{name}`: {error}"), "report this as a bug"))
 }
 
 fn check_finite(key: &str, numbers: &[f32]) -> Result<(), Refusal> {

@@ -88,13 +88,29 @@ pub struct Overrides {
 /// shape or with NaN or infinite values, holds another kind of network, or contradicts `overrides`.
 /// The message names the keys and says what to do.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Checkpoint> {
+    Ok(load_with(path, overrides, |_| false)?.0)
+}
+
+/// Loads an encoder and what else is `wanted` of the dict that holds it (a decoder): tensors by
+/// their names in the file without what stands before the encoder's, in f32, on the CPU.
+///
+/// # Errors
+/// As [`load`]; what is wanted must be whole and finite too.
+pub fn load_with(
+    path: &Path,
+    overrides: &Overrides,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(Checkpoint, HashMap<String, Tensor>)> {
     let (examined, digest) = rayon::join(|| Examined::new(path, overrides), || sha256(path));
     let mut examined = examined?;
-    let tensors = examined.tensors().map_err(|refusal| refusal.into_error(path))?;
+    let refused = |refusal: Refusal| refusal.into_error(path);
+    let tensors = examined.tensors().map_err(refused)?;
+    let others = examined.others(wanted).map_err(refused)?;
     let Examined { config: Some(config), family: Some(family), report, .. } = examined else {
         return Err(Error::weights(path, "holds no encoder", "pass another checkpoint"));
     };
-    Ok(Checkpoint { config, family, tensors, report, sha256: digest?, path: path.to_path_buf() })
+    let path = path.to_path_buf();
+    Ok((Checkpoint { config, family, tensors, report, sha256: digest?, path }, others))
 }
 
 /// Looks into a checkpoint without insisting on it: what [`load`] would refuse stands in the

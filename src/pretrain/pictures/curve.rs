@@ -17,6 +17,8 @@ use crate::pretrain::record::{Entry, HELD_OUT, MEAN_PATCH, Measure, StepRecord};
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 480;
 const SCORES_HEIGHT: u32 = 260;
+/// Room for the right axis.
+const RIGHT: u32 = 72;
 
 /// A line of more points than this cannot be told from one of fewer.
 const MOST_POINTS: usize = 1500;
@@ -85,7 +87,7 @@ fn draw_losses<'a>(
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .right_y_label_area_size(72)
+        .right_y_label_area_size(RIGHT)
         .build_cartesian_2d(along.clone(), heights)?
         .set_secondary_coord(along.clone(), 0.0..1.05 * most_rate);
     axes(&mut chart, "loss", 2)?;
@@ -123,9 +125,10 @@ fn draw_scores<'a>(area: &Area<'a>, along: Range<f64>, scores: &[(String, Points
     let heights = extent(scores.iter().flat_map(|(_, points)| points));
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        // as wide as the upper part
+        .margin_right(12 + RIGHT)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .right_y_label_area_size(72)
         .build_cartesian_2d(along, heights)?;
     axes(&mut chart, "score", 1)?;
     for ((name, points), color) in scores.iter().zip(SCORES.iter().cycle()) {
@@ -227,7 +230,7 @@ fn thinned(points: &[(f64, f64)]) -> Points {
     points.iter().copied().step_by(points.len().div_ceil(MOST_POINTS).max(1)).collect()
 }
 
-/// At every kept point the mean of the points around it.
+/// At every kept point the mean of the points around it, at both ends of those that there are.
 fn smoothed(points: &[(f64, f64)]) -> Points {
     let reach = (SMOOTHING * points.len() as f64).ceil() as usize;
     let sums: Vec<f64> = std::iter::once(0.0)
@@ -237,9 +240,7 @@ fn smoothed(points: &[(f64, f64)]) -> Points {
         }))
         .collect();
     let mean = |place: usize| {
-        // as far to the one side as to the other, so that the ends do not lag
-        let reach = reach.min(place).min(points.len() - 1 - place);
-        let (from, to) = (place - reach, place + reach + 1);
+        let (from, to) = (place.saturating_sub(reach), (place + reach + 1).min(points.len()));
         (sums[to] - sums[from]) / (to - from) as f64
     };
     let step = points.len().div_ceil(MOST_POINTS).max(1);
@@ -295,7 +296,9 @@ mod tests {
         assert!(thinned(&slope).len() <= MOST_POINTS);
         let smooth = smoothed(&slope);
         assert!(smooth.len() <= MOST_POINTS);
-        assert!(smooth.iter().all(|(x, y)| (x - y).abs() < 1e-6));
+        let inside = smooth.iter().filter(|(x, _)| (100.0..9900.0).contains(x));
+        inside.for_each(|(x, y)| assert!((x - y).abs() < 1e-6));
+        assert_eq!(smooth[0], (0.0, 50.0), "the mean of the first hundred and one");
         assert!(smoothed(&[]).is_empty());
     }
 }

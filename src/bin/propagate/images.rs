@@ -1,0 +1,94 @@
+//! The images that `--images` names, and figures made of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use cropmae::Error;
+use cropmae::eval::folder::write_whole;
+use cropmae::image::{Rgb, figure};
+
+/// Rows of figure.png; more do not fit a page.
+const FIGURE_ROWS: usize = 32;
+
+/// Images by name, folders searched for what looks like one.
+pub(crate) fn list(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        let files = match path.is_dir() {
+            false => vec![path.clone()],
+            true => {
+                let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
+                let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+                let mut files: Vec<_> = files.into_iter().filter(|f| looks_like_image(f)).collect();
+                files.sort();
+                files
+            }
+        };
+        if files.is_empty() {
+            bail!(
+                "{}: no .jpg, .jpeg or .png in this folder; pass images, or the folder that holds them",
+                path.display()
+            );
+        }
+        for file in files {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(other) = found.insert(name.clone(), file.clone()) {
+                bail!(
+                    "{} and {} would both be stored as {name}; store them in files of their own",
+                    other.display(),
+                    file.display()
+                );
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn looks_like_image(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
+}
+
+/// A folder of figures: a file an image, and one of all.
+pub(crate) struct Figures {
+    folder: PathBuf,
+    rows: Vec<Vec<Rgb>>,
+}
+
+impl Figures {
+    /// The name of the figure of all.
+    const ALL: &str = "figure";
+
+    /// Creates the folder for these images' figures.
+    pub(crate) fn create(folder: &Path, images: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        if let Some(image) = images.get(Self::ALL) {
+            bail!(
+                "{}: its file would be that of the figure of all images; rename it",
+                image.display()
+            );
+        }
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        Ok(Self { folder: folder.to_path_buf(), rows: Vec::new() })
+    }
+
+    /// Writes an image's figure and keeps its rows for that of all.
+    pub(crate) fn add(&mut self, name: &str, rows: Vec<Vec<Rgb>>) -> Result<()> {
+        self.write(name, &rows)?;
+        let room = FIGURE_ROWS.saturating_sub(self.rows.len());
+        self.rows.extend(rows.into_iter().take(room));
+        Ok(())
+    }
+
+    /// Writes the figure of all; returns its path.
+    pub(crate) fn finish(self) -> Result<PathBuf> {
+        self.write(Self::ALL, &self.rows)
+    }
+
+    fn write(&self, name: &str, rows: &[Vec<Rgb>]) -> Result<PathBuf> {
+        let rows: Vec<Vec<&Rgb>> = rows.iter().map(|row| row.iter().collect()).collect();
+        let path = self.folder.join(format!("{name}.png"));
+        write_whole(&path, &figure::png(&figure::tiled(&rows))?)?;
+        Ok(path)
+    }
+}
