@@ -27,7 +27,7 @@
 //! [`propagation`] knows neither encoder nor dataset. Here a frame of two by three patches, whose
 //! features are their own positions, hands its labels on to a frame that has moved by a patch:
 //!
-//! ```ignore
+//! ```
 //! use candle_core::{Device, Tensor};
 //! use cropmae::propagation::{Engine, LabelMap, Propagation};
 //! use cropmae::protocol::{Benchmark, Preset};
