@@ -6,6 +6,7 @@ use clap::Parser;
 use cropmae::autoencoder::Method;
 use cropmae::device::{Choice, Precision};
 use cropmae::pretrain::config::Preset;
+use cropmae::pretrain::samples::Kind;
 use cropmae::pretrain::views::Strategy;
 
 /// Pre-trains image encoders by siamese cropped masked autoencoding.
@@ -27,7 +28,10 @@ use cropmae::pretrain::views::Strategy;
     TensorBoard (tensorboard --logdir runs). The same command again goes on where the last one stopped."
 )]
 pub(crate) struct Cli {
-    /// Images: a folder of any depth with .jpg, .jpeg and .png files in it
+    /// A folder of any depth, a list of files (.txt) or tar shards (shard-{000..147}.tar)
+    ///
+    /// Images are .jpg, .jpeg and .png files; videos are folders of frames and .mp4, .avi, .webm,
+    /// .mkv and .mov files. datasets.md says how ImageNet and Kinetics are laid out.
     #[arg(
         long,
         value_name = "PATH",
@@ -35,7 +39,16 @@ pub(crate) struct Cli {
         required_unless_present = "show_config"
     )]
     pub(crate) data: Option<PathBuf>,
-    /// Held-out images: their loss is measured, and what the network makes of them drawn, between
+    /// What the data is made of [default: the preset's; images, but for the *-k400 presets]
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub(crate) kind: Option<Kind>,
+    /// Where the frames of video files are kept once they were decoded, as JPEG [default: nowhere]
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    pub(crate) frames_cache: Option<PathBuf>,
+    /// The program that decodes video files; `ffprobe` must lie beside it
+    #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg", help_heading = "Data")]
+    pub(crate) ffmpeg: PathBuf,
+    /// Held-out data of the same kind: its loss is measured, and what the network makes of it drawn, between
     /// epochs
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub(crate) held_out: Option<PathBuf>,

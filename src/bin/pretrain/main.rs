@@ -13,10 +13,8 @@ mod progress;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
-use cropmae::pretrain::samples::{Options, Samples};
 use cropmae::pretrain::{Run, train};
 use cropmae::{Error, device};
 
@@ -61,7 +59,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let device = device::open(cli.device)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
-    let samples = Arc::new(Samples::open(data, &Options::default())?);
+    let samples = plan::samples(cli, &config, data)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);
     let held_out = plan::held_out(cli, &config, workers, &device)?;
     let pictures = Pictures::new(cli, &config, (held_out.is_none(), &samples), (workers, &device))?;
