@@ -10,6 +10,7 @@ use cropmae::pretrain::Config;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
 use cropmae::pretrain::samples::{Samples, VideoSettings};
+use cropmae::pretrain::start::Start;
 
 use crate::args::Cli;
 
@@ -58,6 +59,15 @@ fn with_file(config: &Config, path: &Path) -> anyhow::Result<Config> {
         .with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let table = text.parse().with_context(|| format!("{} is no TOML", path.display()))?;
     Ok(config.with(&path.display().to_string(), &table)?)
+}
+
+/// What `--init` or `--resume` begins with, and what there is to say of it.
+pub(crate) fn start(cli: &Cli, config: &Config) -> anyhow::Result<Option<(Start, Vec<String>)>> {
+    Ok(match (&cli.init, &cli.resume) {
+        (Some(path), _) => Some(Start::with_weights(path, config)?),
+        (None, Some(path)) => Some(Start::after_reference(path, config)?),
+        (None, None) => None,
+    })
 }
 
 /// The cores of this machine, within reason.
