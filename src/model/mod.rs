@@ -15,3 +15,4 @@ pub mod weights;
 
 pub use config::VitConfig;
 pub use encoder::Encoder;
+pub use weights::Checkpoint;

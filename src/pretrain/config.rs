@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::optimizer::AdamWSettings;
+use super::samples::{Frames, Kind, Options, VideoSettings};
 use super::schedule::Schedule;
 use super::views::{Strategy, ViewSettings};
 use crate::autoencoder::{AutoencoderConfig, DecoderConfig, Mask, Method};
@@ -54,14 +55,33 @@ pub struct Optimization {
     pub adamw: AdamWSettings,
 }
 
-/// How samples are read. Only `frame_gap` and `max_unreadable` can change a result.
+/// How samples are read: all of it that can change a result.
+// what is missing has its default: checkpoints from before there were videos can be gone on from
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Reading {
+    /// What the samples are; `SiamMAE` needs videos, of which the other methods take a frame each.
+    pub kind: Kind,
+    /// Samples from tar shards that wait in memory to be drawn from.
+    pub shuffle_buffer: usize,
+    /// Frames of video files are scaled down so that their short side has at most so many pixels.
+    pub short_side: usize,
     /// Least and most frames between the two of `SiamMAE`.
     pub frame_gap: [usize; 2],
     /// The share of an epoch's samples that may be unreadable before the run stops.
     pub max_unreadable: f64,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Images,
+            shuffle_buffer: 1000,
+            short_side: 256,
+            frame_gap: [4, 47],
+            max_unreadable: 0.01,
+        }
+    }
 }
 
 /// A training run.
@@ -113,7 +133,8 @@ impl Preset {
             Self::CropmaeIn => paper,
             Self::CropmaeK400 => {
                 let views = ViewSettings { global_area: [0.5, 1.0], ..paper.views };
-                Config { views, ..paper }
+                let reading = Reading { kind: Kind::Video, ..paper.reading };
+                Config { views, reading, ..paper }
             }
             Self::SiammaeK400 => {
                 let views = ViewSettings {
@@ -121,7 +142,8 @@ impl Preset {
                     global_area: [0.5, 1.0],
                     ..paper.views
                 };
-                Config { method: Method::Siammae, masking_ratio: 0.95, views, ..paper }
+                let reading = Reading { kind: Kind::Video, ..paper.reading };
+                Config { method: Method::Siammae, masking_ratio: 0.95, views, reading, ..paper }
             }
             Self::MaeIn => Config::mae_in(),
             Self::Tiny => Config::tiny(),
@@ -151,7 +173,7 @@ impl Config {
                 average_decay: 0.0,
                 adamw: AdamWSettings::default(),
             },
-            reading: Reading { frame_gap: [4, 47], max_unreadable: 0.01 },
+            reading: Reading::default(),
         }
     }
 
@@ -267,6 +289,18 @@ impl Config {
         }
     }
 
+    /// How samples are listed and read; `programs` says where frames may be kept and which programs
+    /// read video files.
+    pub fn samples(&self, programs: &VideoSettings) -> Options {
+        let &Reading { kind, shuffle_buffer, short_side, frame_gap, .. } = &self.reading;
+        let frames = match self.method {
+            Method::Siammae => Frames::Two { gap: frame_gap },
+            _ => Frames::One,
+        };
+        let video = VideoSettings { short_side, ..programs.clone() };
+        Options { kind, shuffle_buffer, frames, video }
+    }
+
     /// The learning rates of this configuration.
     pub fn schedule(&self) -> Schedule {
         let steps = &self.optimization;
@@ -332,6 +366,13 @@ impl Config {
                 (0.0..1.0).contains(&steps.average_decay),
             ),
             (
+                "reading.shuffle_buffer",
+                reading.shuffle_buffer as f64,
+                "at least 1",
+                reading.shuffle_buffer > 0,
+            ),
+            ("reading.short_side", reading.short_side as f64, "at least 2", reading.short_side > 1),
+            (
                 "reading.max_unreadable",
                 reading.max_unreadable,
                 "a share from 0 to 1",
@@ -341,6 +382,10 @@ impl Config {
             if !good {
                 return Err(Error::setting(name, format!("is {value}: it must be {wanted}")));
             }
+        }
+        if self.method == Method::Siammae && reading.kind != Kind::Video {
+            let problem = "is images, and siammae learns from two frames of a clip: pass videos or folders of frames and --kind video, or take --method cropmae";
+            return Err(Error::setting("reading.kind", problem));
         }
         if reading.frame_gap[0] == 0 || reading.frame_gap[0] > reading.frame_gap[1] {
             let problem =
@@ -420,6 +465,9 @@ mod tests {
             ("optimization.average_decay=1", "average_decay"),
             ("optimization.base_learning_rate=-1", "base_learning_rate"),
             ("reading.frame_gap=[9, 3]", "frame_gap"),
+            ("reading.shuffle_buffer=0", "shuffle_buffer"),
+            ("reading.short_side=0", "short_side"),
+            ("method=siammae", "two frames"),
             ("views.flip=2", "flip"),
             ("encoder.patch=0", "views.size"),
         ] {

@@ -10,8 +10,10 @@
 //! Every draw of a run comes from [`random`], so that the same configuration and data give the same
 //! encoder, and a run that was stopped goes on as if it had not been.
 
+pub mod average;
 pub mod checkpoint;
 pub mod config;
+pub mod evaluation;
 pub mod held_out;
 pub mod loader;
 pub mod optimizer;
@@ -21,6 +23,7 @@ pub mod record;
 pub mod restore;
 pub mod samples;
 pub mod schedule;
+pub mod start;
 pub mod tensorboard;
 pub mod train;
 pub mod views;

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// The name of the loss on held-out images.
 pub const HELD_OUT: &str = "held-out loss";
+/// The name of the loss of the averaged weights on held-out images.
+pub const HELD_OUT_AVERAGE: &str = "held-out loss of the average";
 /// The name of the loss of saying the mean patch of held-out images.
 pub const MEAN_PATCH: &str = "held-out loss of the mean patch";
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 
+use super::average::{self, Average};
 use super::checkpoint::{self, Place, State};
 use super::config::Config;
 use super::loader::{self, Loaded, Loader, Range, Unreadable};
@@ -13,6 +14,7 @@ use super::optimizer::AdamW;
 use super::random::{Purpose, Stream};
 use super::record::{Entry, Log, Measure, StepRecord};
 use super::samples::Samples;
+use super::start::Start;
 use super::views::Pair;
 use crate::autoencoder::{Autoencoder, Gradients, Mask, Parameters, Views};
 use crate::error::{Error, Result};
@@ -27,6 +29,8 @@ pub struct Run<'a> {
     /// Where everything is written: `config.toml`, `log.jsonl`, `checkpoint-*.safetensors`,
     /// `encoder.safetensors`, `unreadable.txt`, TensorBoard's `events.out.tfevents.*`.
     pub folder: &'a Path,
+    /// What the network begins with where the folder holds no checkpoint; `None`: with the seed.
+    pub start: Option<Start>,
     /// Where it computes.
     pub device: &'a Device,
     /// The number type of the passes.
@@ -39,6 +43,22 @@ pub struct Run<'a> {
     pub keep_last: usize,
     /// Steps whose multiples are kept whatever their age; 0: none.
     pub keep_every: u64,
+}
+
+/// The network at the end of an epoch.
+#[derive(Debug)]
+pub struct Models<'a> {
+    /// With the weights that are being trained.
+    pub current: &'a Autoencoder,
+    /// With the average of the weights, where one is kept.
+    pub average: Option<Autoencoder>,
+}
+
+impl Models<'_> {
+    /// The one that is exported: the average, where there is one.
+    pub fn exported(&self) -> &Autoencoder {
+        self.average.as_ref().unwrap_or(self.current)
+    }
 }
 
 /// Is told of a run's progress, and asked what to measure between epochs.
@@ -57,8 +77,8 @@ pub trait Watcher {
     ///
     /// # Errors
     /// What stops the run.
-    fn epoch_done(&self, model: &Autoencoder, epochs: u64) -> Result<Vec<(String, f64)>> {
-        let _ = (model, epochs);
+    fn epoch_done(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
+        let _ = (models, epochs);
         Ok(Vec::new())
     }
 
@@ -104,7 +124,7 @@ pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
             }
             None => {
                 let epochs = trainer.place.epoch + 1;
-                for (name, value) in watcher.epoch_done(&trainer.model, epochs)? {
+                for (name, value) in watcher.epoch_done(&trainer.models()?, epochs)? {
                     let steps = trainer.place.steps;
                     log.push(&Entry::Measure(Measure { steps, epochs, name, value }))?;
                 }
@@ -175,6 +195,7 @@ struct Trainer<'a> {
     run: &'a Run<'a>,
     model: Autoencoder,
     optimizer: AdamW,
+    average: Option<Average>,
     place: Place,
     steps_per_epoch: u64,
 }
@@ -203,21 +224,38 @@ impl<'a> Trainer<'a> {
         }
         let parameters = match &stored {
             Some(((_, tensors), _)) => Parameters::from_tensors(&config, tensors, run.device)?,
-            None => Parameters::seeded(&config, run.config.seed, run.device)?,
+            None => match &run.start {
+                Some(start) => Parameters::from_tensors(&config, &start.tensors, run.device)?,
+                None => Parameters::seeded(&config, run.config.seed, run.device)?,
+            },
         };
         let mut optimizer = AdamW::new(&parameters, run.config.optimization.adamw)?;
+        let mut average = Average::new(&parameters, run.config.optimization.average_decay)?;
         let mut place = Place::default();
         if let Some(((state, tensors), _)) = stored {
             optimizer.restore(&parameters, &tensors, state.place.steps)?;
+            if let Some(average) = &mut average {
+                average.restore(&parameters, &tensors)?;
+            }
             place = state.place;
         } else {
+            if let Some(start) = run.start.as_ref().filter(|start| start.place.steps > 0) {
+                optimizer.restore(&parameters, &start.tensors, start.place.steps)?;
+                place = start.place;
+            }
             let text = run.config.toml()?;
             checkpoint::replace(&run.folder.join("config.toml"), |out| {
                 out.write_all(text.as_bytes())
             })?;
         }
         let model = Autoencoder { config, parameters, dtype: run.dtype };
-        Ok(Self { run, model, optimizer, place, steps_per_epoch })
+        Ok(Self { run, model, optimizer, average, place, steps_per_epoch })
+    }
+
+    /// The network as it is, and averaged.
+    fn models(&self) -> Result<Models<'_>> {
+        let average = self.average.as_ref().map(|average| average.model(&self.model));
+        Ok(Models { current: &self.model, average: average.transpose()? })
     }
 
     /// Forward, backward and a step of the optimiser.
@@ -244,6 +282,9 @@ impl<'a> Trainer<'a> {
         let due = epoch * self.steps_per_epoch + step;
         let learning_rate = self.run.config.schedule().at(due, self.steps_per_epoch);
         self.optimizer.step(&self.model.parameters, &gradients, learning_rate)?;
+        if let Some(average) = &mut self.average {
+            average.update(&self.model.parameters)?;
+        }
         self.place.step += 1;
         self.place.steps += 1;
         let steps = self.place.steps;
@@ -283,10 +324,14 @@ impl<'a> Trainer<'a> {
     fn save(&self) -> Result<()> {
         let mut tensors = self.model.parameters.snapshot()?;
         tensors.extend(self.optimizer.state(&self.model.parameters)?);
+        if let Some(average) = &self.average {
+            tensors.extend(average.state(&self.model.parameters)?);
+        }
         let data = self.run.samples.fingerprint().to_owned();
         let state = State::new(self.place, self.run.config.clone(), data);
         let encoder = self.run.folder.join("encoder.safetensors");
-        checkpoint::export(&encoder, &tensors, &state, DType::F32)?;
+        let averaged = average::averaged(&tensors);
+        checkpoint::export(&encoder, averaged.as_ref().unwrap_or(&tensors), &state, DType::F32)?;
         checkpoint::save(&checkpoint::path(self.run.folder, self.place.steps), tensors, &state)?;
         checkpoint::prune(self.run.folder, self.run.keep_last, self.run.keep_every)
     }

@@ -5,5 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod data;
 mod network;
+mod outputs;
 mod runs;
+mod start;

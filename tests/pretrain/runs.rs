@@ -8,7 +8,7 @@ use std::time::Duration;
 use cropmae::pretrain::record::{self, Entry};
 
 /// Pictures of coloured waves, no two alike.
-fn pictures(folder: &Path, count: u32) -> PathBuf {
+pub(super) fn pictures(folder: &Path, count: u32) -> PathBuf {
     let root = folder.join("pictures");
     std::fs::create_dir_all(root.join("deep/er")).unwrap();
     for number in 0..count {
@@ -28,7 +28,7 @@ fn pictures(folder: &Path, count: u32) -> PathBuf {
 }
 
 /// `pretrain` of a network of a few thousand parameters.
-fn pretrain(data: &Path, out: &Path, more: &[&str]) -> Command {
+pub(super) fn pretrain(data: &Path, out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
     command.args(["--preset", "tiny", "--device", "cpu", "--quiet", "--threads", "2"]);
     command.arg("--data").arg(data).arg("--out").arg(out);
@@ -51,19 +51,19 @@ fn pretrain(data: &Path, out: &Path, more: &[&str]) -> Command {
     command
 }
 
-fn succeed(command: &mut Command) -> Output {
+pub(super) fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
-fn fail(command: &mut Command) -> String {
+pub(super) fn fail(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success());
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn losses(out: &Path) -> Vec<f64> {
+pub(super) fn losses(out: &Path) -> Vec<f64> {
     let entries = record::read(&out.join("log.jsonl")).unwrap();
     entries
         .iter()
@@ -75,7 +75,7 @@ fn losses(out: &Path) -> Vec<f64> {
 }
 
 /// The weights, optimiser and place of the newest checkpoint, and the encoder.
-fn results(out: &Path, steps: u64) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn results(out: &Path, steps: u64) -> (Vec<u8>, Vec<u8>) {
     let read = |name: &str| std::fs::read(out.join(name)).unwrap();
     (read(&format!("checkpoint-{steps:08}.safetensors")), read("encoder.safetensors"))
 }

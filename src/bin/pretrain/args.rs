@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use cropmae::autoencoder::Method;
 use cropmae::device::{Choice, Precision};
 use cropmae::pretrain::config::Preset;
+use cropmae::pretrain::samples::Kind;
 use cropmae::pretrain::views::Strategy;
+use cropmae::protocol::Benchmark;
 
 /// Pre-trains image encoders by siamese cropped masked autoencoding.
 ///
@@ -18,6 +20,8 @@ use cropmae::pretrain::views::Strategy;
     name = "pretrain",
     version,
     arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
     pretrain --preset tiny --data photographs --out runs/tiny\n  \
     pretrain --preset cropmae-in --data imagenet/train --out runs/in --device cuda --dtype bf16\n  \
@@ -27,7 +31,13 @@ use cropmae::pretrain::views::Strategy;
     TensorBoard (tensorboard --logdir runs). The same command again goes on where the last one stopped."
 )]
 pub(crate) struct Cli {
-    /// Images: a folder of any depth with .jpg, .jpeg and .png files in it
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// A folder of any depth, a list of files (.txt) or tar shards (shard-{000..147}.tar)
+    ///
+    /// Images are .jpg, .jpeg and .png files; videos are folders of frames and .mp4, .avi, .webm,
+    /// .mkv and .mov files. datasets.md says how ImageNet and Kinetics are laid out.
     #[arg(
         long,
         value_name = "PATH",
@@ -35,10 +45,26 @@ pub(crate) struct Cli {
         required_unless_present = "show_config"
     )]
     pub(crate) data: Option<PathBuf>,
-    /// Held-out images: their loss is measured, and what the network makes of them drawn, between
+    /// What the data is made of [default: the preset's; images, but for the *-k400 presets]
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub(crate) kind: Option<Kind>,
+    /// Where the frames of video files are kept once they were decoded, as JPEG [default: nowhere]
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    pub(crate) frames_cache: Option<PathBuf>,
+    /// The program that decodes video files; `ffprobe` must lie beside it
+    #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg", help_heading = "Data")]
+    pub(crate) ffmpeg: PathBuf,
+    /// Held-out data of the same kind: its loss is measured, and what the network makes of it drawn, between
     /// epochs
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub(crate) held_out: Option<PathBuf>,
+    /// A benchmark to run along the way: labels are propagated with the encoder as it is then
+    ///
+    /// With the preset `cropmae` of `propagate`; J&F, mIoU or PCK@0.1 (in per cent) goes to the log
+    /// beside the loss, predictions to OUT/evaluation. ROOT is the dataset's folder as released (see
+    /// datasets.md), or `sample` for rendered clips. Repeat it for more benchmarks.
+    #[arg(long = "eval", value_name = "davis|vip|jhmdb=ROOT", help_heading = "Data", value_parser = parse_benchmark)]
+    pub(crate) evaluations: Vec<(Benchmark, PathBuf)>,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) workers: Option<usize>,
@@ -83,12 +109,25 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "N", help_heading = "Configuration")]
     pub(crate) seed: Option<u64>,
 
+    /// Begin with the weights of a checkpoint instead of random ones: an encoder's, and the
+    /// decoder's where it has one that fits
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub(crate) init: Option<PathBuf>,
+    /// Go on from a checkpoint that CropMAE's own program wrote: weights, optimiser and epoch
+    ///
+    /// Runs of this program need no flag: the same command goes on where the last one stopped.
+    #[arg(long, value_name = "FILE.pth", conflicts_with = "init", help_heading = "Configuration")]
+    pub(crate) resume: Option<PathBuf>,
+
     /// Where everything is written; what a stopped run left there is gone on with
     #[arg(long, value_name = "DIR", default_value = "runs/pretrain", help_heading = "Output")]
     pub(crate) out: PathBuf,
     /// Epochs between measurements of the held-out loss
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) measure_every: u64,
+    /// Epochs between runs of the benchmarks of `--eval`; 0: at the end only
+    #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Output")]
+    pub(crate) eval_every: u64,
     /// Epochs between pictures of reconstructions, of held-out images where there are any; 0: none
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) pictures_every: u64,
@@ -114,4 +153,46 @@ pub(crate) struct Cli {
     /// Threads that compute on the CPU [default: the cores of this machine]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub(crate) threads: Option<usize>,
+}
+
+/// What is done instead of training.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write the encoder of a checkpoint alone, for `propagate --weights`
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A checkpoint of a run: OUT/checkpoint-*.safetensors
+    pub(crate) checkpoint: PathBuf,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The number type of the weights; f16 halves the file
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) dtype: ExportType,
+    /// The averaged weights (of a run with optimization.average_decay) instead of the last ones
+    #[arg(long)]
+    pub(crate) average: bool,
+}
+
+/// Number types that an encoder can be stored in.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum ExportType {
+    /// 32 bits
+    F32,
+    /// 16 bits
+    F16,
+}
+
+/// `davis=ROOT`.
+fn parse_benchmark(text: &str) -> Result<(Benchmark, PathBuf), String> {
+    let (name, root) = text.split_once('=').unwrap_or((text, ""));
+    let known = [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb];
+    let benchmark = known.into_iter().find(|benchmark| benchmark.name() == name);
+    match benchmark {
+        Some(benchmark) if !root.is_empty() => Ok((benchmark, PathBuf::from(root))),
+        _ => Err("write davis=ROOT, vip=ROOT or jhmdb=ROOT".to_owned()),
+    }
 }

@@ -7,20 +7,21 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod args;
+mod evaluations;
+mod export;
 mod pictures;
 mod plan;
 mod progress;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
-use cropmae::pretrain::samples::{Options, Samples};
 use cropmae::pretrain::{Run, train};
 use cropmae::{Error, device};
 
-use args::Cli;
+use args::{Cli, Command};
+use evaluations::Evaluations;
 use pictures::Pictures;
 use progress::Bars;
 
@@ -41,7 +42,12 @@ fn keep_memory() {
 
 fn main() -> ExitCode {
     keep_memory();
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Some(Command::Export(args)) => export::run(args),
+        None => run(&cli),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let known = error.downcast_ref::<Error>().map(Error::explained);
@@ -61,14 +67,20 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let device = device::open(cli.device)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
-    let samples = Arc::new(Samples::open(data, &Options::default())?);
+    let samples = plan::samples(cli, &config, data)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);
     let held_out = plan::held_out(cli, &config, workers, &device)?;
     let pictures = Pictures::new(cli, &config, (held_out.is_none(), &samples), (workers, &device))?;
+    let evaluations = Evaluations::open(cli, &config, &device)?;
+    let start = plan::start(cli, &config)?;
+    if let Some((_, notices)) = start.as_ref().filter(|_| !cli.quiet) {
+        notices.iter().for_each(|notice| eprintln!("{notice}"));
+    }
     let run = Run {
         config: &config,
         samples,
         folder: &cli.out,
+        start: start.map(|(start, _)| start),
         device: &device,
         dtype: cli.dtype.dtype(),
         workers,
@@ -76,7 +88,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         keep_last: cli.keep_last,
         keep_every: cli.keep_every,
     };
-    let bars = Bars::new(&config, held_out, cli.measure_every, pictures, cli.quiet);
+    let bars = Bars::new(&config, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
     train(&run, &bars)?;
     bars.finish();
     Ok(writeln!(std::io::stdout(), "{}", cli.out.join("encoder.safetensors").display())?)

@@ -9,7 +9,8 @@ use cropmae::model::VitConfig;
 use cropmae::pretrain::Config;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
-use cropmae::pretrain::samples::{Options, Samples};
+use cropmae::pretrain::samples::{Samples, VideoSettings};
+use cropmae::pretrain::start::Start;
 
 use crate::args::Cli;
 
@@ -32,6 +33,7 @@ pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
     let steps = &mut config.optimization;
     replace(&mut config.method, cli.method);
     replace(&mut config.views.strategy, cli.strategy);
+    replace(&mut config.reading.kind, cli.kind);
     if let Some(epochs) = cli.epochs {
         // the warm-up keeps its share of the run
         steps.warmup_epochs *= epochs as f64 / config.epochs as f64;
@@ -59,9 +61,29 @@ fn with_file(config: &Config, path: &Path) -> anyhow::Result<Config> {
     Ok(config.with(&path.display().to_string(), &table)?)
 }
 
+/// What `--init` or `--resume` begins with, and what there is to say of it.
+pub(crate) fn start(cli: &Cli, config: &Config) -> anyhow::Result<Option<(Start, Vec<String>)>> {
+    Ok(match (&cli.init, &cli.resume) {
+        (Some(path), _) => Some(Start::with_weights(path, config)?),
+        (None, Some(path)) => Some(Start::after_reference(path, config)?),
+        (None, None) => None,
+    })
+}
+
 /// The cores of this machine, within reason.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
+}
+
+/// The samples at `path`, read as the configuration and the flags say.
+pub(crate) fn samples(cli: &Cli, config: &Config, path: &Path) -> anyhow::Result<Arc<Samples>> {
+    let programs = VideoSettings {
+        frames_cache: cli.frames_cache.clone(),
+        ffprobe: cli.ffmpeg.with_file_name("ffprobe"),
+        ffmpeg: cli.ffmpeg.clone(),
+        ..VideoSettings::default()
+    };
+    Ok(Arc::new(Samples::open(path, &config.samples(&programs))?))
 }
 
 /// The held-out images, where there are any.
@@ -72,6 +94,6 @@ pub(crate) fn held_out(
     device: &Device,
 ) -> anyhow::Result<Option<HeldOut>> {
     let Some(path) = &cli.held_out else { return Ok(None) };
-    let samples = Arc::new(Samples::open(path, &Options::default())?);
+    let samples = samples(cli, config, path)?;
     Ok(Some(HeldOut::new(config, samples, MOST, workers, device)?))
 }

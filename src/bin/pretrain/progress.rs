@@ -5,14 +5,14 @@ use std::io::IsTerminal;
 use std::time::Instant;
 
 use cropmae::Result;
-use cropmae::autoencoder::Autoencoder;
 use cropmae::pretrain::Config;
 use cropmae::pretrain::checkpoint::Place;
 use cropmae::pretrain::held_out::HeldOut;
-use cropmae::pretrain::record::{HELD_OUT, MEAN_PATCH, StepRecord};
-use cropmae::pretrain::train::Watcher;
+use cropmae::pretrain::record::{HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepRecord};
+use cropmae::pretrain::train::{Models, Watcher};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::evaluations::Evaluations;
 use crate::pictures::Pictures;
 
 /// The progress of a run, and its measurements between epochs.
@@ -24,6 +24,7 @@ pub(crate) struct Bars {
     held_out: Option<HeldOut>,
     measure_every: u64,
     pictures: Pictures,
+    evaluations: Evaluations,
     started: Instant,
     first_step: Cell<u64>,
     /// Steps, and sums of losses and gradient lengths, of the current epoch.
@@ -37,6 +38,7 @@ impl Bars {
         held_out: Option<HeldOut>,
         measure_every: u64,
         pictures: Pictures,
+        evaluations: Evaluations,
         quiet: bool,
     ) -> Self {
         let terminal = std::io::stderr().is_terminal();
@@ -57,6 +59,7 @@ impl Bars {
             held_out,
             measure_every: measure_every.max(1),
             pictures,
+            evaluations,
             started: Instant::now(),
             first_step: Cell::new(0),
             epoch: RefCell::default(),
@@ -79,6 +82,22 @@ impl Bars {
     /// Whether something is measured after this many epochs.
     fn measures_after(&self, epochs: u64) -> bool {
         epochs.is_multiple_of(self.measure_every) || epochs == self.epochs || epochs == 1
+    }
+
+    /// The losses on held-out images, where they are due.
+    fn held_out_losses(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
+        let mut measures = Vec::new();
+        let Some(held_out) = self.held_out.as_ref().filter(|_| self.measures_after(epochs)) else {
+            return Ok(measures);
+        };
+        measures.push((HELD_OUT.to_owned(), held_out.loss(models.current)?));
+        if let Some(average) = &models.average {
+            measures.push((HELD_OUT_AVERAGE.to_owned(), held_out.loss(average)?));
+        }
+        if epochs == 1 {
+            measures.push((MEAN_PATCH.to_owned(), held_out.mean_patch_loss(models.current)?));
+        }
+        Ok(measures)
     }
 
     /// Images a second since the start.
@@ -110,16 +129,11 @@ impl Watcher for Bars {
         self.last.set(Some(*step));
     }
 
-    fn epoch_done(&self, model: &Autoencoder, epochs: u64) -> Result<Vec<(String, f64)>> {
+    fn epoch_done(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
         let (steps, loss, gradient) = self.epoch.take();
-        let mut measures = Vec::new();
-        if let Some(held_out) = self.held_out.as_ref().filter(|_| self.measures_after(epochs)) {
-            measures.push((HELD_OUT.to_owned(), held_out.loss(model)?));
-            if epochs == 1 {
-                let floor = held_out.mean_patch_loss(model)?;
-                measures.push((MEAN_PATCH.to_owned(), floor));
-            }
-        }
+        let mut measures = self.held_out_losses(models, epochs)?;
+        measures
+            .extend(self.evaluations.scores(models.exported(), epochs, &|line| self.say(line))?);
         if steps > 0 && (self.lines || !measures.is_empty()) {
             let (count, rate) = (steps as f64, self.rate());
             let learning_rate = self.last.get().map_or(0.0, |last| last.learning_rate);
@@ -132,7 +146,7 @@ impl Watcher for Bars {
                 gradient / count,
             ));
         }
-        self.pictures.reconstructions(model, self.held_out.as_ref(), epochs)?;
+        self.pictures.reconstructions(models.exported(), self.held_out.as_ref(), epochs)?;
         Ok(measures)
     }
 

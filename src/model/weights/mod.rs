@@ -21,6 +21,7 @@ mod plan;
 mod report;
 mod select;
 mod torch_zip;
+mod training;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -34,6 +35,7 @@ use sha2::{Digest, Sha256};
 pub(in crate::model) use architecture::Architecture;
 pub use family::Family;
 pub use report::{Container, ExtraGroup, KeyReport, Refusal};
+pub use training::{AdamState, Moments, adam_state, beside};
 
 use self::examine::Examined;
 use super::config::VitConfig;
@@ -61,6 +63,21 @@ pub struct Checkpoint {
     pub sha256: String,
     /// The file.
     pub path: PathBuf,
+}
+
+impl Checkpoint {
+    /// An encoder that no file holds (yet): one that is being trained. `tensors` are as in
+    /// [`Checkpoint::tensors`]; others among them do no harm.
+    pub fn in_memory(config: VitConfig, tensors: HashMap<String, Tensor>) -> Self {
+        Self {
+            config,
+            family: Family::Mae,
+            tensors,
+            report: KeyReport::new(Container::Memory),
+            sha256: String::new(),
+            path: PathBuf::from("weights in training"),
+        }
+    }
 }
 
 /// What the user says about a checkpoint. What shapes tell is checked against it, never changed.

@@ -171,7 +171,7 @@ fn rank(prefix: &str) -> usize {
     let has = |name: &str| prefix.split(['.', '_']).any(|word| word == name);
     if has("teacher") {
         0
-    } else if ["student", "momentum", "ema", "target"].into_iter().any(has) {
+    } else if ["student", "momentum", "ema", "target", "average"].into_iter().any(has) {
         2
     } else {
         1

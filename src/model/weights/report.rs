@@ -44,6 +44,8 @@ pub enum Container {
     Torch,
     /// No file: drawn from a seed.
     Seeded,
+    /// No file: weights that are being trained.
+    Memory,
 }
 
 /// Tensors of one group that the encoder does not use.
@@ -99,6 +101,7 @@ impl fmt::Display for Container {
             Self::Safetensors => "safetensors",
             Self::Torch => "PyTorch zip",
             Self::Seeded => "seeded, no file",
+            Self::Memory => "in memory, no file",
         })
     }
 }

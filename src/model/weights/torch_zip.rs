@@ -15,6 +15,7 @@ use zip::read::{ArchiveOffset, Config};
 use super::element::{ElementType, Place, Stored, Table};
 use super::pickle::{Id, Pickle, Value};
 use super::report::Refusal;
+use super::training::{StoredMoments, StoredState, StoredSteps};
 
 /// More dimensions than any weight has; bounds a recursion.
 const MAX_RANK: usize = 8;
@@ -107,6 +108,29 @@ impl TorchZip {
             }
         }
         (counts, numbers)
+    }
+
+    /// The state of an AdamW in the top dict's entry `name`; `None` where it is something else.
+    pub(super) fn optimizer(&self, name: &str) -> Option<StoredState> {
+        let optimizer = self.entry(self.pickle.root(), name)?;
+        let groups = self.entry(optimizer, "param_groups")?;
+        let numbers = |group: &Id| -> Option<Vec<usize>> {
+            let numbers = self.pickle.items(self.entry(*group, "params")?);
+            numbers.iter().map(|number| self.pickle.size(*number)).collect()
+        };
+        let groups = self.pickle.items(groups).iter().map(numbers).collect::<Option<_>>()?;
+        let state = self.pickle.entries(self.entry(optimizer, "state")?)?;
+        let moments = state.iter().map(|&(number, state)| {
+            let steps = self.entry(state, "step")?;
+            let steps = match self.pickle.size(steps) {
+                Some(steps) => StoredSteps::Number(steps as u64),
+                None => StoredSteps::Tensor(self.describe(steps)?),
+            };
+            let tensor = |name| self.describe(self.entry(state, name)?);
+            let (mean, square) = (tensor("exp_avg")?, tensor("exp_avg_sq")?);
+            Some((self.pickle.size(number)?, StoredMoments { mean, square, steps }))
+        });
+        Some(StoredState { groups, moments: moments.collect::<Option<_>>()? })
     }
 
     /// The bytes of a tensor, row-major whatever its strides.

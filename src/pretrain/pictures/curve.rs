@@ -11,7 +11,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::pretrain::record::{Entry, HELD_OUT, MEAN_PATCH, Measure, StepRecord};
+use crate::pretrain::record::{Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, Measure, StepRecord};
 
 /// Width of the picture, and heights of its parts.
 const WIDTH: u32 = 900;
@@ -203,7 +203,7 @@ fn scores(log: &[Entry]) -> Vec<(String, Points)> {
     let mut names: Vec<&str> = Vec::new();
     for entry in log {
         if let Entry::Measure(Measure { name, .. }) = entry
-            && ![HELD_OUT, MEAN_PATCH].contains(&name.as_str())
+            && ![HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH].contains(&name.as_str())
             && !names.contains(&name.as_str())
         {
             names.push(name);

@@ -31,7 +31,7 @@ use crate::image::{Rgb, decode};
 pub enum Kind {
     /// Pictures: a folder of any depth, a list of files, or tar shards
     Images,
-    /// Clips: folders of frames and video files, in a folder of any depth or a list
+    /// Clips: folders of frames and video files, in a folder of any depth or a list of them
     Video,
 }
 

@@ -1,7 +1,7 @@
 //! Frames of clips: folders of frames, or video files through the programs `ffmpeg` and `ffprobe`.
 //!
 //! Which frames is drawn from the sample's stream `frames`: one at random for CropMAE, for SiamMAE a
-//! gap uniform in 4…47 (or up to what the clip has) and then the earlier frame. `ffprobe` counts a
+//! gap uniform in 4…47 unless set otherwise (or up to what the clip has) and then the earlier frame. `ffprobe` counts a
 //! file's frames once; `ffmpeg` decodes from its start to the frames wanted, so that they are exact
 //! in every format, and pipes them out as raw pixels, the short side at most
 //! [`VideoSettings::short_side`]. Nothing is stored, unless a cache is asked for: then each file is
@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::folder;
@@ -24,17 +23,26 @@ use crate::pretrain::random::Stream;
 
 /// Extensions of video files, in lower case.
 pub(super) const VIDEOS: &[&str] = &["mp4", "avi", "webm", "mkv", "mov"];
-/// Frames between the two of a pair: least and most.
-const GAP: [usize; 2] = [4, 47];
-
 /// How many frames of a clip a sample is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frames {
     /// One at random, cropped twice (CropMAE).
     One,
-    /// Two, 4 to 47 apart, cropped alike (SiamMAE).
-    Two,
+    /// Two, cropped alike (SiamMAE).
+    Two {
+        /// How far apart they are: least and most.
+        gap: [usize; 2],
+    },
+}
+
+impl Frames {
+    /// The frames that a clip must have.
+    fn needed(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two { gap: [least, _] } => least + 1,
+        }
+    }
 }
 
 /// How video files are read.
@@ -254,10 +262,10 @@ fn pictures(folder: &Path) -> Vec<PathBuf> {
 fn choose(length: usize, frames: Frames, stream: &mut Stream) -> Option<Vec<usize>> {
     match frames {
         Frames::One => (length > 0).then(|| vec![stream.below(length)]),
-        Frames::Two => {
-            let most = GAP[1].min(length.checked_sub(1)?);
-            let choices = (most + 1).checked_sub(GAP[0]).filter(|choices| *choices > 0)?;
-            let gap = GAP[0] + stream.below(choices);
+        Frames::Two { gap: [least, most] } => {
+            let most = most.min(length.checked_sub(1)?);
+            let choices = (most + 1).checked_sub(least).filter(|choices| *choices > 0)?;
+            let gap = least + stream.below(choices);
             let first = stream.below(length - gap);
             Some(vec![first, first + gap])
         }
@@ -265,7 +273,7 @@ fn choose(length: usize, frames: Frames, stream: &mut Stream) -> Option<Vec<usiz
 }
 
 fn too_short(path: &Path, length: usize, frames: Frames) -> Error {
-    let needed = if frames == Frames::Two { GAP[0] + 1 } else { 1 };
+    let needed = frames.needed();
     let problem = format!("has {length} frames, fewer than the {needed} a sample needs");
     Error::data(path, problem, "leave it out or copy it again")
 }

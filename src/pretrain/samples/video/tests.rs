@@ -2,6 +2,8 @@ use super::*;
 use crate::pretrain::random::Purpose;
 use crate::pretrain::samples::{Kind, Options, Pixels, Samples};
 
+const TWO: Frames = Frames::Two { gap: [4, 47] };
+
 fn stream(sample: u64) -> Stream {
     Stream::new(2, Purpose::Frames, 0, sample)
 }
@@ -41,7 +43,7 @@ fn greys(samples: &Samples, epoch: u64) -> Vec<(usize, Result<Vec<u8>>)> {
 fn gaps_are_spread_and_fit_the_clip() {
     let mut seen = [0; 48];
     for sample in 0..4400 {
-        let chosen = choose(300, Frames::Two, &mut stream(sample)).unwrap();
+        let chosen = choose(300, TWO, &mut stream(sample)).unwrap();
         assert!(chosen[1] < 300);
         seen[chosen[1] - chosen[0]] += 1;
     }
@@ -49,14 +51,15 @@ fn gaps_are_spread_and_fit_the_clip() {
     assert!(seen[4..].iter().all(|count| (55..150).contains(count)), "{seen:?}");
     for length in 0..60 {
         for sample in 0..100 {
-            let pair = choose(length, Frames::Two, &mut stream(sample));
+            let pair = choose(length, TWO, &mut stream(sample));
             assert_eq!(pair.is_some(), length >= 5, "{length}");
             assert!(pair.is_none_or(|it| it[1] < length && it[1] - it[0] >= 4));
             let one = choose(length, Frames::One, &mut stream(sample));
             assert_eq!(one.map(|it| it[0] < length), (length > 0).then_some(true));
         }
     }
-    assert_eq!(choose(5, Frames::Two, &mut stream(0)).unwrap(), [0, 4]);
+    assert_eq!(choose(5, TWO, &mut stream(0)).unwrap(), [0, 4]);
+    assert_eq!(choose(9, Frames::Two { gap: [8, 8] }, &mut stream(0)).unwrap(), [0, 8]);
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn folders_of_frames_are_clips() {
     }
     let nowhere = settings(Path::new("no-such-ffmpeg"), Path::new("no-such-ffprobe"));
     let open = |frames| Samples::open(folder.path(), &options(frames, nowhere.clone())).unwrap();
-    let (one, two) = (open(Frames::One), open(Frames::Two));
+    let (one, two) = (open(Frames::One), open(TWO));
     assert_eq!((one.len(), two.len()), (3, 3));
     assert_eq!(one.fingerprint(), two.fingerprint());
     let mut firsts = Vec::new();
@@ -176,9 +179,8 @@ fn the_cache_holds_the_same_frames() {
     let cache = tempfile::tempdir().unwrap();
     let stored =
         VideoSettings { frames_cache: Some(cache.path().into()), ..VideoSettings::default() };
-    let piped =
-        Samples::open(folder.path(), &options(Frames::Two, VideoSettings::default())).unwrap();
-    let cached = Samples::open(folder.path(), &options(Frames::Two, stored)).unwrap();
+    let piped = Samples::open(folder.path(), &options(TWO, VideoSettings::default())).unwrap();
+    let cached = Samples::open(folder.path(), &options(TWO, stored)).unwrap();
     assert_eq!(piped.fingerprint(), cached.fingerprint());
     for epoch in 0..3 {
         for ((number, piped), (same, cached)) in

@@ -1,0 +1,154 @@
+//! Benchmarks along a run: labels propagated with the encoder as it is, scored as `propagate` does.
+//!
+//! An [`Evaluation`] opens a dataset once, before training begins, so that a mistake in its path
+//! costs no hours; [`Evaluation::measure`] propagates with the published protocol (preset
+//! `cropmae`), leaves the predictions in a folder, and returns the headline score in per cent. How a
+//! clip is propagated and scored: [`crate::eval`].
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use serde_json::json;
+
+use crate::autoencoder::Autoencoder;
+use crate::data::{self, Broken, Dataset, LabelClip, Need, PoseClip, Split};
+use crate::error::{Error, Result};
+use crate::eval::{self, Failure, Outcome, RunFolder, Setup};
+use crate::model::vit::{Layer, Vit};
+use crate::model::{Checkpoint, Encoder};
+use crate::progress::Silent;
+use crate::propagation::Engine;
+use crate::protocol::{Benchmark, Preset, Protocol};
+use crate::report::{self, Summary};
+
+/// Frames encoded at once on a GPU.
+const GPU_BATCH: usize = 8;
+
+/// A benchmark to run along a training run.
+#[derive(Debug)]
+pub struct Evaluation {
+    benchmark: Benchmark,
+    protocol: Protocol,
+    clips: Clips,
+    folder: PathBuf,
+}
+
+#[derive(Debug)]
+enum Clips {
+    Masks(Dataset<LabelClip>),
+    Poses(Dataset<PoseClip>),
+}
+
+/// What a benchmark said of an encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The headline score in per cent; `None` where nothing could be scored.
+    pub score: Option<f64>,
+    /// Clips that could not be done, and why.
+    pub failures: Vec<String>,
+}
+
+impl Evaluation {
+    /// Opens a benchmark's dataset at `root`; predictions will go to `folder`.
+    ///
+    /// # Errors
+    /// The dataset is not there, or one of its clips cannot be used.
+    pub fn open(benchmark: Benchmark, root: &Path, folder: PathBuf) -> Result<Self> {
+        let clips = match benchmark {
+            Benchmark::Davis => masks(data::davis::open(root, &Split::Val, Need::Frames)?)?,
+            Benchmark::Vip => masks(data::vip::open(root, &Split::Val, Need::Frames)?)?,
+            Benchmark::Jhmdb => {
+                let set = data::jhmdb::open(root, &Split::Val)?;
+                whole(set.broken.first(), root)?;
+                Clips::Poses(set)
+            }
+        };
+        Ok(Self { benchmark, protocol: Preset::Cropmae.protocol(benchmark)?, clips, folder })
+    }
+
+    /// What the score is called in logs: `davis J&F`, `vip mIoU`, `jhmdb PCK@0.1`.
+    pub fn name(&self) -> &'static str {
+        match self.benchmark {
+            Benchmark::Davis => "davis J&F",
+            Benchmark::Vip => "vip mIoU",
+            Benchmark::Jhmdb => "jhmdb PCK@0.1",
+        }
+    }
+
+    /// Propagates with a network's encoder, in f32 on `device`; the predictions take the place of
+    /// those of the last time.
+    ///
+    /// # Errors
+    /// The predictions cannot be written, or the device runs out of memory.
+    pub fn measure(&self, model: &Autoencoder, device: &Device) -> Result<Measured> {
+        let encoder = encoder(model, device)?;
+        let setup = Setup {
+            protocol: &self.protocol,
+            encoder: &encoder,
+            engine: Engine::of(device),
+            batch: if device.is_cpu() { 1 } else { GPU_BATCH },
+            save_soft_labels: false,
+            predict_only: false,
+        };
+        let folder = self.fresh_folder()?;
+        let exclude = self.protocol.exclude_first_frame;
+        match (&self.clips, self.benchmark) {
+            (Clips::Masks(set), Benchmark::Davis) => {
+                let outcome = eval::davis::evaluate(set, &setup, &folder, &Silent)?;
+                Ok(measured(&outcome, &report::davis::summary(&outcome), "J&F-Mean"))
+            }
+            (Clips::Masks(set), _) => {
+                let outcome = eval::vip::evaluate(set, &setup, &folder, &Silent)?;
+                let summary = report::vip::summary(&outcome, exclude)
+                    .map_err(|error| Error::setting("vip", error.to_string()))?;
+                Ok(measured(&outcome, &summary, "mIoU"))
+            }
+            (Clips::Poses(set), _) => {
+                let outcome = eval::jhmdb::evaluate(set, &setup, &folder, &Silent)?;
+                Ok(measured(&outcome, &report::jhmdb::summary(&outcome), "PCK@0.1"))
+            }
+        }
+    }
+
+    /// The folder of predictions, emptied of those of the last time.
+    fn fresh_folder(&self) -> Result<RunFolder> {
+        // only what a run of ours has left is removed; anything else is refused by name below
+        if self.folder.join("run.json").exists() {
+            std::fs::remove_dir_all(&self.folder).map_err(Error::io("remove", &self.folder))?;
+        }
+        let identity = json!({ "benchmark": self.benchmark, "by": "pretrain --eval" });
+        RunFolder::open(&self.folder, &identity)
+    }
+}
+
+fn masks(set: Dataset<LabelClip>) -> Result<Clips> {
+    whole(set.broken.first(), &set.root)?;
+    Ok(Clips::Masks(set))
+}
+
+/// Refuses a dataset with clips that cannot be used: scores along a run would not be of all clips.
+fn whole(broken: Option<&Broken>, root: &Path) -> Result<()> {
+    match broken {
+        None => Ok(()),
+        Some(Broken { name, error }) => {
+            let problem = format!("clip {name} cannot be used: {}", error.explained());
+            Err(Error::data(root, problem, "mend it, or see `propagate check`"))
+        }
+    }
+}
+
+fn measured<S>(outcome: &Outcome<S>, summary: &Summary, metric: &str) -> Measured {
+    let score = summary.metrics.get(metric).and_then(serde_json::Value::as_f64);
+    let failure = |Failure { clip, problem }: &Failure| format!("{clip}: {problem}");
+    Measured {
+        score: score.map(|score| 100.0 * score),
+        failures: outcome.failures.iter().map(failure).collect(),
+    }
+}
+
+/// The encoder inside a network.
+fn encoder(model: &Autoencoder, device: &Device) -> Result<Encoder> {
+    let config = model.config.encoder.clone();
+    let checkpoint = Checkpoint::in_memory(config, model.parameters.snapshot()?);
+    Ok(Encoder::Vit(Box::new(Vit::new(&checkpoint, Layer::Last, device, DType::F32)?)))
+}

@@ -1,0 +1,238 @@
+//! What a run begins with, where that is not the seed: weights of a checkpoint, or a run of the
+//! reference's program with its optimiser.
+//!
+//! Encoders come through [`crate::model::weights`], strictly and from any program; the decoder's
+//! tensors are taken where they lie beside the encoder in the right shape, and come from the seed
+//! where not. A run of ours needs none of this: [`super::train`] goes on from its folder.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use super::checkpoint::Place;
+use super::config::Config;
+use super::optimizer::decays;
+use crate::autoencoder::{Method, Parameters};
+use crate::error::{Error, Result};
+use crate::model::VitConfig;
+use crate::model::weights::{self, AdamState, Overrides};
+
+/// What a run begins with.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// All parameters by name and, where steps have been made, the optimiser's moments under the
+    /// names of [`super::optimizer::AdamW::state`].
+    pub tensors: HashMap<String, Tensor>,
+    /// How far the run that they come from had come.
+    pub place: Place,
+}
+
+impl Start {
+    /// The weights of a checkpoint at step 0, and what of it was taken, in words.
+    ///
+    /// # Errors
+    /// The checkpoint cannot be used, or its encoder has other sizes than the configuration's.
+    pub fn with_weights(path: &Path, config: &Config) -> Result<(Self, Vec<String>)> {
+        let (tensors, decoder) = network(path, config)?;
+        let taken = decoder.values().filter(|taken| **taken).count();
+        let notice = if taken == decoder.len() {
+            format!("{}: encoder and decoder taken", path.display())
+        } else {
+            let mut missing: Vec<&str> =
+                decoder.iter().filter(|(_, taken)| !**taken).map(|(name, _)| &**name).collect();
+            missing.sort_unstable();
+            let missing = shortened(&missing);
+            let all = decoder.len();
+            format!(
+                "{}: encoder and {taken} of {all} decoder tensors taken; from the seed: {missing}",
+                path.display()
+            )
+        };
+        Ok((Self { tensors, place: Place::default() }, vec![notice]))
+    }
+
+    /// The weights, AdamW's state and the epoch of a `.pth` that the reference's program (or MAE's)
+    /// wrote, and what was found, in words.
+    ///
+    /// # Errors
+    /// A tensor or a state is missing or of another shape, or all epochs are done.
+    pub fn after_reference(path: &Path, config: &Config) -> Result<(Self, Vec<String>)> {
+        let (mut tensors, decoder) = network(path, config)?;
+        let remedy = "give the settings that it was trained with, or begin with --init";
+        let missing = decoder.iter().find(|(_, taken)| !**taken);
+        if let Some((name, _)) = missing {
+            return Err(Error::weights(path, format!("has no {name} of this shape"), remedy));
+        }
+        let adam = weights::adam_state(path)?;
+        let epoch = adam.epoch.ok_or_else(|| Error::weights(path, "says no epoch", remedy))? + 1;
+        if epoch >= config.epochs {
+            let problem = format!("has done {epoch} epochs, of {} in all", config.epochs);
+            return Err(Error::weights(path, problem, "give more --epochs"));
+        }
+        let steps = moments(path, config, &adam, &mut tensors)?;
+        let place = Place { epoch, steps, ..Place::default() };
+        let notice = format!("{}: going on after {epoch} epochs and {steps} steps", path.display());
+        Ok((Self { tensors, place }, vec![notice]))
+    }
+}
+
+/// All parameters, and which of the decoder's come from the file.
+type Network = (HashMap<String, Tensor>, HashMap<String, bool>);
+
+fn network(path: &Path, config: &Config) -> Result<Network> {
+    let wanted = config.autoencoder();
+    let loaded = weights::load(path, &Overrides::default())?;
+    let (found, asked) = (&loaded.config, &wanted.encoder);
+    // heads have no tensors: the run's are taken
+    let sizes = |it: &VitConfig| (it.width, it.depth, it.patch);
+    if sizes(found) != sizes(asked) {
+        let problem = format!("holds {}, and the run is of {}", found.name(), asked.name());
+        return Err(Error::weights(path, problem, "pass --arch, or another checkpoint"));
+    }
+    let seeded = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?;
+    let mut tensors = seeded.snapshot()?;
+    let mut rest = Vec::new();
+    for (name, variable) in seeded.iter() {
+        match loaded.tensors.get(name).filter(|tensor| tensor.dims() == variable.dims()) {
+            Some(tensor) => drop(tensors.insert(name.to_owned(), tensor.clone())),
+            None => rest.push(name.to_owned()),
+        }
+    }
+    let beside = weights::beside(path, &rest)?;
+    let mut decoder = HashMap::new();
+    for name in rest {
+        let fits = |tensor: &&Tensor| {
+            tensors.get(&name).is_some_and(|seeded| seeded.dims() == tensor.dims())
+        };
+        let found = beside.get(&name).filter(fits).cloned();
+        decoder.insert(name.clone(), found.is_some());
+        if let Some(tensor) = found {
+            tensors.insert(name, tensor);
+        }
+    }
+    Ok((tensors, decoder))
+}
+
+/// Puts AdamW's moments among `tensors` under our names; returns the steps made.
+fn moments(
+    path: &Path,
+    config: &Config,
+    adam: &AdamState,
+    tensors: &mut HashMap<String, Tensor>,
+) -> Result<u64> {
+    let other = |problem: String| {
+        Error::weights(path, problem, "give the settings that it was trained with, or use --init")
+    };
+    let parameters = Parameters::seeded(&config.autoencoder(), config.seed, &Device::Cpu)?;
+    let mut ordered: Vec<(&str, usize)> =
+        parameters.iter().map(|(name, variable)| (name, variable.rank())).collect();
+    ordered.sort_by_key(|(name, rank)| (decays(name, *rank), module_place(name, config.method)));
+    let numbers: Vec<usize> = adam.groups.iter().flatten().copied().collect();
+    if numbers.len() != ordered.len() {
+        let problem =
+            format!("its optimiser has {} parameters, not {}", numbers.len(), ordered.len());
+        return Err(other(problem));
+    }
+    let mut steps = 0;
+    for ((name, _), number) in ordered.into_iter().zip(numbers) {
+        let moments = adam.moments.get(&number);
+        let moments = moments.ok_or_else(|| other(format!("its optimiser has no {name}")))?;
+        let fits = tensors.get(name).is_some_and(|it| it.dims() == moments.mean.dims());
+        if !fits {
+            let shape = moments.mean.dims();
+            return Err(other(format!("its optimiser has {shape:?} where {name} should be")));
+        }
+        tensors.insert(format!("optimizer.{name}.mean"), moments.mean.clone());
+        tensors.insert(format!("optimizer.{name}.square"), moments.square.clone());
+        steps = steps.max(moments.steps);
+    }
+    Ok(steps)
+}
+
+/// The modules of the reference's network in the order that PyTorch lists them: a parameter's block
+/// and its place within. timm lists those without weight decay first, each group in this order.
+fn module_place(name: &str, method: Method) -> (usize, usize, usize, bool) {
+    const TOP: [&str; 9] = [
+        "cls_token",
+        "mask_token",
+        "patch_embed.",
+        "blocks.",
+        "norm.",
+        "decoder_embed.",
+        "decoder_blocks.",
+        "decoder_norm.",
+        "decoder_pred.",
+    ];
+    const VIT: [&str; 6] = ["norm1.", "attn.qkv.", "attn.proj.", "norm2.", "mlp.fc1.", "mlp.fc2."];
+    const CROSS: [&str; 9] = [
+        "self_attn.in_proj_",
+        "self_attn.out_proj.",
+        "multihead_attn.in_proj_",
+        "multihead_attn.out_proj.",
+        "linear1.",
+        "linear2.",
+        "norm1.",
+        "norm2.",
+        "norm3.",
+    ];
+    let place = |all: &[&str], name: &str| {
+        all.iter().position(|part| name.starts_with(part)).unwrap_or(all.len())
+    };
+    let top = place(&TOP, name);
+    let rest = TOP.get(top).and_then(|part| name.strip_prefix(part)).unwrap_or_default();
+    let (block, part) = rest.split_once('.').unwrap_or_default();
+    let cross = name.starts_with("decoder_blocks.") && method != Method::Mae;
+    let part = if cross { place(&CROSS, part) } else { place(&VIT, part) };
+    (top, block.parse().unwrap_or(0), part, name.ends_with("bias"))
+}
+
+/// The first few names, and how many more.
+fn shortened(names: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pretrain::config::Preset;
+
+    #[test]
+    fn parameters_stand_in_timms_order() {
+        let config = Preset::CropmaeIn.config();
+        let parameters = Parameters::seeded(
+            &config.with_setting("encoder.depth=2").unwrap().autoencoder(),
+            0,
+            &Device::Cpu,
+        )
+        .unwrap();
+        let mut names: Vec<(bool, &str)> = parameters
+            .iter()
+            .map(|(name, variable)| (decays(name, variable.rank()), name))
+            .collect();
+        names.sort_by_key(|(decays, name)| (*decays, module_place(name, config.method)));
+        let names: Vec<&str> = names.into_iter().map(|(_, name)| name).collect();
+        assert_eq!(
+            names[..5],
+            [
+                "patch_embed.proj.bias",
+                "blocks.0.norm1.weight",
+                "blocks.0.norm1.bias",
+                "blocks.0.attn.qkv.bias",
+                "blocks.0.attn.proj.bias"
+            ]
+        );
+        let first = names.iter().position(|name| *name == "cls_token").unwrap();
+        assert_eq!(
+            names[first - 3..first],
+            ["decoder_norm.weight", "decoder_norm.bias", "decoder_pred.bias"]
+        );
+        assert_eq!(names[first..first + 3], ["cls_token", "mask_token", "patch_embed.proj.weight"]);
+        assert_eq!(names.last(), Some(&"decoder_pred.weight"));
+    }
+}

@@ -1,0 +1,152 @@
+//! What a run leaves beside its checkpoints: averaged weights, scores of benchmarks, exports.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+
+use candle_core::{DType, Device, Tensor};
+use cropmae::pretrain::record::{self, Entry};
+
+use super::common::values;
+use super::runs::{fail, losses, pictures, pretrain, results, succeed};
+
+fn load(path: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+/// The measurements of a run by name, in order.
+fn measures(out: &Path, wanted: &str) -> Vec<f64> {
+    let entries = record::read(&out.join("log.jsonl")).unwrap();
+    entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Measure(measure) if measure.name == wanted => Some(measure.value),
+            _ => None,
+        })
+        .collect()
+}
+
+/// `propagate` with arguments, which must succeed; what it printed.
+fn propagate(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));
+    let output = succeed(command.args(arguments));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn averaged_weights_are_kept_exported_and_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 8);
+    let held_out = data.to_str().unwrap();
+    let more = |epochs| {
+        let average = "optimization.average_decay=0.5";
+        vec!["--epochs", epochs, "--set", average, "--keep-last", "9", "--held-out", held_out]
+    };
+    let out = folder.path().join("straight");
+    succeed(&mut pretrain(&data, &out, &[more("2"), vec!["--checkpoint-every", "1"]].concat()));
+    let name = "blocks.0.attn.qkv.weight";
+    let at = |steps| load(&out.join(format!("checkpoint-{steps:08}.safetensors")));
+    let (third, fourth) = (at(3), at(4));
+    let by_hand: Vec<f32> = values(&third[&format!("average.{name}")])
+        .iter()
+        .zip(values(&fourth[name]))
+        .map(|(average, weight)| average * 0.5 + weight * 0.5)
+        .collect();
+    assert_eq!(values(&fourth[&format!("average.{name}")]), by_hand);
+    let encoder = load(&out.join("encoder.safetensors"));
+    assert_eq!(values(&encoder[name]), by_hand);
+    assert_ne!(values(&fourth[name]), by_hand);
+    assert_eq!(measures(&out, record::HELD_OUT).len(), 2);
+    assert_eq!(measures(&out, record::HELD_OUT_AVERAGE).len(), 2);
+
+    // back to the third step, in the middle of the second epoch
+    let straight = results(&out, 4);
+    std::fs::remove_file(out.join("checkpoint-00000004.safetensors")).unwrap();
+    succeed(&mut pretrain(&data, &out, &[more("2"), vec!["--checkpoint-every", "1"]].concat()));
+    assert_eq!(results(&out, 4), straight);
+    let checkpoint = out.join("checkpoint-00000004.safetensors");
+    let shown = propagate(&["check", "weights", checkpoint.to_str().unwrap()]);
+    assert!(shown.contains("vit-32x2-2heads-p8"), "{shown}");
+}
+
+#[test]
+fn benchmarks_along_the_way_say_what_propagate_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    let sample = folder.path().join("sample");
+    let place = sample.to_str().unwrap();
+    propagate(&["sample", "--out", place, "--clips", "1", "--frames", "3", "--size", "48x80"]);
+    let evals = ["davis", "vip", "jhmdb"].map(|name| format!("{name}={place}/{name}"));
+    let mut more = vec!["--epochs", "3", "--eval-every", "2"];
+    evals.iter().for_each(|eval| more.extend(["--eval", eval]));
+    succeed(&mut pretrain(&data, &out, &more));
+    let encoder = out.join("encoder.safetensors");
+    for (benchmark, name, metric) in [
+        ("davis", "davis J&F", "J&F-Mean"),
+        ("vip", "vip mIoU", "mIoU"),
+        ("jhmdb", "jhmdb PCK@0.1", "PCK@0.1"),
+    ] {
+        let logged = measures(&out, name);
+        assert_eq!(logged.len(), 2, "after epochs 2 and 3");
+        assert!(out.join("evaluation").join(benchmark).join("predictions").is_dir());
+        let (root, again) = (sample.join(benchmark), folder.path().join(benchmark));
+        let printed = propagate(&[
+            benchmark,
+            "--data",
+            root.to_str().unwrap(),
+            "--weights",
+            encoder.to_str().unwrap(),
+            "--out",
+            again.to_str().unwrap(),
+            "--device",
+            "cpu",
+            "--json",
+            "--quiet",
+        ]);
+        let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let score = printed["metrics"][metric].as_f64().unwrap();
+        assert_eq!(logged[1], 100.0 * score, "{benchmark}");
+    }
+    let error = fail(&mut pretrain(&data, &out, &["--eval", "davis=/nowhere/davis"]));
+    assert!(error.contains("/nowhere/davis"), "{error}");
+    let error = fail(&mut pretrain(&data, &out, &["--eval", "coco=x"]));
+    assert!(error.contains("davis=ROOT"), "{error}");
+}
+
+#[test]
+fn encoders_are_exported_from_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    let more = ["--epochs", "1", "--set", "optimization.average_decay=0.9"];
+    succeed(&mut pretrain(&data, &out, &more));
+    let checkpoint = out.join("checkpoint-00000002.safetensors");
+    let export = |name: &str, more: &[&str]| {
+        let file = folder.path().join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
+        succeed(command.arg("export").arg(&checkpoint).arg("--out").arg(&file).args(more));
+        file
+    };
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let whole = export("whole.safetensors", &["--average"]);
+    let encoder = out.join("encoder.safetensors");
+    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&encoder).unwrap());
+    let half = export("half.safetensors", &["--dtype", "f16"]);
+    let share = size(&half) as f64 / size(&whole) as f64;
+    assert!((0.5..0.6).contains(&share), "{share}"); // the header stays as it is
+    let current = load(&checkpoint);
+    for (name, tensor) in load(&half) {
+        assert_eq!(values(&tensor.to_dtype(DType::F32).unwrap()), {
+            let rounded = current[&name].to_dtype(DType::F16).unwrap();
+            values(&rounded.to_dtype(DType::F32).unwrap())
+        });
+    }
+    let shown = propagate(&["check", "weights", half.to_str().unwrap()]);
+    assert!(shown.contains("vit-32x2-2heads-p8") && shown.contains("f16"), "{shown}");
+    let plain = folder.path().join("plain");
+    succeed(&mut pretrain(&data, &plain, &["--epochs", "1"]));
+    assert_eq!(losses(&plain).len(), 2);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
+    command.arg("export").arg(plain.join("checkpoint-00000002.safetensors"));
+    let error = fail(command.args(["--average", "--out"]).arg(folder.path().join("no")));
+    assert!(error.contains("no averaged weights"), "{error}");
+}
