@@ -142,6 +142,13 @@ fn sizes(
             "pass what training itself wrote: checkpoint-*.safetensors of `pretrain`, or a .pth of CropMAE, SiamMAE or MAE with decoder_* keys",
         ));
     };
+    if !decoder.contains_key(&block(0, "norm1")) {
+        return Err(Error::weights(
+            path,
+            format!("has no `{}`: its decoder is incomplete", block(0, "norm1")),
+            "pass a checkpoint that training wrote, unchanged",
+        ));
+    }
     let method = match decoder.contains_key(&block(0, "attn.qkv")) {
         true => Method::Mae,
         false => Method::Cropmae,
@@ -258,6 +265,6 @@ mod tests {
         assert!(refused("decoder_").contains("an encoder without a decoder"));
         assert!(refused("mask_token").contains("mask_token"));
         let error = refused("decoder_blocks");
-        assert!(error.contains("half.safetensors") && error.contains("decoder"), "{error}");
+        assert!(error.contains("half.safetensors") && error.contains("incomplete"), "{error}");
     }
 }

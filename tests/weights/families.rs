@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Tensor};
 use cropmae::model::config::{PositionRule, VitConfig};
-use cropmae::model::weights::{Checkpoint, Container, Family, Overrides, load};
+use cropmae::model::weights::{Checkpoint, Container, Family, Overrides, load, load_with};
 
 use super::{golden, load_changed, load_golden, tensors_of, values};
 
@@ -262,4 +262,19 @@ fn a_full_siammae_checkpoint_is_an_encoder_checkpoint() {
     assert_eq!(sizes, [96, 3, 3, 16, 14]);
     assert_eq!(checkpoint.report.found, 42);
     assert_eq!(extras(&checkpoint), [("decoder_*", 43), ("mask_token", 1)]);
+}
+
+#[test]
+fn what_stands_beside_the_encoder_is_read_from_either_container() {
+    let beside = |name: &str| {
+        let wanted = |name: &str| name.starts_with("decoder_") || name == "mask_token";
+        let (_, others) = load_with(&golden(name), &Overrides::default(), wanted).unwrap();
+        let mut others: Vec<_> =
+            others.iter().map(|(name, tensor)| (name.clone(), values(tensor))).collect();
+        others.sort_by(|a, b| a.0.cmp(&b.0));
+        others
+    };
+    let found = beside("mae.pth");
+    assert!(found.iter().any(|(name, _)| name == "mask_token"), "{found:?}");
+    assert_eq!(found, beside("mae.safetensors"));
 }
