@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 
 use super::config::Config;
-use super::loader::{self, Loader, Range};
+use super::loader::{self, Loaded, Loader, Range};
 use super::samples::Samples;
 use super::train::mask;
 use super::views::Pair;
@@ -46,12 +46,18 @@ impl HeldOut {
     ) -> Result<Self> {
         let range = Range { epoch: 0, position: 0, end: 1 };
         let loader = Loader::start(samples, &config.views, config.seed, workers, AT_ONCE, range)?;
-        let read: Vec<(usize, Pair)> = loader
-            .filter_map(|loaded| loaded.views.ok().map(|pair| (loaded.number, pair)))
-            .take(most)
-            .collect();
+        let mut failure = None;
+        let mut readable = |loaded: Loaded| match loaded.views {
+            Ok(pair) => Some((loaded.number, pair)),
+            Err(error) => {
+                failure.get_or_insert(error);
+                None
+            }
+        };
+        let read: Vec<(usize, Pair)> = loader.filter_map(&mut readable).take(most).collect();
         if read.is_empty() {
-            return Err(Error::setting("images", "none of those to look at can be read"));
+            let none = || Error::setting("images", "none of those to look at can be read");
+            return Err(failure.unwrap_or_else(none));
         }
         let patches = config.autoencoder().patches();
         let mut batches = Vec::new();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use candle_core::Device;
 use cropmae::model::VitConfig;
-use cropmae::pretrain::Config;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
 use cropmae::pretrain::samples::{Samples, VideoSettings};
 use cropmae::pretrain::start::Start;
+use cropmae::pretrain::{Config, checkpoint};
 
 use crate::args::Cli;
 
@@ -61,8 +61,12 @@ fn with_file(config: &Config, path: &Path) -> anyhow::Result<Config> {
     Ok(config.with(&path.display().to_string(), &table)?)
 }
 
-/// What `--init` or `--resume` begins with, and what there is to say of it.
+/// What `--init` or `--resume` begins with, and what there is to say of it; nothing where the run
+/// has begun already.
 pub(crate) fn start(cli: &Cli, config: &Config) -> anyhow::Result<Option<(Start, Vec<String>)>> {
+    if !checkpoint::list(&cli.out)?.is_empty() {
+        return Ok(None);
+    }
     Ok(match (&cli.init, &cli.resume) {
         (Some(path), _) => Some(Start::with_weights(path, config)?),
         (None, Some(path)) => Some(Start::after_reference(path, config)?),

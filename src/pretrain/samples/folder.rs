@@ -21,7 +21,11 @@ pub(super) fn pictures(root: &Path) -> Result<Vec<PathBuf>> {
     let pictures = files(root, PICTURES)?;
     if pictures.is_empty() {
         let problem = "holds no .jpg, .jpeg or .png file, at any depth";
-        return Err(Error::data(root, problem, "pass the folder with the training pictures"));
+        return Err(Error::data(
+            root,
+            problem,
+            "pass the folder with the training pictures; videos take --kind video",
+        ));
     }
     Ok(pictures)
 }
