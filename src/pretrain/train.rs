@@ -203,50 +203,31 @@ struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     /// From the newest checkpoint of the folder, or from the seed.
     fn open(run: &'a Run<'a>) -> Result<Self> {
-        let steps_per_epoch = (run.samples.len() / run.config.optimization.batch_size) as u64;
-        if steps_per_epoch == 0 {
-            return Err(Error::setting(
-                "optimization.batch_size",
-                format!(
-                    "is {}, but there are only {} samples: take a smaller batch",
-                    run.config.optimization.batch_size,
-                    run.samples.len()
-                ),
-            ));
-        }
+        let steps_per_epoch = steps_per_epoch(run)?;
         std::fs::create_dir_all(run.folder).map_err(Error::io("create", run.folder))?;
-        let config = run.config.autoencoder();
-        let newest = checkpoint::list(run.folder)?.pop();
-        let stored = newest.map(|(_, path)| Ok::<_, Error>((checkpoint::load(&path)?, path)));
-        let stored = stored.transpose()?;
-        if let Some(((state, _), path)) = &stored {
-            same_run(state, run, path)?;
-        }
-        let parameters = match &stored {
-            Some(((_, tensors), _)) => Parameters::from_tensors(&config, tensors, run.device)?,
-            None => match &run.start {
-                Some(start) => Parameters::from_tensors(&config, &start.tensors, run.device)?,
-                None => Parameters::seeded(&config, run.config.seed, run.device)?,
-            },
-        };
-        let mut optimizer = AdamW::new(&parameters, run.config.optimization.adamw)?;
-        let mut average = Average::new(&parameters, run.config.optimization.average_decay)?;
-        let mut place = Place::default();
-        if let Some(((state, tensors), _)) = stored {
-            optimizer.restore(&parameters, &tensors, state.place.steps)?;
-            if let Some(average) = &mut average {
-                average.restore(&parameters, &tensors)?;
-            }
-            place = state.place;
-        } else {
-            if let Some(start) = run.start.as_ref().filter(|start| start.place.steps > 0) {
-                optimizer.restore(&parameters, &start.tensors, start.place.steps)?;
-                place = start.place;
-            }
+        let stored = stored(run)?;
+        if stored.is_none() {
             let text = run.config.toml()?;
             checkpoint::replace(&run.folder.join("config.toml"), |out| {
                 out.write_all(text.as_bytes())
             })?;
+        }
+        let config = run.config.autoencoder();
+        let start = stored.as_ref().or(run.start.as_ref());
+        let parameters = match start {
+            Some(start) => Parameters::from_tensors(&config, &start.tensors, run.device)?,
+            None => Parameters::seeded(&config, run.config.seed, run.device)?,
+        };
+        let mut optimizer = AdamW::new(&parameters, run.config.optimization.adamw)?;
+        let mut average = Average::new(&parameters, run.config.optimization.average_decay)?;
+        let mut place = Place::default();
+        // weights alone come without an optimiser and begin at the beginning
+        if let Some(start) = start.filter(|start| start.place != place) {
+            optimizer.restore(&parameters, &start.tensors, start.place.steps)?;
+            place = start.place;
+        }
+        if let (Some(average), Some(stored)) = (&mut average, &stored) {
+            average.restore(&parameters, &stored.tensors)?;
         }
         let model = Autoencoder { config, parameters, dtype: run.dtype };
         Ok(Self { run, model, optimizer, average, place, steps_per_epoch })
@@ -355,6 +336,33 @@ pub fn mask(
         })
         .collect();
     Mask::from_noise(&noise, patches, ratio)
+}
+
+/// Steps of an epoch: what is left over after the last whole batch is not looked at.
+///
+/// # Errors
+/// There is not one whole batch.
+fn steps_per_epoch(run: &Run<'_>) -> Result<u64> {
+    let (samples, batch) = (run.samples.len(), run.config.optimization.batch_size);
+    match (samples / batch) as u64 {
+        0 => {
+            let problem =
+                format!("is {batch}, but there are only {samples} samples: take a smaller batch");
+            Err(Error::setting("optimization.batch_size", problem))
+        }
+        steps => Ok(steps),
+    }
+}
+
+/// The newest checkpoint of the run's folder, where there is one.
+///
+/// # Errors
+/// It cannot be read, or is of another run.
+fn stored(run: &Run<'_>) -> Result<Option<Start>> {
+    let Some((_, path)) = checkpoint::list(run.folder)?.pop() else { return Ok(None) };
+    let (state, tensors) = checkpoint::load(&path)?;
+    same_run(&state, run, &path)?;
+    Ok(Some(Start { tensors, place: state.place }))
 }
 
 /// Refuses to go on from a checkpoint of another run.

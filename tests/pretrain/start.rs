@@ -119,6 +119,7 @@ fn weights_of_any_checkpoint_begin_a_run() {
     let (_, notices) = Start::with_weights(&golden(), &wider).unwrap();
     let notice = &notices[0];
     assert!(notice.contains("22 of 25 decoder tensors") && notice.contains("linear1"), "{notice}");
-    let error = fail(&mut pretrain(&data, &out, &["--init", golden().to_str().unwrap()]));
+    let other = folder.path().join("other");
+    let error = fail(&mut pretrain(&data, &other, &["--init", golden().to_str().unwrap()]));
     assert!(error.contains("and the run is of"), "{error}");
 }
