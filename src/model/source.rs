@@ -36,6 +36,9 @@ impl FromStr for Source {
         if text == "pixels" {
             return Ok(Self::Pixels);
         }
+        if text == "sample" {
+            return Err("no trained encoder ships with this version yet; use pixels or random:vits16@0 (a file of this name: ./sample)".into());
+        }
         let Some(random) = text.strip_prefix("random:") else {
             return Ok(Self::File(PathBuf::from(text)));
         };
@@ -192,6 +195,7 @@ mod tests {
         assert_eq!("random:vitb8".parse::<Source>().unwrap().to_string(), "random:vitb8@0");
         assert!("random:vits16@x".parse::<Source>().is_err());
         assert!("random:resnet50".parse::<Source>().unwrap_err().contains("resnet50"));
+        assert!("sample".parse::<Source>().unwrap_err().contains("use pixels"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! After every step each averaged value becomes decay · itself + (1 − decay) · the weight; it begins
 //! as the weights do. It is stored in checkpoints under `average.` and is what
-//! `encoder.safetensors` holds. [`super::train`] keeps it; nothing of it goes back into training.
+//! `encoder.safetensors` holds. [`super::train()`] keeps it; nothing of it goes back into training.
 
 use std::collections::HashMap;
 

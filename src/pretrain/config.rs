@@ -201,8 +201,8 @@ impl Config {
         }
     }
 
-    /// Sizes and rates that learn something from a thousand photographs on two cores; chosen by the
-    /// sweeps in results/pretrain.
+    /// Sizes and rates that learn something from a thousand photographs on two cores in an hour; what
+    /// they reach so far stands in results/pretrain.
     fn tiny() -> Self {
         let paper = Self::cropmae_in();
         Self {

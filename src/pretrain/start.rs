@@ -3,7 +3,7 @@
 //!
 //! Encoders come through [`crate::model::weights`], strictly and from any program; the decoder's
 //! tensors are taken where they lie beside the encoder in the right shape, and come from the seed
-//! where not. A run of ours needs none of this: [`super::train`] goes on from its folder.
+//! where not. A run of ours needs none of this: [`super::train()`] goes on from its folder.
 
 use std::collections::HashMap;
 use std::path::Path;

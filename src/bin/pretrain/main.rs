@@ -40,9 +40,20 @@ fn keep_memory() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
+/// Has this many threads compute on the CPU; candle's own count by the environment.
+#[allow(unsafe_code)]
+fn use_threads(threads: usize) {
+    // SAFETY: called at the beginning of `main`, while no other thread runs that could read the
+    // environment.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+}
+
 fn main() -> ExitCode {
     keep_memory();
     let cli = Cli::parse();
+    if let Some(threads) = cli.threads {
+        use_threads(threads.max(1));
+    }
     let done = match &cli.command {
         Some(Command::Export(args)) => export::run(args),
         None => run(&cli),
@@ -61,9 +72,6 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = plan::config(cli)?;
     if cli.show_config {
         return Ok(std::io::stdout().write_all(config.toml()?.as_bytes())?);
-    }
-    if let Some(threads) = cli.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global()?;
     }
     let device = device::open(cli.device)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;

@@ -107,6 +107,19 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// `--threads`, where the command has it.
+    pub(crate) fn threads(&self) -> Option<usize> {
+        match self {
+            Self::Davis(args) | Self::Vip(args) | Self::Jhmdb(args) => args.run.threads,
+            Self::Features(args) => args.run.threads,
+            Self::Reconstruct(args) => args.run.threads,
+            Self::Attention(args) => args.run.threads,
+            Self::Score(_) | Self::Check(_) | Self::Sample(_) | Self::Completions { .. } => None,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]

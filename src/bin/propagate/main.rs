@@ -41,8 +41,20 @@ enum Outcome {
     Partial,
 }
 
+/// Has this many threads compute on the CPU; candle's own count by the environment.
+#[allow(unsafe_code)]
+fn use_threads(threads: usize) {
+    // SAFETY: called at the beginning of `main`, while no other thread runs that could read the
+    // environment.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+}
+
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    if let Some(threads) = cli.command.threads() {
+        use_threads(threads);
+    }
+    match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,

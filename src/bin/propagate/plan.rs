@@ -87,12 +87,9 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
     }
 }
 
-/// The device with its threads set.
+/// The device; `main` has set its threads.
 pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
-    if let Some(threads) = args.threads {
-        anyhow::ensure!(threads > 0, "--threads: at least one thread is needed");
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    }
+    anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
     Ok(device::open(args.device)?)
 }
 
