@@ -6,7 +6,10 @@
 
 /// Replaces scores by `exp(score - largest)` and returns their sum.
 pub(crate) fn exponentials(scores: &mut [f32]) -> f32 {
-    pulp::Arch::new().dispatch(|| exponentials_of(scores))
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || exponentials_of(scores),
+    )
 }
 
 /// Values that one vector instruction may take.

@@ -16,6 +16,7 @@
 pub mod config;
 mod decoder;
 mod encoder;
+mod host;
 mod masking;
 mod ops;
 mod parameters;

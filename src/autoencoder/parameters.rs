@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::AutoencoderConfig;
-use super::ops::{add_tensors, cast};
+use super::host::add_tensors;
+use super::ops::cast;
 use super::tape::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::model::init;

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use candle_core::{Result, Tensor};
 
-use super::ops::add_tensors;
+use super::host::add_tensors;
 
 /// A tensor on a tape, or one that has no gradient.
 #[derive(Debug, Clone)]

@@ -7,7 +7,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Te
 use rayon::prelude::*;
 
 use super::dropout::{Dropout, drawn};
-use super::{ours, plain, read, values};
+use super::plain::plain;
+use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise::{dot, exponentials};
 use crate::product::{View, product};

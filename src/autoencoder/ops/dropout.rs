@@ -4,7 +4,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{CHUNK, ours, read, values};
+use crate::autoencoder::host::{CHUNK, ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
 
 /// What one operation drops.

@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{CHUNK, ours, plain, read, values};
+use super::plain::plain;
+use crate::autoencoder::host::{CHUNK, ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise;
 

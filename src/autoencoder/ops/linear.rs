@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Module, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{ours, plain, read, values};
+use super::plain::plain;
+use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::product::{How, View, ViewMut, multiply};
 

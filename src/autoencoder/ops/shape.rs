@@ -1,31 +1,9 @@
 //! Sums, and tokens and rows put together and taken apart.
 
 use candle_core::{DType, Result, Tensor};
-use rayon::prelude::*;
 
-use super::{CHUNK, ours, read};
+use crate::autoencoder::host::add_tensors;
 use crate::autoencoder::tape::{Tape, Value};
-
-/// The sum of two tensors of one shape.
-pub(in crate::autoencoder) fn add_tensors(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if !(ours(a) && ours(b) && a.dims() == b.dims()) {
-        return a + b;
-    }
-    let sum = read(a, |a| {
-        read(b, |b| {
-            let mut sum = vec![0.0; a.len()];
-            sum.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(
-                |((sum, a), b)| {
-                    for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
-                        *sum = a + b;
-                    }
-                },
-            );
-            sum
-        })
-    })??;
-    Tensor::from_vec(sum, a.shape(), a.device())
-}
 
 /// The sum of two values of one shape.
 pub(in crate::autoencoder) fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {

@@ -1,8 +1,9 @@
 //! Every operation against candle's plain ones, and those against finite differences in f64.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::*;
+use crate::autoencoder::tape::{Tape, Value};
 
 /// A tensor of numbers around zero, the same in both number types.
 fn numbers(shape: &[usize], seed: usize) -> Tensor {

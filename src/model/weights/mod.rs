@@ -15,6 +15,7 @@ mod diagnosis;
 mod element;
 mod examine;
 mod family;
+mod moments;
 mod names;
 mod pickle;
 mod plan;

@@ -13,9 +13,9 @@ use zip::ZipArchive;
 use zip::read::{ArchiveOffset, Config};
 
 use super::element::{ElementType, Place, Stored, Table};
+use super::moments::{StoredMoments, StoredState, StoredSteps};
 use super::pickle::{Id, Pickle, Value};
 use super::report::Refusal;
-use super::training::{StoredMoments, StoredState, StoredSteps};
 
 /// More dimensions than any weight has; bounds a recursion.
 const MAX_RANK: usize = 8;

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 
 use super::container::Opened;
 use super::element::Stored;
+use super::moments::StoredSteps;
 use super::report::Refusal;
 use super::select::select;
 use crate::error::{Error, Result};
@@ -32,25 +33,6 @@ pub struct Moments {
     pub square: Tensor,
     /// Steps made.
     pub steps: u64,
-}
-
-/// Where the moments of one parameter lie in a file.
-pub(super) struct StoredMoments {
-    pub(super) mean: Stored,
-    pub(super) square: Stored,
-    pub(super) steps: StoredSteps,
-}
-
-/// A step count: a number of the pickle, or a tensor of one value (PyTorch 1.12 and later).
-pub(super) enum StoredSteps {
-    Number(u64),
-    Tensor(Stored),
-}
-
-/// The state of an optimiser before its tensors are read.
-pub(super) struct StoredState {
-    pub(super) groups: Vec<Vec<usize>>,
-    pub(super) moments: BTreeMap<usize, StoredMoments>,
 }
 
 /// The tensors of these names that lie beside the encoder, in the same dict and under the same
