@@ -9,6 +9,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::average::averaged;
 use super::checkpoint;
 use super::config::Config;
 use super::views::{Strategy, ViewSettings};
@@ -72,15 +73,9 @@ fn ours(path: &Path, told: &Told, device: &Device, dtype: DType) -> Result<Resto
             "leave --checkpoint-key, --heads, --decoder-heads and --normalized-target out",
         ));
     }
-    let (state, mut tensors) = checkpoint::load(path)?;
+    let (state, tensors) = checkpoint::load(path)?;
     // where averaged weights are kept, they are the result
-    let averaged: Vec<(String, Tensor)> = tensors
-        .iter()
-        .filter_map(|(name, tensor)| {
-            Some((name.strip_prefix("average.")?.to_owned(), tensor.clone()))
-        })
-        .collect();
-    tensors.extend(averaged);
+    let tensors = averaged(&tensors).unwrap_or(tensors);
     let Config { ref views, masking_ratio, .. } = state.config;
     let config = state.config.autoencoder();
     Ok(Restored {

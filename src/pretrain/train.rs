@@ -92,12 +92,6 @@ pub trait Watcher {
     }
 }
 
-/// Watches nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Unwatched;
-
-impl Watcher for Unwatched {}
-
 /// Trains from the beginning or from the newest checkpoint in the run's folder; returns the network.
 ///
 /// # Errors

@@ -6,9 +6,9 @@ use cropmae::eval::stream::input_planes;
 use cropmae::image::{Rgb, decode, heat};
 use cropmae::model::vit::{Layer, Vit};
 use cropmae::model::{Encoder, source};
-use cropmae::protocol::{Benchmark, InputSize, Preset, Protocol};
+use cropmae::protocol::Protocol;
 
-use crate::args::{AttentionArgs, SizeArg};
+use crate::args::AttentionArgs;
 use crate::images::{self, Figures};
 use crate::show::Notes;
 use crate::{Outcome, plan};
@@ -27,12 +27,7 @@ pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
         bail!("--weights: raw pixels attend to nothing; pass a checkpoint or random:vits16@0");
     };
     loaded.notes.iter().for_each(|note| say.line(note));
-    let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis)?;
-    protocol.frame_filter = args.frame_filter;
-    protocol.input_size = match args.size {
-        SizeArg::Exact(size) => InputSize::Exact(size),
-        SizeArg::Native => InputSize::Native,
-    };
+    let protocol = plan::protocol_of_images(args.frame_filter, args.size)?;
     let mut figures = Figures::create(&args.out, &images)?;
     for (name, path) in &images {
         figures.add(name, vec![row(&vit, decode::read(path)?, &protocol, args.mean, &device)?])?;

@@ -10,9 +10,8 @@ use cropmae::eval::stream::input_planes;
 use cropmae::image::decode;
 use cropmae::model::encoder::Tokens;
 use cropmae::model::source;
-use cropmae::protocol::{Benchmark, InputSize, Preset};
 
-use crate::args::{FeaturesArgs, SizeArg};
+use crate::args::FeaturesArgs;
 use crate::show::Notes;
 use crate::{Outcome, images, plan};
 
@@ -24,12 +23,7 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
-    let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis)?;
-    protocol.frame_filter = args.frame_filter;
-    protocol.input_size = match args.size {
-        SizeArg::Exact(size) => InputSize::Exact(size),
-        SizeArg::Native => InputSize::Native,
-    };
+    let protocol = plan::protocol_of_images(args.frame_filter, args.size)?;
     let patch = loaded.encoder.patch();
     let mut stored = BTreeMap::new();
     for (name, path) in &images {

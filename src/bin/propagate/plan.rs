@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use candle_core::Device;
 use cropmae::device;
 use cropmae::eval::flat_name;
-use cropmae::image;
+use cropmae::image::{self, resize::FrameFilter};
 use cropmae::model::source::{Choices, Loaded, Source};
 use cropmae::propagation::Engine;
 use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize, Size};
@@ -56,11 +56,23 @@ fn input_size(args: &PropagationArgs) -> Option<InputSize> {
         true => InputSize::ShortSideUp(side),
         false => InputSize::ShortSide(side),
     };
-    let size = args.size.map(|size| match size {
+    let size = args.size.map(exact_or_native);
+    size.or(args.short_side.map(short)).or(args.long_side.map(InputSize::LongSide))
+}
+
+fn exact_or_native(size: SizeArg) -> InputSize {
+    match size {
         SizeArg::Exact(size) => InputSize::Exact(size),
         SizeArg::Native => InputSize::Native,
-    });
-    size.or(args.short_side.map(short)).or(args.long_side.map(InputSize::LongSide))
+    }
+}
+
+/// How single images are prepared: as the preset `cropmae` does, in this size and by this filter.
+pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Result<Protocol> {
+    let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis)?;
+    protocol.frame_filter = frame_filter;
+    protocol.input_size = exact_or_native(size);
+    Ok(protocol)
 }
 
 /// Where the encoder comes from.
