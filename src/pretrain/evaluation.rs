@@ -11,7 +11,7 @@ use candle_core::{DType, Device};
 use serde_json::json;
 
 use crate::autoencoder::Autoencoder;
-use crate::data::{self, Broken, Dataset, LabelClip, Need, PoseClip, Split};
+use crate::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
 use crate::error::{Error, Result};
 use crate::eval::{self, Failure, Outcome, RunFolder, Setup};
 use crate::model::vit::{Layer, Vit};
@@ -49,21 +49,28 @@ pub struct Measured {
 }
 
 impl Evaluation {
-    /// Opens a benchmark's dataset at `root`; predictions will go to `folder`.
+    /// Opens a benchmark's dataset at `root`; predictions will go to `folder`. Clips that cannot be
+    /// used are left out; [`Evaluation::broken`] names them.
     ///
     /// # Errors
-    /// The dataset is not there, or one of its clips cannot be used.
+    /// The dataset is not there, or none of its clips can be used.
     pub fn open(benchmark: Benchmark, root: &Path, folder: PathBuf) -> Result<Self> {
         let clips = match benchmark {
-            Benchmark::Davis => masks(data::davis::open(root, &Split::Val, Need::Frames)?)?,
-            Benchmark::Vip => masks(data::vip::open(root, &Split::Val, Need::Frames)?)?,
-            Benchmark::Jhmdb => {
-                let set = data::jhmdb::open(root, &Split::Val)?;
-                whole(set.broken.first(), root)?;
-                Clips::Poses(set)
-            }
+            Benchmark::Davis => Clips::Masks(data::davis::open(root, &Split::Val, Need::Frames)?),
+            Benchmark::Vip => Clips::Masks(data::vip::open(root, &Split::Val, Need::Frames)?),
+            Benchmark::Jhmdb => Clips::Poses(data::jhmdb::open(root, &Split::Val)?),
         };
         Ok(Self { benchmark, protocol: Preset::Cropmae.protocol(benchmark)?, clips, folder })
+    }
+
+    /// The clips that cannot be used, each with the reason: [`Measured::failures`] will begin with
+    /// them.
+    pub fn broken(&self) -> Vec<String> {
+        let broken = match &self.clips {
+            Clips::Masks(set) => &set.broken,
+            Clips::Poses(set) => &set.broken,
+        };
+        broken.iter().map(|it| format!("{}: {}", it.name, it.error.explained())).collect()
     }
 
     /// What the score is called in logs: `davis J&F`, `vip mIoU`, `jhmdb PCK@0.1`.
@@ -118,22 +125,6 @@ impl Evaluation {
         }
         let identity = json!({ "benchmark": self.benchmark, "by": "pretrain --eval" });
         RunFolder::open(&self.folder, &identity)
-    }
-}
-
-fn masks(set: Dataset<LabelClip>) -> Result<Clips> {
-    whole(set.broken.first(), &set.root)?;
-    Ok(Clips::Masks(set))
-}
-
-/// Refuses a dataset with clips that cannot be used: scores along a run would not be of all clips.
-fn whole(broken: Option<&Broken>, root: &Path) -> Result<()> {
-    match broken {
-        None => Ok(()),
-        Some(Broken { name, error }) => {
-            let problem = format!("clip {name} cannot be used: {}", error.explained());
-            Err(Error::data(root, problem, "mend it, or see `propagate check`"))
-        }
     }
 }
 

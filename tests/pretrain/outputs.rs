@@ -110,7 +110,60 @@ fn benchmarks_along_the_way_say_what_propagate_says() {
     let error = fail(&mut pretrain(&data, &out, &["--eval", "davis=/nowhere/davis"]));
     assert!(error.contains("/nowhere/davis"), "{error}");
     let error = fail(&mut pretrain(&data, &out, &["--eval", "coco=x"]));
-    assert!(error.contains("davis=ROOT"), "{error}");
+    assert!(error.contains("davis=ROOT") && error.contains("or sample"), "{error}");
+}
+
+#[test]
+fn the_sample_is_rendered_where_propagate_does_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    // the poses, with large patches, because they are the quickest
+    let sizes = ["--set", "encoder.patch=16", "--masking-ratio", "0.75"];
+    let more = [&sizes[..], &["--epochs", "1", "--eval", "jhmdb=sample"]].concat();
+    succeed(pretrain(&data, &out, &more).current_dir(folder.path()));
+    let logged = measures(&out, "jhmdb PCK@0.1");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));
+    command.args(["jhmdb", "--data", "sample", "--device", "cpu", "--json", "--quiet"]);
+    command.args(["--out", "again", "--weights", "out/encoder.safetensors"]);
+    let printed = succeed(command.current_dir(folder.path())).stdout;
+    let printed: serde_json::Value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(logged, [100.0 * printed["metrics"]["PCK@0.1"].as_f64().unwrap()]);
+    assert_eq!(printed["dataset"]["clips"], 6);
+}
+
+#[test]
+fn a_broken_clip_is_named_and_left_out_of_the_score() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    let place = folder.path().to_str().unwrap();
+    let render = ["sample", "--benchmark", "davis", "--frames", "3", "--size", "48x80"];
+    propagate(&[&render[..], &["--clips", "3", "--out", place]].concat());
+    let davis = folder.path().join("davis");
+    // one cannot be opened, one not be decoded
+    std::fs::remove_file(davis.join("Annotations/480p/sample-01/00000.png")).unwrap();
+    std::fs::write(davis.join("JPEGImages/480p/sample-02/00001.jpg"), "no picture").unwrap();
+    let eval = format!("davis={}", davis.display());
+    let more = ["--epochs", "2", "--eval-every", "1", "--eval", &eval];
+    let output = succeed(&mut pretrain(&data, &out, &more));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for clip in ["sample-01", "sample-02"] {
+        let line = format!("davis J&F: left out {clip}: ");
+        assert_eq!(said.matches(&line).count(), 1, "{said}");
+    }
+    let logged = measures(&out, "davis J&F");
+    assert_eq!(logged.len(), 2);
+    let alone = ["davis", "--data", davis.to_str().unwrap(), "--sequences", "sample-00"];
+    let (encoder, again) = (out.join("encoder.safetensors"), folder.path().join("again"));
+    let more = ["--weights", encoder.to_str().unwrap(), "--out", again.to_str().unwrap()];
+    let rest = ["--device", "cpu", "--json", "--quiet"];
+    let printed = propagate(&[&alone[..], &more, &rest].concat());
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(logged[1], 100.0 * printed["metrics"]["J&F-Mean"].as_f64().unwrap());
+    std::fs::remove_dir_all(davis.join("Annotations/480p/sample-00")).unwrap();
+    std::fs::remove_dir_all(davis.join("Annotations/480p/sample-02")).unwrap();
+    let none = folder.path().join("none");
+    let error = fail(&mut pretrain(&data, &none, &["--epochs", "1", "--eval", &eval]));
+    assert!(error.contains("sample-0"), "no clip is whole: {error}");
 }
 
 #[test]

@@ -62,9 +62,10 @@ pub(crate) struct Cli {
     ///
     /// With the preset `cropmae` of `propagate`; J&F, mIoU or PCK@0.1 (in per cent) goes to the log
     /// beside the loss, predictions to OUT/evaluation. ROOT is the dataset's folder as released (see
-    /// datasets.md), or `sample` for rendered clips. Repeat it for more benchmarks.
-    #[arg(long = "eval", value_name = "davis|vip|jhmdb=ROOT", help_heading = "Data", value_parser = parse_benchmark)]
-    pub(crate) evaluations: Vec<(Benchmark, PathBuf)>,
+    /// datasets.md), or `sample` for rendered clips (in runs/sample); `sample` alone is all three of
+    /// them. Clips that cannot be used are named and left out. Repeat it for more benchmarks.
+    #[arg(long = "eval", value_name = "davis|vip|jhmdb=ROOT", help_heading = "Data", value_parser = parse_evaluation)]
+    pub(crate) evaluations: Vec<EvaluationArg>,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) workers: Option<usize>,
@@ -122,7 +123,7 @@ pub(crate) struct Cli {
     /// Where everything is written; what a stopped run left there is gone on with
     #[arg(long, value_name = "DIR", default_value = "runs/pretrain", help_heading = "Output")]
     pub(crate) out: PathBuf,
-    /// Epochs between measurements of the held-out loss
+    /// Epochs between measurements of the held-out loss, beside the first and the last one
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) measure_every: u64,
     /// Epochs between runs of the benchmarks of `--eval`; 0: at the end only
@@ -186,13 +187,48 @@ pub(crate) enum ExportType {
     F16,
 }
 
-/// `davis=ROOT`.
-fn parse_benchmark(text: &str) -> Result<(Benchmark, PathBuf), String> {
-    let (name, root) = text.split_once('=').unwrap_or((text, ""));
+/// One `--eval`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EvaluationArg {
+    pub(crate) benchmarks: Vec<Benchmark>,
+    /// The dataset's folder, or `sample`.
+    pub(crate) root: PathBuf,
+}
+
+/// `davis=ROOT`, or `sample` for all three.
+fn parse_evaluation(text: &str) -> Result<EvaluationArg, String> {
     let known = [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb];
-    let benchmark = known.into_iter().find(|benchmark| benchmark.name() == name);
-    match benchmark {
-        Some(benchmark) if !root.is_empty() => Ok((benchmark, PathBuf::from(root))),
-        _ => Err("write davis=ROOT, vip=ROOT or jhmdb=ROOT".to_owned()),
+    if text == "sample" {
+        return Ok(EvaluationArg { benchmarks: known.to_vec(), root: PathBuf::from(text) });
+    }
+    let (name, root) = text.split_once('=').unwrap_or((text, ""));
+    match known.into_iter().find(|benchmark| benchmark.name() == name) {
+        Some(benchmark) if !root.is_empty() => {
+            Ok(EvaluationArg { benchmarks: vec![benchmark], root: PathBuf::from(root) })
+        }
+        _ => Err("write davis=ROOT, vip=ROOT, jhmdb=ROOT or sample".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn benchmarks_are_asked_for_one_by_one_or_as_the_sample() {
+        let asked = |text| parse_evaluation(text).map(|it| (it.benchmarks.len(), it.root));
+        assert_eq!(asked("sample"), Ok((3, "sample".into())));
+        assert_eq!(asked("vip=sample"), Ok((1, "sample".into())));
+        assert_eq!(asked("davis=a=b"), Ok((1, "a=b".into())));
+        for wrong in ["davis", "davis=", "coco=x", ""] {
+            assert!(asked(wrong).is_err(), "{wrong}");
+        }
     }
 }

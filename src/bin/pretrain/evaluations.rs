@@ -1,67 +1,84 @@
 //! `--eval`: benchmarks along a run.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use candle_core::Device;
+use cropmae::Result;
 use cropmae::autoencoder::Autoencoder;
 use cropmae::pretrain::Config;
 use cropmae::pretrain::evaluation::Evaluation;
 use cropmae::protocol::Benchmark;
-use cropmae::{Result, sample};
 
 use crate::args::Cli;
+use crate::common;
+use crate::due::Due;
 
 /// The benchmarks of a run.
 pub(crate) struct Evaluations {
     all: Vec<Evaluation>,
-    /// Epochs between them; 0: at the end only.
-    every: u64,
-    epochs: u64,
+    due: Due,
     device: Device,
+    /// Lines about clips that cannot be done: each is said once.
+    said: RefCell<BTreeSet<String>>,
 }
 
 impl Evaluations {
     /// Opens the datasets, so that what is wrong with one is said before training begins.
     pub(crate) fn open(cli: &Cli, config: &Config, device: &Device) -> anyhow::Result<Self> {
         let mut all = Vec::new();
-        for (benchmark, root) in &cli.evaluations {
-            let root = root_of(*benchmark, root)?;
-            let folder = cli.out.join("evaluation").join(benchmark.name());
-            all.push(Evaluation::open(*benchmark, &root, folder)?);
+        for asked in &cli.evaluations {
+            for benchmark in &asked.benchmarks {
+                let root = root_of(*benchmark, &asked.root, cli.quiet)?;
+                let folder = cli.out.join("evaluation").join(benchmark.name());
+                all.push(Evaluation::open(*benchmark, &root, folder)?);
+            }
         }
-        let (every, epochs) = (cli.eval_every, config.epochs);
-        Ok(Self { all, every, epochs, device: device.clone() })
+        let due = Due { every: cli.eval_every, first: false, last: config.epochs };
+        let opened = Self { all, due, device: device.clone(), said: RefCell::default() };
+        for evaluation in &opened.all {
+            opened.warn(evaluation, &evaluation.broken(), &|line| eprintln!("{line}"));
+        }
+        Ok(opened)
     }
 
-    /// The scores by name, where they are due after so many epochs; `say` is told of clips that
-    /// could not be done.
+    /// The scores by name, where they are due after so many epochs; `warn` is told of clips that
+    /// could not be done and were not named before.
     pub(crate) fn scores(
         &self,
         model: &Autoencoder,
         epochs: u64,
-        say: &dyn Fn(&str),
+        warn: &dyn Fn(&str),
     ) -> Result<Vec<(String, f64)>> {
-        let due = epochs == self.epochs || (self.every > 0 && epochs.is_multiple_of(self.every));
         let mut scores = Vec::new();
-        for evaluation in self.all.iter().filter(|_| due) {
+        for evaluation in self.all.iter().filter(|_| self.due.after(epochs)) {
             let measured = evaluation.measure(model, &self.device)?;
-            for failure in &measured.failures {
-                say(&format!("{}: left out {failure}", evaluation.name()));
-            }
+            self.warn(evaluation, &measured.failures, warn);
             scores.extend(measured.score.map(|score| (evaluation.name().to_owned(), score)));
         }
         Ok(scores)
     }
+
+    fn warn(&self, evaluation: &Evaluation, failures: &[String], warn: &dyn Fn(&str)) {
+        for failure in failures {
+            let line = format!("{}: left out {failure}", evaluation.name());
+            if self.said.borrow_mut().insert(line.clone()) {
+                warn(&line);
+            }
+        }
+    }
 }
 
-/// The dataset's folder; rendered now where it is `sample`, in the place where `propagate` does.
-fn root_of(benchmark: Benchmark, root: &Path) -> anyhow::Result<PathBuf> {
+/// The dataset's folder; where it is `sample`, the one that `propagate` renders too.
+fn root_of(benchmark: Benchmark, root: &Path, quiet: bool) -> anyhow::Result<PathBuf> {
     if root != Path::new("sample") {
         return Ok(root.to_path_buf());
     }
-    let place = PathBuf::from("runs/sample").join(benchmark.name());
-    let settings = sample::default_settings(benchmark);
-    sample::render(&place, benchmark, &settings).context("cannot render the sample clips")?;
-    Ok(place)
+    let say = |line: &str| {
+        if !quiet {
+            eprintln!("{line}");
+        }
+    };
+    common::sample_root(benchmark, &say)
 }

@@ -7,6 +7,9 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod args;
+#[path = "../common/mod.rs"]
+mod common;
+mod due;
 mod evaluations;
 mod export;
 mod pictures;
@@ -40,19 +43,11 @@ fn keep_memory() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
-/// Has this many threads compute on the CPU; candle's own count by the environment.
-#[allow(unsafe_code)]
-fn use_threads(threads: usize) {
-    // SAFETY: called at the beginning of `main`, while no other thread runs that could read the
-    // environment.
-    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
-}
-
 fn main() -> ExitCode {
     keep_memory();
     let cli = Cli::parse();
     if let Some(threads) = cli.threads {
-        use_threads(threads.max(1));
+        common::use_threads(threads.max(1));
     }
     let done = match &cli.command {
         Some(Command::Export(args)) => export::run(args),

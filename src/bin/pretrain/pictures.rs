@@ -13,6 +13,7 @@ use cropmae::pretrain::{Config, checkpoint, record};
 use cropmae::{Error, Result};
 
 use crate::args::Cli;
+use crate::due::Due;
 
 /// Samples in a picture.
 const ROWS: usize = 8;
@@ -20,9 +21,8 @@ const ROWS: usize = 8;
 /// Draws into a run's folder.
 pub(crate) struct Pictures {
     folder: PathBuf,
-    /// Epochs between pictures; 0: none.
-    every: u64,
-    epochs: u64,
+    /// `None`: never.
+    due: Option<Due>,
     /// What is drawn where no images are held out: the first ones that are trained on.
     training: Option<HeldOut>,
 }
@@ -34,15 +34,11 @@ impl Pictures {
         (of_training, samples): (bool, &Arc<Samples>),
         (workers, device): (usize, &Device),
     ) -> Result<Self> {
-        let wanted = of_training && cli.pictures_every > 0;
-        let training =
-            wanted.then(|| HeldOut::new(config, Arc::clone(samples), ROWS, workers, device));
-        Ok(Self {
-            folder: cli.out.clone(),
-            every: cli.pictures_every,
-            epochs: config.epochs,
-            training: training.transpose()?,
-        })
+        let every = cli.pictures_every;
+        let due = (every > 0).then_some(Due { every, first: true, last: config.epochs });
+        let training = (of_training && due.is_some())
+            .then(|| HeldOut::new(config, Arc::clone(samples), ROWS, workers, device));
+        Ok(Self { folder: cli.out.clone(), due, training: training.transpose()? })
     }
 
     /// After the first epoch, the last one, and every so many: the same samples, cut and masked in
@@ -53,8 +49,7 @@ impl Pictures {
         held_out: Option<&HeldOut>,
         epochs: u64,
     ) -> Result<()> {
-        let due = self.every > 0
-            && (epochs.is_multiple_of(self.every) || epochs == self.epochs || epochs == 1);
+        let due = self.due.is_some_and(|due| due.after(epochs));
         let Some(samples) = held_out.or(self.training.as_ref()).filter(|_| due) else {
             return Ok(());
         };

@@ -12,6 +12,7 @@ use cropmae::pretrain::record::{HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepReco
 use cropmae::pretrain::train::{Models, Watcher};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::due::Due;
 use crate::evaluations::Evaluations;
 use crate::pictures::Pictures;
 
@@ -22,7 +23,7 @@ pub(crate) struct Bars {
     epochs: u64,
     batch: usize,
     held_out: Option<HeldOut>,
-    measure_every: u64,
+    measures: Due,
     pictures: Pictures,
     evaluations: Evaluations,
     started: Instant,
@@ -57,7 +58,7 @@ impl Bars {
             epochs: config.epochs,
             batch: config.optimization.batch_size,
             held_out,
-            measure_every: measure_every.max(1),
+            measures: Due { every: measure_every, first: true, last: config.epochs },
             pictures,
             evaluations,
             started: Instant::now(),
@@ -79,15 +80,15 @@ impl Bars {
         }
     }
 
-    /// Whether something is measured after this many epochs.
-    fn measures_after(&self, epochs: u64) -> bool {
-        epochs.is_multiple_of(self.measure_every) || epochs == self.epochs || epochs == 1
+    /// What even `--quiet` does not keep back.
+    fn warn(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
     }
 
     /// The losses on held-out images, where they are due.
     fn held_out_losses(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
         let mut measures = Vec::new();
-        let Some(held_out) = self.held_out.as_ref().filter(|_| self.measures_after(epochs)) else {
+        let Some(held_out) = self.held_out.as_ref().filter(|_| self.measures.after(epochs)) else {
             return Ok(measures);
         };
         measures.push((HELD_OUT.to_owned(), held_out.loss(models.current)?));
@@ -133,7 +134,7 @@ impl Watcher for Bars {
         let (steps, loss, gradient) = self.epoch.take();
         let mut measures = self.held_out_losses(models, epochs)?;
         measures
-            .extend(self.evaluations.scores(models.exported(), epochs, &|line| self.say(line))?);
+            .extend(self.evaluations.scores(models.exported(), epochs, &|line| self.warn(line))?);
         if steps > 0 && (self.lines || !measures.is_empty()) {
             let (count, rate) = (steps as f64, self.rate());
             let learning_rate = self.last.get().map_or(0.0, |last| last.learning_rate);
@@ -151,7 +152,7 @@ impl Watcher for Bars {
     }
 
     fn epoch_saved(&self, epochs: u64) -> Result<()> {
-        match self.measures_after(epochs) {
+        match self.measures.after(epochs) {
             true => self.pictures.curve(),
             false => Ok(()),
         }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use cropmae::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
 use cropmae::protocol::Benchmark;
 use cropmae::report::record::DatasetRecord;
-use cropmae::sample;
 
 use crate::args::DataArgs;
+use crate::common;
 use crate::show::Notes;
 
 /// The clips of a benchmark.
@@ -128,13 +128,7 @@ pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Re
     if !is_sample(data) {
         return Ok(found);
     }
-    let settings = sample::default_settings(benchmark);
-    let root = PathBuf::from("runs/sample").join(benchmark.name());
-    if !sample::is_complete(&root, benchmark, &settings) {
-        say.line(&format!("rendering {} sample clips in {}", settings.clips, root.display()));
-    }
-    sample::render(&root, benchmark, &settings).context("cannot render the sample clips")?;
-    Ok(root)
+    common::sample_root(benchmark, &|line| say.line(line))
 }
 
 /// Only the clips of `--sequences` and `--limit`.

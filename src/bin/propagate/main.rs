@@ -11,6 +11,8 @@ mod args;
 mod attention;
 mod check;
 mod clips;
+#[path = "../common/mod.rs"]
+mod common;
 mod done;
 mod evaluate;
 mod features;
@@ -41,18 +43,10 @@ enum Outcome {
     Partial,
 }
 
-/// Has this many threads compute on the CPU; candle's own count by the environment.
-#[allow(unsafe_code)]
-fn use_threads(threads: usize) {
-    // SAFETY: called at the beginning of `main`, while no other thread runs that could read the
-    // environment.
-    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(threads) = cli.command.threads() {
-        use_threads(threads);
+        common::use_threads(threads);
     }
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -1,0 +1,30 @@
+//! What both programs do: threads and memory at their beginning, and the place of the sample clips.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use cropmae::protocol::Benchmark;
+use cropmae::sample;
+
+/// Has this many threads compute on the CPU; candle's own count by the environment.
+#[allow(unsafe_code)]
+pub(crate) fn use_threads(threads: usize) {
+    // SAFETY: called at the beginning of `main`, while no other thread runs that could read the
+    // environment.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+}
+
+/// The folder of a benchmark's sample clips, rendered now where they are not there yet; `say` is told
+/// of that before it is done.
+///
+/// # Errors
+/// The folder holds something else, or cannot be written to.
+pub(crate) fn sample_root(benchmark: Benchmark, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
+    let settings = sample::default_settings(benchmark);
+    let root = PathBuf::from("runs/sample").join(benchmark.name());
+    if !sample::is_complete(&root, benchmark, &settings) {
+        say(&format!("rendering {} sample clips in {}", settings.clips, root.display()));
+    }
+    sample::render(&root, benchmark, &settings).context("cannot render the sample clips")?;
+    Ok(root)
+}
