@@ -20,7 +20,7 @@
 //! * [`eval`]: the three evaluations, one page each. Begin reading at [`eval::davis`].
 //! * [`report`]: tables, CSV files, `results.json`.
 //! * [`sample`]: rendered clips with exact ground truth, for trying and testing.
-//! * [`device`], [`progress`], [`error`]: leaves that all may use.
+//! * [`device`], [`files`], [`progress`], [`error`]: leaves that all may use.
 //!
 //! # With features of your own
 //!
@@ -54,6 +54,7 @@ pub mod device;
 mod elementwise;
 pub mod error;
 pub mod eval;
+pub mod files;
 pub mod image;
 pub mod metric;
 pub mod model;

@@ -5,12 +5,13 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("elementwise", &[]),
     ("product", &[]),
     ("progress", &["error"]),
     ("device", &["error"]),
+    ("files", &["error"]),
     ("image", &["error"]),
     ("metric", &["image"]),
     ("data", &["error", "image"]),
@@ -19,8 +20,21 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("autoencoder", &["elementwise", "error", "model", "product"]),
     ("propagation", &["error", "image", "product"]),
     ("protocol", &["data", "error", "image", "propagation"]),
-    ("eval", &["data", "error", "image", "metric", "model", "progress", "propagation", "protocol"]),
-    ("report", &["error", "eval", "metric", "model", "protocol"]),
+    (
+        "eval",
+        &[
+            "data",
+            "error",
+            "files",
+            "image",
+            "metric",
+            "model",
+            "progress",
+            "propagation",
+            "protocol",
+        ],
+    ),
+    ("report", &["error", "eval", "files", "metric", "model", "protocol"]),
     (
         "pretrain",
         &[
@@ -29,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "device",
             "error",
             "eval",
+            "files",
             "image",
             "model",
             "progress",

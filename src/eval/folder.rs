@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// An output folder of one run.
 #[derive(Debug)]
@@ -176,12 +177,12 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(Error::io("write", to))
 }
 
-/// Writes JSON so that the file is either the old one or the new one, never half of one.
+/// Writes JSON, the file whole or not at all.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_whole(path, &json_bytes(path, value)?)
+    files::write(path, &json_bytes(path, value)?)
 }
 
 /// A value as the text of a JSON file; `path` is named where it cannot be one.
@@ -192,37 +193,6 @@ pub fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
     Ok((text + "\n").into_bytes())
-}
-
-/// Writes a file so that it is either the old one or the new one, never half of one.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_together(&[(path.to_path_buf(), bytes.to_vec())])
-}
-
-/// Writes files that belong together under other names first, and renames them once there was room
-/// for all.
-///
-/// # Errors
-/// A file cannot be written; none was replaced then.
-pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
-    let partial = |path: &Path| {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
-        path.with_file_name(name)
-    };
-    let written = files.iter().try_for_each(|(path, bytes)| {
-        std::fs::write(partial(path), bytes).map_err(Error::io("write", path))
-    });
-    if written.is_err() {
-        files.iter().for_each(|(path, _)| drop(std::fs::remove_file(partial(path))));
-        return written;
-    }
-    files.iter().try_for_each(|(path, _)| {
-        std::fs::rename(partial(path), path).map_err(Error::io("write", path))
-    })
 }
 
 fn read_json<R: DeserializeOwned>(path: &Path) -> Result<R> {

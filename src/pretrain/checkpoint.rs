@@ -2,13 +2,12 @@
 //!
 //! A checkpoint is one safetensors file: the network under MAE's names (so that `propagate
 //! --weights` takes it as it is), the optimiser's moments under `optimizer.`, averaged weights under
-//! `average.`, and [`State`] as JSON in the metadata. Files are written under another name, flushed
-//! and renamed, so that a crash at any moment leaves the previous one whole; bytes depend on nothing
-//! but the contents.
+//! `average.`, and [`State`] as JSON in the metadata. A crash at any moment leaves the previous file
+//! whole ([`crate::files`]); bytes depend on nothing but the contents.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::model::init;
 
 /// The version of the format; files of other versions are refused.
@@ -217,7 +217,7 @@ pub fn write(
     }
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    replace(path, |out| {
+    files::replace(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         tensors.values().try_for_each(|tensor| write_values(out, tensor))
@@ -233,31 +233,6 @@ fn write_values(out: &mut dyn Write, tensor: &Tensor) -> std::io::Result<()> {
         let values = tensor.to_vec1::<f32>().map_err(std::io::Error::other)?;
         values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
     }
-}
-
-/// Writes a file beside `path`, flushes it to the disk and renames it to `path`.
-///
-/// # Errors
-/// Anything on the way; `path` is then what it was.
-pub fn replace(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let written = || {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&part)?);
-        fill(&mut out)?;
-        out.flush()?;
-        out.get_ref().sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    written().map_err(|error| {
-        // a leftover is of no use to anybody; that it cannot be removed is not the news
-        let _ = std::fs::remove_file(&part);
-        Error::io("write", path)(error)
-    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::random::{Purpose, Stream};
 use super::samples::{Job, Pixels, Samples};
 use super::views::{Pair, ViewSettings, draw, draw_frames};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::image::Rgb;
 use crate::protocol::presets::{MEAN, STD};
 
@@ -236,10 +237,20 @@ impl Unreadable {
         Self { log, most, epoch: 0, count: 0, total: 0 }
     }
 
-    /// Goes on from a checkpoint: `count` unreadable ones so far in `epoch`.
-    #[must_use]
-    pub fn resumed(self, epoch: u64, count: usize) -> Self {
-        Self { epoch, count, total: count as u64, ..self }
+    /// Goes on from a checkpoint: `count` unreadable ones so far in `epoch`, whose next sample is at
+    /// `position`. What the file names from there on will come again, and is taken out.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn resumed(self, epoch: u64, position: usize, count: usize) -> Result<Self> {
+        if self.log.exists() {
+            let text = std::fs::read(&self.log).map_err(Error::io("read", &self.log))?;
+            let text = String::from_utf8_lossy(&text);
+            let before = |line: &&str| place_of(line).is_some_and(|it| it < (epoch, position));
+            let kept: String = text.split_inclusive('\n').filter(before).collect();
+            files::write(&self.log, kept.as_bytes())?;
+        }
+        Ok(Self { epoch, count, total: count as u64, ..self })
     }
 
     /// How many there were in the current epoch: goes to checkpoints.
@@ -289,6 +300,14 @@ impl Unreadable {
             .map_err(Error::io("write", &self.log))?;
         writeln!(file, "{}", line.replace('\n', " ")).map_err(Error::io("write", &self.log))
     }
+}
+
+/// Epoch and place of a line of the file; `None` where a crash cut it off.
+fn place_of(line: &str) -> Option<(u64, usize)> {
+    let mut parts = line.strip_suffix('\n')?.split('\t');
+    let epoch = parts.next()?.strip_prefix("epoch ")?.parse().ok()?;
+    let place = parts.next()?.strip_prefix("place ")?.parse().ok()?;
+    Some((epoch, place))
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::replace;
 use super::tensorboard::EventFile;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The name of the loss on held-out images.
 pub const HELD_OUT: &str = "held-out loss";
@@ -103,7 +103,7 @@ impl Log {
         let path = path(folder);
         let kept: Vec<Entry> =
             read(&path)?.into_iter().filter(|entry| entry.steps() <= steps).collect();
-        replace(&path, |out| {
+        files::replace(&path, |out| {
             kept.iter().try_for_each(|entry| {
                 serde_json::to_writer(&mut *out, entry)?;
                 out.write_all(b"\n")

@@ -18,6 +18,7 @@ use super::start::Start;
 use super::views::Pair;
 use crate::autoencoder::{Autoencoder, Gradients, Mask, Parameters, Views};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// A training run: what, on what, where to.
 #[derive(Debug)]
@@ -156,8 +157,11 @@ impl Batches {
         let samples = Arc::clone(&run.samples);
         let loader = Loader::start(samples, views, seed, run.workers, 2 * size, range)?;
         let log = run.folder.join("unreadable.txt");
-        let unreadable = Unreadable::new(log, reading.max_unreadable, run.samples.len())
-            .resumed(place.epoch, place.unreadable);
+        let unreadable = Unreadable::new(log, reading.max_unreadable, run.samples.len()).resumed(
+            place.epoch,
+            place.position,
+            place.unreadable,
+        )?;
         Ok(Self { loader, carried: None, unreadable, size })
     }
 
@@ -202,9 +206,7 @@ impl<'a> Trainer<'a> {
         let stored = stored(run)?;
         if stored.is_none() {
             let text = run.config.toml()?;
-            checkpoint::replace(&run.folder.join("config.toml"), |out| {
-                out.write_all(text.as_bytes())
-            })?;
+            files::write(&run.folder.join("config.toml"), text.as_bytes())?;
         }
         let config = run.config.autoencoder();
         let start = stored.as_ref().or(run.start.as_ref());

@@ -15,7 +15,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
-use crate::eval::folder::{json_bytes, write_together};
+use crate::eval::folder::json_bytes;
+use crate::files;
 pub use record::RunRecord;
 pub use table::{Cell, Table};
 
@@ -42,13 +43,13 @@ pub struct Summary {
 /// The folder cannot be written to.
 pub fn write(folder: &Path, summary: &Summary, record: &RunRecord) -> Result<Value> {
     let tables = summary.files.iter();
-    let mut files: Vec<_> =
+    let mut written: Vec<_> =
         tables.map(|(name, table)| (folder.join(name), table.csv().into_bytes())).collect();
     let (json, place) = (record.json(summary), folder.join("results.json"));
     let bytes = json_bytes(&place, &json)?;
-    files.push((place, bytes));
-    files.push((folder.join("results.md"), record.markdown(summary).into_bytes()));
-    write_together(&files)?;
+    written.push((place, bytes));
+    written.push((folder.join("results.md"), record.markdown(summary).into_bytes()));
+    files::write_together(&written)?;
     Ok(json)
 }
 

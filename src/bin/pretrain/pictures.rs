@@ -9,8 +9,8 @@ use cropmae::image::figure;
 use cropmae::pretrain::held_out::HeldOut;
 use cropmae::pretrain::pictures::{curve, grid};
 use cropmae::pretrain::samples::Samples;
-use cropmae::pretrain::{Config, checkpoint, record};
-use cropmae::{Error, Result};
+use cropmae::pretrain::{Config, record};
+use cropmae::{Error, Result, files};
 
 use crate::args::Cli;
 use crate::due::Due;
@@ -57,15 +57,13 @@ impl Pictures {
         let folder = self.folder.join("pictures");
         std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let path = folder.join(format!("epoch-{epochs:04}.png"));
-        checkpoint::replace(&path, |out| out.write_all(&picture))
+        files::write(&path, &picture)
     }
 
     /// Draws the curves of what has been logged so far.
     pub(crate) fn curve(&self) -> Result<()> {
         match curve::svg(&record::read(&record::path(&self.folder))?)? {
-            Some(picture) => checkpoint::replace(&self.folder.join("loss.svg"), |out| {
-                out.write_all(picture.as_bytes())
-            }),
+            Some(picture) => files::write(&self.folder.join("loss.svg"), picture.as_bytes()),
             None => Ok(()),
         }
     }

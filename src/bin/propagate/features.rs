@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use cropmae::Error;
-use cropmae::eval::folder::write_whole;
 use cropmae::eval::stream::input_planes;
+use cropmae::files;
 use cropmae::image::decode;
 use cropmae::model::encoder::Tokens;
 use cropmae::model::source;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     if let Some(folder) = args.out.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
-    write_whole(&args.out, &bytes)?;
+    files::write(&args.out, &bytes)?;
     say.line(&format!("features of {} images in {}", images.len(), args.out.display()));
     Ok(Outcome::Done)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use cropmae::Error;
-use cropmae::eval::folder::write_whole;
+use cropmae::files;
 use cropmae::image::{Rgb, figure};
 
 /// Rows of figure.png; more do not fit a page.
@@ -88,7 +88,7 @@ impl Figures {
     fn write(&self, name: &str, rows: &[Vec<Rgb>]) -> Result<PathBuf> {
         let rows: Vec<Vec<&Rgb>> = rows.iter().map(|row| row.iter().collect()).collect();
         let path = self.folder.join(format!("{name}.png"));
-        write_whole(&path, &figure::png(&figure::tiled(&rows))?)?;
+        files::write(&path, &figure::png(&figure::tiled(&rows))?)?;
         Ok(path)
     }
 }

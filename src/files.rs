@@ -1,0 +1,111 @@
+//! Files that are there whole or not at all, whenever the program or the machine stops. A leaf.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Writes a file beside `path`, flushes it to the disk and renames it to `path`.
+///
+/// # Errors
+/// Anything on the way; `path` is then what it was.
+pub fn replace(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let written = part(path, fill).and_then(|part| std::fs::rename(part, path));
+    written.map_err(|error| abandoned(&[path], Error::io("write", path)(error)))
+}
+
+/// Writes these bytes as [`replace`] does.
+///
+/// # Errors
+/// The file cannot be written; `path` is then what it was.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, |out| out.write_all(bytes))
+}
+
+/// Writes files that belong together: none takes its name before there was room for all.
+///
+/// # Errors
+/// A file cannot be written; none was replaced then. Or one cannot be renamed.
+pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
+    let written = files.iter().try_for_each(|(path, bytes)| {
+        part(path, |out| out.write_all(bytes)).map(drop).map_err(Error::io("write", path))
+    });
+    let renamed = written.and_then(|()| {
+        files.iter().try_for_each(|(path, _)| {
+            std::fs::rename(part_name(path), path).map_err(Error::io("write", path))
+        })
+    });
+    let paths: Vec<&Path> = files.iter().map(|(path, _)| path.as_path()).collect();
+    renamed.map_err(|error| abandoned(&paths, error))
+}
+
+/// The file beside `path` that takes its place once it is whole.
+fn part_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+fn part(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> std::io::Result<PathBuf> {
+    let part = part_name(path);
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(&part)?);
+    fill(&mut out)?;
+    out.flush()?;
+    // a name must not come to the disk before its contents do
+    out.get_ref().sync_all()?;
+    Ok(part)
+}
+
+/// Removes what was begun: of no use to anybody. That it cannot be removed is not the news.
+fn abandoned(paths: &[&Path], error: Error) -> Error {
+    paths.iter().for_each(|path| drop(std::fs::remove_file(part_name(path))));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_the_old_one_or_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write(&path, b"old").unwrap();
+        let failed = replace(&path, |out| {
+            out.write_all(b"half of the n")?;
+            Err(std::io::ErrorKind::StorageFull.into())
+        });
+        let message = failed.unwrap_err().explained();
+        assert!(message.contains("a.txt") && message.contains("make room"), "{message}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        write(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn none_of_those_that_belong_together_comes_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| (folder.path().join(name), name.as_bytes().to_vec());
+        let error = write_together(&[file("a"), file("no/b")]).unwrap_err().to_string();
+        assert!(error.contains("no/b"), "{error}");
+        assert!(names(folder.path()).is_empty());
+        write_together(&[file("a"), file("b")]).unwrap();
+        assert_eq!(names(folder.path()), ["a", "b"]);
+    }
+}
