@@ -18,24 +18,42 @@ const RADIUS: usize = 6;
 /// `strength` (1 is the whole circle). A strength of 0.4 is the reference's.
 pub fn jitter(image: &mut Rgb, strength: f64, stream: &mut Stream) {
     let order = stream.order(4);
-    let mut factor = || stream.between((1.0 - strength).max(0.0), 1.0 + strength) as f32;
+    let mut factor = || stream.between((1.0 - strength).max(0.0), 1.0 + strength);
     let (brightness, contrast, saturation) = (factor(), factor(), factor());
     let turn = stream.between(-strength / 4.0, strength / 4.0) as f32;
     for change in order {
         match change {
-            0 => for_pixels(image, |rgb| rgb.map(|value| blend(value, 0.0, brightness))),
-            1 => {
-                let greys = image.data.as_chunks::<3>().0.iter().map(|rgb| u64::from(grey(*rgb)));
-                let mean = greys.sum::<u64>() as f64 / (image.width * image.height) as f64;
-                for_pixels(image, |rgb| rgb.map(|value| blend(value, mean as f32, contrast)));
-            }
-            2 => for_pixels(image, |rgb| {
-                let grey = f32::from(grey(rgb));
-                rgb.map(|value| blend(value, grey, saturation))
-            }),
-            _ => for_pixels(image, |rgb| turned(rgb, turn)),
+            0 => change_brightness(image, brightness),
+            1 => change_contrast(image, contrast),
+            2 => change_saturation(image, saturation),
+            _ => turn_hue(image, turn),
         }
     }
+}
+
+/// Mixes `factor` of every value with black.
+fn change_brightness(image: &mut Rgb, factor: f64) {
+    for_pixels(image, |rgb| rgb.map(|value| blend(value, 0.0, factor)));
+}
+
+/// Mixes `factor` of every value with the mean grey of the picture.
+fn change_contrast(image: &mut Rgb, factor: f64) {
+    let greys = image.data.as_chunks::<3>().0.iter().map(|rgb| u64::from(grey(*rgb)));
+    let mean = greys.sum::<u64>() as f64 / (image.width * image.height) as f64;
+    for_pixels(image, |rgb| rgb.map(|value| blend(value, mean as f32, factor)));
+}
+
+/// Mixes `factor` of every value with the grey of its pixel.
+fn change_saturation(image: &mut Rgb, factor: f64) {
+    for_pixels(image, |rgb| {
+        let grey = f32::from(grey(rgb));
+        rgb.map(|value| blend(value, grey, factor))
+    });
+}
+
+/// Turns every hue by this share of the circle.
+fn turn_hue(image: &mut Rgb, turn: f32) {
+    for_pixels(image, |rgb| turned(rgb, turn));
 }
 
 fn for_pixels(image: &mut Rgb, change: impl Fn([u8; 3]) -> [u8; 3]) {
@@ -45,8 +63,11 @@ fn for_pixels(image: &mut Rgb, change: impl Fn([u8; 3]) -> [u8; 3]) {
 }
 
 /// `share` of the value and the rest of the other, cut to a byte.
-fn blend(value: u8, other: f32, share: f32) -> u8 {
-    (share * f32::from(value) + (1.0 - share) * other).clamp(0.0, 255.0) as u8
+fn blend(value: u8, other: f32, share: f64) -> u8 {
+    // each share rounded for itself, as torchvision has it: where the sum is a whole number, the last
+    // bit decides
+    let (share, rest) = (share as f32, (1.0 - share) as f32);
+    (share * f32::from(value) + rest * other).clamp(0.0, 255.0) as u8
 }
 
 fn grey([red, green, blue]: [u8; 3]) -> u8 {
@@ -81,7 +102,11 @@ fn turned(rgb: [u8; 3], turn: f32) -> [u8; 3] {
 /// Blurs with a Gaussian whose standard deviation is uniform in 0.1…2 pixels; the picture is
 /// mirrored at its borders.
 pub fn blur(image: &mut Rgb, stream: &mut Stream) {
-    let kernel = kernel(stream.between(0.1, 2.0));
+    convolve(image, &kernel(stream.between(0.1, 2.0)));
+}
+
+/// Weighs each pixel's neighbours in its row, then those sums in their column.
+fn convolve(image: &mut Rgb, kernel: &[f32; 2 * RADIUS + 1]) {
     let (rows, columns) = (mirrored(image.height), mirrored(image.width));
     let stride = 3 * image.width;
     let mut across = vec![0.0_f32; image.data.len()];
@@ -147,6 +172,42 @@ mod tests {
         assert_eq!(blend(200, 0.0, 1.4), 255);
         assert_eq!(blend(201, 0.0, 0.5), 100);
         assert_eq!(blend(10, 200.0, 1.4), 0);
+    }
+
+    // tests/golden/make_augment.py. Each of torchvision's changes ends in bytes, as ours do. Sums in
+    // another order (the mean grey, the blur) can tip a value to the next byte: of these pictures one
+    // value does.
+    #[test]
+    fn changes_are_torchvision_s() {
+        let golden = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"));
+        let text = std::fs::read(golden.join("augment.json")).unwrap();
+        let cases: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let [height, width] = [0, 1].map(|at| cases["picture"][at].as_u64().unwrap() as usize);
+        let values = (0..3 * height * width).map(|at| (at * 131 % 251 + at / 7 % 5) as u8);
+        let picture = Rgb { width, height, data: values.collect() };
+        let strip = crate::image::decode::read(&golden.join("augment.png")).unwrap();
+        let theirs = strip.data.chunks_exact(picture.data.len());
+        let cases = cases["cases"].as_array().unwrap();
+        assert_eq!(theirs.len(), cases.len());
+        for (case, theirs) in cases.iter().zip(theirs) {
+            let mut ours = picture.clone();
+            for change in case.as_array().unwrap() {
+                let amount = change[1].as_f64().unwrap();
+                match change[0].as_str().unwrap() {
+                    "brightness" => change_brightness(&mut ours, amount),
+                    "contrast" => change_contrast(&mut ours, amount),
+                    "saturation" => change_saturation(&mut ours, amount),
+                    "hue" => turn_hue(&mut ours, amount as f32),
+                    "blur" => convolve(&mut ours, &kernel(amount)),
+                    other => panic!("{other}"),
+                }
+            }
+            let off = ours.data.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b));
+            let (most, differing) = off
+                .fold((0, 0), |(most, count), off| (most.max(off), count + usize::from(off > 0)));
+            println!("{case}: {differing} of {} differ, by {most} at most", theirs.len());
+            assert!(most <= 1 && differing * 500 <= theirs.len(), "{case}: {differing}, {most}");
+        }
     }
 
     #[test]
