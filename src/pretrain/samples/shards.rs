@@ -172,6 +172,7 @@ fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
     };
     let mut archive = tar::Archive::new(file);
     let mut key_before: Option<String> = None;
+    let (mut end, mut last) = (0, String::new());
     for entry in archive.entries_with_seek().map_err(damaged)? {
         let entry = entry.map_err(damaged)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -180,6 +181,7 @@ fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
             let problem = format!("is cut short: it ends inside {name}");
             return Err(Error::data(path, problem, "copy or download it again"));
         }
+        (end, last) = (offset + size, name.clone());
         let is_picture =
             entry.header().entry_type().is_file() && has_extension(Path::new(&name), PICTURES);
         let hidden = name.rsplit('/').next().is_some_and(|last| last.starts_with('.'));
@@ -192,7 +194,21 @@ fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
             members.push(Member { name: name.into(), shard, offset, size });
         }
     }
+    if !is_ended(&mut archive.into_inner(), end).map_err(Error::io("read", path))? {
+        let problem = format!("is cut short: no end of the archive comes after {last:?}");
+        return Err(Error::data(path, problem, "copy or download it again"));
+    }
     Ok(())
+}
+
+/// Whether a block of zeros follows the last member, whose bytes end at `end`: every archive ends so,
+/// and one that was cut between two members does not.
+fn is_ended(file: &mut File, end: u64) -> std::io::Result<bool> {
+    const BLOCK: u64 = 512;
+    file.seek(SeekFrom::Start(end.next_multiple_of(BLOCK)))?;
+    let mut block = Vec::new();
+    file.take(BLOCK).read_to_end(&mut block)?;
+    Ok(block.len() as u64 == BLOCK && block.iter().all(|byte| *byte == 0))
 }
 
 fn refuse_compressed(path: &Path, file: &mut File) -> Result<()> {
@@ -380,6 +396,18 @@ pub(super) mod tests {
         assert!(message().contains("a.tar: is cut short: it ends inside 1.jpg"), "{}", message());
         std::fs::write(&path, &whole[..2560 + 100]).unwrap();
         assert!(message().contains("damaged"), "{}", message());
+        // between the members, and after the last one
+        let cut = |at: usize| std::fs::write(&path, &whole[..at]).unwrap();
+        for (at, last) in [(2560, "1.jpg"), (5120, "2.jpg")] {
+            cut(at);
+            let words = format!("no end of the archive comes after \"{last}\"");
+            assert!(message().contains(&words), "{at}: {}", message());
+        }
+        // of the two blocks that end an archive, one tells it
+        cut(5120 + 511);
+        assert!(message().contains("damaged"), "{}", message());
+        cut(5120 + 512);
+        assert_eq!(Shards::open(vec![path.clone()], 1).unwrap().len(), 2);
         std::fs::write(&path, [0x1F, 0x8B, 8, 0, 0]).unwrap();
         assert!(message().contains("is compressed"), "{}", message());
         std::fs::write(&path, vec![b'x'; 5000]).unwrap();

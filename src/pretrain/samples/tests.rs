@@ -97,6 +97,7 @@ fn what_is_no_dataset_is_refused() {
         ("gone", "is not there"),
         ("gone.tar", "cannot read"),
         ("s-{0..1}.tar", "cannot read"),
+        ("s.tar", "is cut short"),
         ("a.png", "is one sample"),
         ("mixed.txt", "names a.pdf, no .jpg"),
         ("empty", "holds no .jpg"),
