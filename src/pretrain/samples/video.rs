@@ -1,11 +1,14 @@
 //! Frames of clips: folders of frames, or video files through the programs `ffmpeg` and `ffprobe`.
 //!
 //! Which frames is drawn from the sample's stream `frames`: one at random for CropMAE, for SiamMAE a
-//! gap uniform in 4…47 unless set otherwise (or up to what the clip has) and then the earlier frame. `ffprobe` counts a
-//! file's frames once; `ffmpeg` decodes from its start to the frames wanted, so that they are exact
-//! in every format, and pipes them out as raw pixels, the short side at most
+//! gap uniform in 4…47 unless set otherwise (or up to what the clip has) and then the earlier frame.
+//! `ffprobe` lists a file's packets once (`index.rs`); `ffmpeg` decodes from the last key frame before
+//! the frames wanted, or from the start where a file's times are of no use, so that they are the same
+//! ones in every format, and pipes them out as raw pixels, the short side at most
 //! [`VideoSettings::short_side`]. Nothing is stored, unless a cache is asked for: then each file is
 //! turned into a folder of JPEG frames the first time, and read from there.
+
+mod index;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -15,6 +18,7 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
+use self::index::Index;
 use super::folder;
 use crate::data::listing::{self, PICTURES};
 use crate::error::{Error, Result};
@@ -23,6 +27,7 @@ use crate::pretrain::random::Stream;
 
 /// Extensions of video files, in lower case.
 pub(super) const VIDEOS: &[&str] = &["mp4", "avi", "webm", "mkv", "mov"];
+
 /// How many frames of a clip a sample is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frames {
@@ -83,8 +88,8 @@ struct Clip {
     /// Relative to the root.
     name: PathBuf,
     is_file: bool,
-    /// How many frames a file has, once counted.
-    length: OnceLock<usize>,
+    /// The frames of a file, once listed.
+    index: OnceLock<Index>,
 }
 
 impl Clips {
@@ -132,7 +137,7 @@ impl Clips {
                 return Err(Error::data(list, problem, "list video files and folders of frames"));
             }
             files.extend(pictures.iter().filter_map(|path| Some(name.join(path.file_name()?))));
-            clips.push(Clip { name, is_file, length: OnceLock::new() });
+            clips.push(Clip { name, is_file, index: OnceLock::new() });
         }
         Ok((Self::new(root, clips, frames, settings)?, files))
     }
@@ -186,16 +191,16 @@ impl Clips {
     }
 
     fn piped(&self, clip: &Clip, path: &Path, stream: &mut Stream) -> Result<Vec<Rgb>> {
-        let length = match clip.length.get() {
-            Some(length) => *length,
+        let index = match clip.index.get() {
+            Some(index) => index,
             None => {
-                let counted = count(path, &self.settings)?;
-                *clip.length.get_or_init(|| counted)
+                let listed = list(path, &self.settings)?;
+                clip.index.get_or_init(|| listed)
             }
         };
-        let chosen = choose(length, self.frames, stream);
-        let chosen = chosen.ok_or_else(|| too_short(path, length, self.frames))?;
-        grab(path, &chosen, &self.settings)
+        let chosen = choose(index.length, self.frames, stream);
+        let chosen = chosen.ok_or_else(|| too_short(path, index.length, self.frames))?;
+        grab(path, index, &chosen, &self.settings)
     }
 
     /// The folder with the frames of a file, made now if it is not there.
@@ -250,7 +255,7 @@ fn clips_below(root: &Path) -> Result<(Vec<Clip>, Vec<PathBuf>)> {
     });
     let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
     named.sort_by_cached_key(|(path, _)| bytes(path));
-    let clip = |(name, is_file)| Clip { name, is_file, length: OnceLock::new() };
+    let clip = |(name, is_file)| Clip { name, is_file, index: OnceLock::new() };
     Ok((named.into_iter().map(clip).collect(), files))
 }
 
@@ -304,15 +309,16 @@ fn as_file(path: &Path) -> OsString {
     text
 }
 
-/// The number of frames, by the packets of the first video track.
-fn count(path: &Path, settings: &VideoSettings) -> Result<usize> {
+/// The frames of a file, by the packets of its first video track.
+fn list(path: &Path, settings: &VideoSettings) -> Result<Index> {
     let mut command = Command::new(&settings.ffprobe);
-    command.args(["-v", "error", "-select_streams", "v:0", "-count_packets"]);
-    command.args(["-show_entries", "stream=nb_read_packets", "-of", "csv=p=0"]).arg(as_file(path));
+    command.args(["-v", "error", "-select_streams", "v:0"]);
+    command.args(["-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"]).arg(as_file(path));
     let output = run(&mut command, path)?;
-    let text = String::from_utf8_lossy(&output);
-    let number = text.split(|c: char| !c.is_ascii_digit()).find_map(|part| part.parse().ok());
-    number.ok_or_else(|| Error::data(path, "has no video track", "leave it out"))
+    let index = Index::of_packets(&String::from_utf8_lossy(&output));
+    let index = index.ok_or_else(|| Error::data(path, "has no video track", "leave it out"))?;
+    // AVI keeps no times: ffprobe's and ffmpeg's guesses are a frame apart
+    Ok(if folder::has_extension(path, &["avi"]) { index.from_start() } else { index })
 }
 
 /// Scales the short side down to at most this; an even size, as most codecs want it.
@@ -322,12 +328,38 @@ fn scaling(settings: &VideoSettings) -> String {
 }
 
 /// Frames by their numbers, which rise.
-fn grab(path: &Path, numbers: &[usize], settings: &VideoSettings) -> Result<Vec<Rgb>> {
+fn grab(
+    path: &Path,
+    index: &Index,
+    numbers: &[usize],
+    settings: &VideoSettings,
+) -> Result<Vec<Rgb>> {
+    let Some((seconds, skipped)) = numbers.first().and_then(|first| index.seek(*first)) else {
+        return decoded(path, None, numbers, settings);
+    };
+    let numbers_after: Vec<usize> = numbers.iter().map(|number| number - skipped).collect();
+    // what cannot be begun there may still be read from its start
+    decoded(path, Some(&seconds), &numbers_after, settings)
+        .or_else(|_| decoded(path, None, numbers, settings))
+}
+
+/// Frames by their numbers among those after a time, or among all of them.
+fn decoded(
+    path: &Path,
+    after: Option<&str>,
+    numbers: &[usize],
+    settings: &VideoSettings,
+) -> Result<Vec<Rgb>> {
     let terms: Vec<String> = numbers.iter().map(|number| format!("eq(n,{number})")).collect();
     // New times, a frame apart: whatever the file's are, no frame is left out or put in.
     let filters = format!("select='{}',{},settb=1/25,setpts=N", terms.join("+"), scaling(settings));
     let mut command = Command::new(&settings.ffmpeg);
-    command.args(["-v", "error", "-nostdin", "-i"]).arg(as_file(path));
+    command.args(["-v", "error", "-nostdin"]);
+    if let Some(seconds) = after {
+        // frames before it are decoded and dropped; the time is the file's own, not from its start
+        command.args(["-seek_timestamp", "1", "-ss", seconds]);
+    }
+    command.arg("-i").arg(as_file(path));
     command.args([
         "-map",
         "0:v:0",

@@ -126,24 +126,34 @@ fn piped_pictures_are_taken_apart() {
     }
 }
 
-/// A clip of 20 frames of 64x48 pixels, each of a grey of its own, made by the real program.
-fn clip(folder: &Path) -> Option<PathBuf> {
-    let path = folder.join("100%d {clip}: a.mp4");
+/// A clip of 20 frames of 64x48 pixels, each of a grey of its own, made by the real program; a key
+/// frame every 8. `None`, said aloud, where the program or its encoder is not there.
+fn encoded(folder: &Path, name: &str, encoder: &[&str]) -> Option<PathBuf> {
+    let path = folder.join(name);
     let source = "color=black:s=64x48:r=30:d=0.6666,geq=lum=16+N*10:cb=128:cr=128";
-    let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", source, "-c:v", "mpeg4", "-q:v", "1", "-y"])
-        .arg(as_file(&path))
-        .output();
-    match made {
-        Ok(made) => {
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-            Some(path)
-        }
-        Err(_) => {
-            eprintln!("skipped: ffmpeg is not there");
-            None
-        }
+    let Ok(known) = Command::new("ffmpeg").args(["-v", "error", "-encoders"]).output() else {
+        eprintln!("skipped: ffmpeg is not there");
+        return None;
+    };
+    let known = String::from_utf8_lossy(&known.stdout).into_owned();
+    if !known.split_whitespace().any(|word| word == encoder[0]) {
+        eprintln!("skipped: this ffmpeg has no {}", encoder[0]);
+        return None;
     }
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", source, "-g", "8", "-pix_fmt", "yuv420p"])
+        .arg("-c:v")
+        .args(encoder)
+        .arg("-y")
+        .arg(as_file(&path))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{name}: {}", String::from_utf8_lossy(&made.stderr));
+    Some(path)
+}
+
+fn clip(folder: &Path) -> Option<PathBuf> {
+    encoded(folder, "100%d {clip}: a.mp4", &["mpeg4", "-q:v", "1"])
 }
 
 /// Luminance 16 + 10 n of a video is the grey (10 n) · 255 / 219.
@@ -156,17 +166,55 @@ fn ffmpeg_gives_the_frames_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let Some(path) = clip(folder.path()) else { return };
     let small = VideoSettings { short_side: 24, ..VideoSettings::default() };
-    assert_eq!(count(&path, &small).unwrap(), 20);
+    let index = list(&path, &small).unwrap();
+    assert_eq!(index.length, 20);
     let chosen = [3, 19];
-    let taken = grab(&path, &chosen, &small).unwrap();
+    let taken = grab(&path, &index, &chosen, &small).unwrap();
     for (frame, number) in taken.iter().zip(chosen) {
         assert_eq!((frame.width, frame.height), (32, 24));
         assert_eq!(number_of(frame.data[0]), number);
     }
-    let whole = grab(&path, &[0], &VideoSettings::default()).unwrap();
+    let whole = grab(&path, &index, &[0], &VideoSettings::default()).unwrap();
     assert_eq!((whole[0].width, whole[0].height), (64, 48), "nothing is enlarged");
-    let message = grab(&path, &[3, 25], &small).unwrap_err().to_string();
+    let message = grab(&path, &index, &[3, 25], &small).unwrap_err().to_string();
     assert!(message.contains("only 1 of the frames"), "{message}");
+}
+
+// Every frame by seeking, in files whose packets come in another order than their frames (h264, mpeg4
+// with B frames), whose key frames are overtaken by frames before them (open GOP), whose times do not
+// begin at 0, are rounded to milliseconds (webm, mkv) or are none (avi).
+#[test]
+fn seeking_changes_no_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let x264 = ["libx264", "-crf", "4", "-bf", "3", "-x264-params", "scenecut=0:open-gop=1"];
+    let closed = ["libx264", "-crf", "4", "-bf", "2", "-sc_threshold", "0"];
+    let vp9 = ["libvpx-vp9", "-crf", "4", "-b:v", "0", "-deadline", "realtime"];
+    let mpeg4 = ["mpeg4", "-q:v", "1", "-bf", "2", "-sc_threshold", "1000000000"];
+    let late = ["-output_ts_offset", "1.4"];
+    let settings = VideoSettings::default();
+    for (name, encoder, seeks) in [
+        ("h264.mp4", closed.to_vec(), true),
+        ("open.mkv", x264.to_vec(), true),
+        ("late.mp4", [&x264[..], &late].concat(), true),
+        ("late.mkv", [&closed[..], &late].concat(), true),
+        ("vp9.webm", vp9.to_vec(), true),
+        ("mpeg4.mov", mpeg4.to_vec(), true),
+        ("mpeg4.AVI", mpeg4.to_vec(), false),
+        ("plain.avi", mpeg4[..3].to_vec(), false),
+    ] {
+        let Some(path) = encoded(folder.path(), name, &encoder) else { continue };
+        let index = list(&path, &settings).unwrap();
+        assert_eq!(index.length, 20, "{name}");
+        assert_eq!(index.seek(19).is_some(), seeks, "{name}: {index:?}");
+        let straight = decoded(&path, None, &Vec::from_iter(0..20), &settings).unwrap();
+        for number in [7, 8, 9, 15, 16, 17, 19] {
+            let sought = grab(&path, &index, &[number], &settings).unwrap();
+            assert_eq!(sought, [straight[number].clone()], "{name}: frame {number}");
+            assert_eq!(number_of(sought[0].data[0]), number, "{name}");
+        }
+        let two = grab(&path, &index, &[10, 18], &settings).unwrap();
+        assert_eq!(two, [straight[10].clone(), straight[18].clone()], "{name}");
+    }
 }
 
 #[test]
