@@ -16,6 +16,7 @@ use super::optimizer::decays;
 use crate::autoencoder::{Method, Parameters};
 use crate::error::{Error, Result};
 use crate::model::VitConfig;
+use crate::model::pos_embed::sincos_table;
 use crate::model::weights::{self, AdamState, Overrides};
 
 /// What a run begins with.
@@ -34,7 +35,7 @@ impl Start {
     /// # Errors
     /// The checkpoint cannot be used, or its encoder has other sizes than the configuration's.
     pub fn with_weights(path: &Path, config: &Config) -> Result<(Self, Vec<String>)> {
-        let (tensors, decoder) = network(path, config)?;
+        let Network { tensors, decoder, mut notices } = network(path, config)?;
         let taken = decoder.values().filter(|taken| **taken).count();
         let notice = if taken == decoder.len() {
             format!("{}: encoder and decoder taken", path.display())
@@ -49,7 +50,8 @@ impl Start {
                 path.display()
             )
         };
-        Ok((Self { tensors, place: Place::default() }, vec![notice]))
+        notices.insert(0, notice);
+        Ok((Self { tensors, place: Place::default() }, notices))
     }
 
     /// The weights, AdamW's state and the epoch of a `.pth` that the reference's program (or MAE's)
@@ -58,7 +60,7 @@ impl Start {
     /// # Errors
     /// A tensor or a state is missing or of another shape, or all epochs are done.
     pub fn after_reference(path: &Path, config: &Config) -> Result<(Self, Vec<String>)> {
-        let (mut tensors, decoder) = network(path, config)?;
+        let Network { mut tensors, decoder, mut notices } = network(path, config)?;
         let remedy = "give the settings that it was trained with, or begin with --init";
         let missing = decoder.iter().find(|(_, taken)| !**taken);
         if let Some((name, _)) = missing {
@@ -73,12 +75,20 @@ impl Start {
         let steps = moments(path, config, &adam, &mut tensors)?;
         let place = Place { epoch, steps, ..Place::default() };
         let notice = format!("{}: going on after {epoch} epochs and {steps} steps", path.display());
-        Ok((Self { tensors, place }, vec![notice]))
+        notices.insert(0, notice);
+        Ok((Self { tensors, place }, notices))
     }
 }
 
-/// All parameters, and which of the decoder's come from the file.
-type Network = (HashMap<String, Tensor>, HashMap<String, bool>);
+/// What a checkpoint gives to a run.
+struct Network {
+    /// All parameters.
+    tensors: HashMap<String, Tensor>,
+    /// Which of the decoder's come from the file.
+    decoder: HashMap<String, bool>,
+    /// What is not as the file has it, in words.
+    notices: Vec<String>,
+}
 
 fn network(path: &Path, config: &Config) -> Result<Network> {
     let wanted = config.autoencoder();
@@ -111,7 +121,24 @@ fn network(path: &Path, config: &Config) -> Result<Network> {
             tensors.insert(name, tensor);
         }
     }
-    Ok((tensors, decoder))
+    let learnt =
+        loaded.tensors.get("pos_embed").map(|table| is_learnt(table, found)).transpose()?;
+    let notice = || {
+        let fixed = "the run keeps to the fixed sine-cosine one";
+        format!("{}: its position table was learnt and is not taken: {fixed}", path.display())
+    };
+    let notices = learnt.filter(|learnt| *learnt).map(|_| notice()).into_iter().collect();
+    Ok(Network { tensors, decoder, notices })
+}
+
+/// Whether a position table [1, 1 + n, D] is another one than the fixed one of its size.
+fn is_learnt(table: &Tensor, config: &VitConfig) -> Result<bool> {
+    // what a table of f16 loses, and programs that compute angles in f32
+    const ROUNDING: f32 = 1e-3;
+    let values = table.flatten_all()?.to_vec1::<f32>()?;
+    let fixed = sincos_table(config.width, config.table_side);
+    let far = |(a, b): (&f32, &f32)| (a - b).abs() > ROUNDING;
+    Ok(values.len() != fixed.len() || values.iter().zip(&fixed).any(far))
 }
 
 /// Puts AdamW's moments among `tensors` under our names; returns the steps made.

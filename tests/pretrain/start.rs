@@ -95,6 +95,22 @@ fn a_run_of_the_reference_goes_on() {
 }
 
 #[test]
+fn a_learnt_position_table_is_not_taken_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fixed, learnt) = (folder.path().join("fixed.st"), folder.path().join("learnt.st"));
+    let (Start { mut tensors, .. }, _) = Start::with_weights(&golden(), &config()).unwrap();
+    candle_core::safetensors::save(&tensors, &fixed).unwrap();
+    let table = tensors["pos_embed"].clone();
+    tensors.insert("pos_embed".into(), (&table + 0.1).unwrap());
+    candle_core::safetensors::save(&tensors, &learnt).unwrap();
+    let (_, notices) = Start::with_weights(&fixed, &config()).unwrap();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    let (start, notices) = Start::with_weights(&learnt, &config()).unwrap();
+    assert!(notices[1].contains("learnt.st: its position table was learnt"), "{notices:?}");
+    assert_eq!(values(&start.tensors["pos_embed"]), values(&table));
+}
+
+#[test]
 fn weights_of_any_checkpoint_begin_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (pictures(folder.path(), 8), folder.path().join("first"));
