@@ -9,31 +9,13 @@ use std::path::Path;
 use super::matlab;
 use crate::error::{Error, Result};
 
-/// The joints in the order of the file; right and left are the person's own.
-pub const JOINT_NAMES: [&str; 15] = [
-    "neck",
-    "belly",
-    "head",
-    "right shoulder",
-    "left shoulder",
-    "right hip",
-    "left hip",
-    "right elbow",
-    "left elbow",
-    "right knee",
-    "left knee",
-    "right wrist",
-    "left wrist",
-    "right ankle",
-    "left ankle",
-];
-
 /// The joints of one clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joints {
     /// Frames that have joints (T): not always the number of frames on disk.
     pub frames: usize,
-    /// `positions[frame][joint] = [x, y]` in pixels of the frame as released, counted from 1, with
+    /// `positions[frame][joint] = [x, y]`, the joints in the order of the file, which is that of
+    /// [`crate::metric::pck::JOINTS`], in pixels of the frame as released, counted from 1, with
     /// fractions; a joint may lie outside the picture.
     pub positions: Vec<[[f64; 2]; 15]>,
 }

@@ -2,37 +2,14 @@
 //!
 //! The release, `VIP_Fine`, holds `Images/videos1/000000000001.jpg`, masks of class ids 0 … 19 in
 //! `Annotations/Category_ids/videos1/`, and lists of videos. Next: the evaluation propagates the first
-//! annotation of each clip; all of them are scored together.
+//! annotation of each clip; all of them are scored together, under the names of
+//! [`crate::metric::miou::VIP_CLASSES`].
 
 use std::path::{Path, PathBuf};
 
 use super::listing::{self, check_root};
 use super::{Dataset, LabelClip, Need, Split, Survey, pairing};
 use crate::error::{Error, Result};
-
-/// The classes by id.
-pub const CLASS_NAMES: [&str; 20] = [
-    "background",
-    "hat",
-    "hair",
-    "sun-glasses",
-    "upper-clothes",
-    "dress",
-    "coat",
-    "socks",
-    "pants",
-    "gloves",
-    "scarf",
-    "skirt",
-    "torso-skin",
-    "face",
-    "right-arm",
-    "left-arm",
-    "right-leg",
-    "left-leg",
-    "right-shoe",
-    "left-shoe",
-];
 
 /// Finds the videos of a split and their files. `root` is `VIP_Fine` or the folder that holds it.
 ///
