@@ -66,6 +66,12 @@ pub(crate) struct Cli {
     /// them. Clips that cannot be used are named and left out. Repeat it for more benchmarks.
     #[arg(long = "eval", value_name = "davis|vip|jhmdb=ROOT", help_heading = "Data", value_parser = parse_evaluation)]
     pub(crate) evaluations: Vec<EvaluationArg>,
+    /// MiB of decoded pictures to keep in memory; 0: none
+    ///
+    /// Later epochs need not decode them again. Pictures in shards and frames of clips are not kept. No
+    /// result depends on it.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, help_heading = "Data")]
+    pub(crate) keep_decoded: usize,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) workers: Option<usize>,
@@ -112,11 +118,16 @@ pub(crate) struct Cli {
 
     /// Begin with the weights of a checkpoint instead of random ones: an encoder's, and the
     /// decoder's where it has one that fits
+    ///
+    /// The number of attention heads, which no tensor tells, is the run's, and so is the position table,
+    /// which is fixed: where the checkpoint's was learnt, a line says that it is not taken.
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) init: Option<PathBuf>,
     /// Go on from a checkpoint that CropMAE's own program wrote: weights, optimiser and epoch
     ///
-    /// Runs of this program need no flag: the same command goes on where the last one stopped.
+    /// The file's count of epochs is taken as MAE's program means it: the number, from 0, of the last
+    /// one done. Heads and the position table are the run's, as with --init. Runs of this program need no
+    /// flag: the same command goes on where the last one stopped.
     #[arg(long, value_name = "FILE.pth", conflicts_with = "init", help_heading = "Configuration")]
     pub(crate) resume: Option<PathBuf>,
 

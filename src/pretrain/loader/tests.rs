@@ -141,10 +141,52 @@ fn unreadable_samples_are_named_until_there_are_too_many() {
     let message = count(0.2, TWO_EPOCHS).unwrap_err().to_string();
     assert!(message.contains("3 samples of epoch 0 cannot be read"), "{message}");
     assert!(message.ends_with("raise max-unreadable"), "{message}");
-    let mut resumed = Unreadable::new(log.clone(), 0.2, 10).resumed(1, 2);
+    let mut resumed = Unreadable::new(log.clone(), 0.2, 10).resumed(1, 8, 2).unwrap();
     let views = Err(Error::data(Path::new("8.png"), "is empty", "copy it again"));
     let loaded = Loaded { epoch: 1, position: 8, number: 8, name: "8.png".into(), views };
     assert!(resumed.views(loaded).is_err());
+}
+
+#[test]
+fn a_resumed_run_names_no_sample_twice() {
+    let folder = folder(10, &[2, 3, 7]);
+    let out = tempfile::tempdir().unwrap();
+    let log = out.path().join("unreadable.txt");
+    let go_on = |epoch: u64, position: usize| {
+        let unreadable = Unreadable::new(log.clone(), 1.0, 10);
+        let mut unreadable = unreadable.resumed(epoch, position, 0).unwrap();
+        for loaded in start(&folder, 2, 4, Range { epoch, position, end: 2 }) {
+            unreadable.views(loaded).unwrap();
+        }
+        std::fs::read_to_string(&log).unwrap()
+    };
+    let straight = go_on(0, 0);
+    assert_eq!(straight.lines().count(), 6);
+    for done in 0..=20 {
+        // a line that a crash cut off
+        std::fs::write(&log, format!("{straight}epoch 0\tpl")).unwrap();
+        assert_eq!(go_on(done / 10, done as usize % 10), straight, "after {done}");
+    }
+}
+
+#[test]
+fn kept_pictures_change_nothing() {
+    let folder = folder(13, &[4]);
+    let range = Range { epoch: 0, position: 0, end: 3 };
+    let with = |keep_decoded: usize, workers: usize| -> Vec<_> {
+        let options = Options { keep_decoded, ..Options::default() };
+        let samples = Arc::new(Samples::open(folder.path(), &options).unwrap());
+        let loader = Loader::start(samples, &settings(), 5, workers, 4, range).unwrap();
+        loader.map(essence).collect()
+    };
+    let without = with(0, 1);
+    assert_eq!(without.len(), 39);
+    let picture = 3 * 40 * 30;
+    for keep_decoded in [1, 5 * picture, 1 << 30] {
+        for workers in [1, 3] {
+            assert_eq!(with(keep_decoded, workers), without, "{keep_decoded} bytes");
+        }
+    }
 }
 
 #[test]
