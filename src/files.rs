@@ -46,7 +46,7 @@ pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
 /// The file beside `path` that takes its place once it is whole.
 fn part_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
+    name.push(".partial");
     path.with_file_name(name)
 }
 

@@ -33,7 +33,8 @@ use progress::Bars;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Keeps them for good: by default the allocator gives memory back to the system after 10 ms, and
-/// clearing it when it comes again costs a sixth of the time of a training step.
+/// clearing it when it comes again costs a sixth of the time of a training step. (`propagate` would
+/// win nothing: 0.3 s of system time in 22 s, for more memory.)
 #[allow(unsafe_code)]
 fn keep_memory() {
     /// `mi_option_purge_delay` in mimalloc's header; -1 means never.

@@ -397,22 +397,29 @@ pub(crate) struct CheckDataArgs {
     pub(crate) json: bool,
 }
 
+/// Single images, and how they are prepared.
 #[derive(Debug, Args)]
-pub(crate) struct FeaturesArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
+pub(crate) struct ImageArgs {
     /// Images, or folders of them
-    #[arg(long, num_args = 1.., required = true, value_name = "DIR|FILES")]
-    pub(crate) images: Vec<PathBuf>,
-    /// The file to write: `<image>.patches` [h, w, D] and `<image>.cls` [D] for every image
-    #[arg(long, value_name = "FILE.safetensors")]
-    pub(crate) out: PathBuf,
+    #[arg(long = "images", num_args = 1.., required = true, value_name = "DIR|FILES")]
+    pub(crate) paths: Vec<PathBuf>,
     /// The encoder's input size; native cuts each side to whole patches
     #[arg(long, default_value = "native", value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: SizeArg,
     /// How images are resized
     #[arg(long, value_enum, default_value = "bilinear", value_name = "FILTER")]
     pub(crate) frame_filter: FrameFilter,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FeaturesArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+    /// The file to write: `<image>.patches` [h, w, D] and `<image>.cls` [D] for every image
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) out: PathBuf,
     /// Bring every patch feature to length 1
     #[arg(long)]
     pub(crate) normalize: bool,

@@ -15,7 +15,7 @@ use crate::{Outcome, plan};
 
 pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
-    let images = images::list(&args.images)?;
+    let images = images::list(&args.images.paths)?;
     let device = plan::open_device(&args.run)?;
     if matches!(args.model.layer, Layer::MeanLast(_)) {
         bail!("--layer: attention is of one block; pass last or its number");
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
         bail!("--weights: raw pixels attend to nothing; pass a checkpoint or random:vits16@0");
     };
     loaded.notes.iter().for_each(|note| say.line(note));
-    let protocol = plan::protocol_of_images(args.frame_filter, args.size)?;
+    let protocol = plan::protocol_of_images(args.images.frame_filter, args.images.size)?;
     let mut figures = Figures::create(&args.out, &images)?;
     for (name, path) in &images {
         figures.add(name, vec![row(&vit, decode::read(path)?, &protocol, args.mean, &device)?])?;

@@ -17,13 +17,13 @@ use crate::{Outcome, images, plan};
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
-    let images = images::list(&args.images)?;
+    let images = images::list(&args.images.paths)?;
     let device = plan::open_device(&args.run)?;
     let source = plan::source(&args.model, false)?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
-    let protocol = plan::protocol_of_images(args.frame_filter, args.size)?;
+    let protocol = plan::protocol_of_images(args.images.frame_filter, args.images.size)?;
     let patch = loaded.encoder.patch();
     let mut stored = BTreeMap::new();
     for (name, path) in &images {

@@ -318,7 +318,7 @@ fn list(path: &Path, settings: &VideoSettings) -> Result<Index> {
     let index = Index::of_packets(&String::from_utf8_lossy(&output));
     let index = index.ok_or_else(|| Error::data(path, "has no video track", "leave it out"))?;
     // AVI keeps no times: ffprobe's and ffmpeg's guesses are a frame apart
-    Ok(if folder::has_extension(path, &["avi"]) { index.from_start() } else { index })
+    Ok(if folder::has_extension(path, &["avi"]) { index.without_keys() } else { index })
 }
 
 /// Scales the short side down to at most this; an even size, as most codecs want it.

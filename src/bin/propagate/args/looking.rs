@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use cropmae::image::resize::FrameFilter;
 use cropmae::pretrain::views::Strategy;
 
-use super::{ModelArgs, RunArgs, SizeArg, parse_size};
+use super::{ImageArgs, ModelArgs, RunArgs};
 
 pub(super) const RECONSTRUCT_EXAMPLES: &str = "\
 Examples:
@@ -83,19 +82,12 @@ pub(crate) enum Answer {
 pub(crate) struct AttentionArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Images, or folders of them
-    #[arg(long, num_args = 1.., required = true, value_name = "DIR|FILES")]
-    pub(crate) images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
     /// Where <image>.png go: the image, then the attention of CLS over it; figure.png holds the
     /// rows of the first images
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// The encoder's input size; native cuts each side to whole patches
-    #[arg(long, default_value = "native", value_name = "HxW|native", value_parser = parse_size)]
-    pub(crate) size: SizeArg,
-    /// How images are resized
-    #[arg(long, value_enum, default_value = "bilinear", value_name = "FILTER")]
-    pub(crate) frame_filter: FrameFilter,
     /// A map for each attention head (the default)
     #[arg(long, conflicts_with = "mean")]
     pub(crate) per_head: bool,

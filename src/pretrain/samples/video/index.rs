@@ -46,7 +46,7 @@ impl Index {
     }
 
     /// The same frames, all to be decoded from the start of the file.
-    pub(super) fn from_start(self) -> Self {
+    pub(super) fn without_keys(self) -> Self {
         Self { keys: Vec::new(), ..self }
     }
 
