@@ -107,8 +107,10 @@ fn learns_the_same_every_time_by_every_method() {
 fn killed_ten_times_it_ends_where_the_straight_run_does() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 13); // no multiple of the batch: a sample is left over
-    let more =
-        ["--epochs", "120", "--checkpoint-every", "2", "--set", "optimization.micro_batch=3"];
+    std::fs::write(data.join("broken.png"), b"not a picture").unwrap();
+    let more = ["--epochs", "120", "--checkpoint-every", "2", "--set"];
+    let settings = ["optimization.micro_batch=3", "--set", "reading.max_unreadable=0.1"];
+    let more = [&more[..], &settings].concat();
     let (straight, killed) = (folder.path().join("straight"), folder.path().join("killed"));
     succeed(&mut pretrain(&data, &straight, &more));
     let mut interrupted = 0;
@@ -123,6 +125,9 @@ fn killed_ten_times_it_ends_where_the_straight_run_does() {
     succeed(&mut pretrain(&data, &killed, &more));
     assert_eq!(results(&killed, 360), results(&straight, 360));
     assert_eq!(losses(&killed), losses(&straight));
+    let unreadable = |out: &Path| std::fs::read_to_string(out.join("unreadable.txt")).unwrap();
+    assert_eq!(unreadable(&killed), unreadable(&straight));
+    assert_eq!(unreadable(&straight).lines().count(), 120);
 }
 
 #[test]

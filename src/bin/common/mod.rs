@@ -1,6 +1,6 @@
 //! What both programs do: threads and memory at their beginning, and the place of the sample clips.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cropmae::protocol::Benchmark;
@@ -12,6 +12,11 @@ pub(crate) fn use_threads(threads: usize) {
     // SAFETY: called at the beginning of `main`, while no other thread runs that could read the
     // environment.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+}
+
+/// Whether a dataset's folder stands for the rendered clips; a folder of that name is `./sample`.
+pub(crate) fn is_sample(root: &Path) -> bool {
+    root == Path::new("sample")
 }
 
 /// The folder of a benchmark's sample clips, rendered now where they are not there yet; `say` is told

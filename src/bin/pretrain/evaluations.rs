@@ -72,7 +72,7 @@ impl Evaluations {
 
 /// The dataset's folder; where it is `sample`, the one that `propagate` renders too.
 fn root_of(benchmark: Benchmark, root: &Path, quiet: bool) -> anyhow::Result<PathBuf> {
-    if root != Path::new("sample") {
+    if !common::is_sample(root) {
         return Ok(root.to_path_buf());
     }
     let say = |line: &str| {

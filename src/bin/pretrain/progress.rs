@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cropmae::Result;
 use cropmae::pretrain::Config;
@@ -27,6 +27,8 @@ pub(crate) struct Bars {
     pictures: Pictures,
     evaluations: Evaluations,
     started: Instant,
+    /// Time spent on measuring, which is none of the training's.
+    measuring: Cell<Duration>,
     first_step: Cell<u64>,
     /// Steps, and sums of losses and gradient lengths, of the current epoch.
     epoch: RefCell<(u64, f64, f64)>,
@@ -62,6 +64,7 @@ impl Bars {
             pictures,
             evaluations,
             started: Instant::now(),
+            measuring: Cell::default(),
             first_step: Cell::new(0),
             epoch: RefCell::default(),
             last: Cell::new(None),
@@ -101,10 +104,11 @@ impl Bars {
         Ok(measures)
     }
 
-    /// Images a second since the start.
+    /// Images a second since the start, measurements apart.
     fn rate(&self) -> f64 {
         let steps = self.last.get().map_or(0, |last| last.steps - self.first_step.get());
-        steps as f64 * self.batch as f64 / self.started.elapsed().as_secs_f64()
+        let time = self.started.elapsed().saturating_sub(self.measuring.get());
+        steps as f64 * self.batch as f64 / time.as_secs_f64()
     }
 }
 
@@ -132,9 +136,12 @@ impl Watcher for Bars {
 
     fn epoch_done(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
         let (steps, loss, gradient) = self.epoch.take();
+        let begin = Instant::now();
         let mut measures = self.held_out_losses(models, epochs)?;
         measures
             .extend(self.evaluations.scores(models.exported(), epochs, &|line| self.warn(line))?);
+        self.pictures.reconstructions(models.exported(), self.held_out.as_ref(), epochs)?;
+        self.measuring.set(self.measuring.get() + begin.elapsed());
         if steps > 0 && (self.lines || !measures.is_empty()) {
             let (count, rate) = (steps as f64, self.rate());
             let learning_rate = self.last.get().map_or(0.0, |last| last.learning_rate);
@@ -147,7 +154,6 @@ impl Watcher for Bars {
                 gradient / count,
             ));
         }
-        self.pictures.reconstructions(models.exported(), self.held_out.as_ref(), epochs)?;
         Ok(measures)
     }
 

@@ -113,11 +113,6 @@ pub(crate) fn split(text: &str) -> Split {
     }
 }
 
-/// Whether `--data` asks for the rendered clips.
-pub(crate) fn is_sample(data: Option<&Path>) -> bool {
-    data == Some(Path::new("sample"))
-}
-
 /// Where the dataset is: `--data`, the environment, or rendered now.
 pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Result<PathBuf> {
     let variable = format!("{}_ROOT", benchmark.name().to_uppercase());
@@ -125,7 +120,7 @@ pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Re
     let Some(found) = found else {
         bail!("where is the dataset? Pass --data ROOT, set {variable}, or try --data sample");
     };
-    if !is_sample(data) {
+    if !data.is_some_and(common::is_sample) {
         return Ok(found);
     }
     common::sample_root(benchmark, &|line| say.line(line))

@@ -14,11 +14,11 @@ use cropmae::report::{self, RunRecord, Summary};
 use serde_json::{Value, json};
 
 use crate::args::{EvaluateArgs, OutputArgs};
-use crate::clips::{Clips, is_sample};
+use crate::clips::Clips;
 use crate::done::Done;
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, plan, show};
+use crate::{Outcome, common, plan, show};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     let start = Instant::now();
@@ -27,7 +27,8 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let device = plan::open_device(&args.run)?;
     let batch = plan::batch(&args.run, &device)?;
     let clips = Clips::open(benchmark, &args.data, Need::Frames, &say)?;
-    let source = plan::source(&args.model, is_sample(args.data.data.as_deref()))?;
+    let source =
+        plan::source(&args.model, args.data.data.as_deref().is_some_and(common::is_sample))?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
