@@ -109,9 +109,20 @@ fn a_linear_layer_of_pixels_leaves_their_gradient_out() {
 
 #[test]
 fn tokens_are_put_together_and_taken_apart() {
-    let rows = Tensor::new(&[4_u32, 0, 6, 6, 2, 6, 1], &Device::Cpu).unwrap();
-    check(&[numbers(&[6, 5], 1), numbers(&[1, 5], 2)], &|tape, t| {
-        select_rows(tape, (&t[0], &t[1]), &rows)
+    let rows = |rows: &[u32]| Tensor::new(rows, &Device::Cpu).unwrap();
+    let plan = RowPlan {
+        sources: rows(&[3, 0, 4, 4, 2, 4, 1]),
+        of_stored: rows(&[1, 6, 4, 0]),
+        of_last: rows(&[2, 3, 5]),
+    };
+    check(&[numbers(&[4, 5], 1), numbers(&[1, 5], 2)], &|tape, t| {
+        let on = |rows: &Tensor| rows.to_device(t[0].tensor.device());
+        let plan = RowPlan {
+            sources: on(&plan.sources)?,
+            of_stored: on(&plan.of_stored)?,
+            of_last: on(&plan.of_last)?,
+        };
+        select_rows(tape, (&t[0], &t[1]), &plan)
     });
     check(&[numbers(&[1, 1, 8], 1), numbers(&[3, 4, 8], 2)], &|tape, t| {
         let all = prepend(tape, &t[0], &t[1])?;
@@ -152,7 +163,8 @@ fn errors_of_masked_patches() {
     let removed = Tensor::new(&[[1_f32, 0.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu).unwrap();
     let target = numbers(&[2, 3, 20], 2);
     check(&[numbers(&[2, 3, 20], 1)], &|tape, t| {
-        masked_error(tape, &t[0], &target.to_dtype(t[0].tensor.dtype())?, &removed)
+        let removed = Removed { patches: &removed, count: 4 };
+        masked_error(tape, &t[0], &target.to_dtype(t[0].tensor.dtype())?, removed)
     });
 }
 
