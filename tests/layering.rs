@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("data", &["error", "image"]),
     ("sample", &["data", "error", "image"]),
     ("model", &["elementwise", "error", "product"]),
-    ("autoencoder", &["elementwise", "error", "kernel", "model", "product"]),
+    ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["error", "image", "product"]),
     ("protocol", &["data", "error", "image", "propagation"]),
     ("eval", &["data", "error", "image", "metric", "model", "progress", "propagation", "protocol"]),

@@ -168,6 +168,12 @@ impl Pass<'_> {
 pub struct Gradients(pub(super) Vec<Tensor>);
 
 impl Gradients {
+    /// Takes tensors for gradients, in the order of [`Parameters::iter`]: those of a network of
+    /// one's own, for the optimiser.
+    pub fn from_tensors(gradients: Vec<Tensor>) -> Self {
+        Self(gradients)
+    }
+
     /// Adds those of another part of the batch.
     ///
     /// # Errors
