@@ -23,6 +23,8 @@ pub(crate) use ptx::*;
 pub(crate) const THREADS: u32 = 256;
 /// Threads that work in step.
 const WARP: u32 = 32;
+/// Values that a thread moves at a time.
+pub(crate) const PACK: usize = 8;
 /// Blocks that fill any card several times over; kernels that go value by value loop over the rest.
 const MOST_BLOCKS: usize = 1 << 16;
 
@@ -87,8 +89,22 @@ pub(crate) fn values<'a, T: CudaDType>(
     }
 }
 
+/// The tensor itself where it is contiguous and begins where a pack may, else a copy.
+pub(crate) fn packed(xs: &Tensor) -> Result<Tensor> {
+    match xs.layout().contiguous_offsets() {
+        Some((start, _)) if start.is_multiple_of(PACK) => Ok(xs.clone()),
+        _ => xs.force_contiguous(),
+    }
+}
+
 /// Memory for `count` values, holding anything.
+///
+/// # Errors
+/// There is not so much, or kernels could not count it in 32 bits with steps to spare.
 pub(crate) fn room<T: Number>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
+    if i32::try_from(count).is_err() {
+        candle_core::bail!("a tensor of {count} values: pass fewer images at a time")
+    }
     // SAFETY: every kernel of ours writes every value of its output before anything reads it.
     #[allow(unsafe_code)]
     unsafe {
@@ -110,6 +126,11 @@ pub(crate) fn wrapped<T: Number>(
 pub(crate) fn by_value(count: usize) -> LaunchConfig {
     let blocks = count.div_ceil(THREADS as usize).clamp(1, MOST_BLOCKS);
     grid((blocks, 1), THREADS)
+}
+
+/// A launch for kernels that go over `count` values pack by pack.
+pub(crate) fn by_pack(count: usize) -> LaunchConfig {
+    by_value(count.div_ceil(PACK))
 }
 
 /// A launch for kernels in which each warp takes one of `rows` rows.

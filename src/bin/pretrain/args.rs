@@ -65,6 +65,12 @@ pub(crate) struct Cli {
     /// datasets.md), or `sample` for rendered clips. Repeat it for more benchmarks.
     #[arg(long = "eval", value_name = "davis|vip|jhmdb=ROOT", help_heading = "Data", value_parser = parse_benchmark)]
     pub(crate) evaluations: Vec<(Benchmark, PathBuf)>,
+    /// MiB of decoded pictures to keep in memory; 0: none
+    ///
+    /// Later epochs need not decode them again. Pictures in shards and frames of clips are not kept. No
+    /// result depends on it.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, help_heading = "Data")]
+    pub(crate) keep_decoded: usize,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) workers: Option<usize>,

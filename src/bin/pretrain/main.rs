@@ -75,7 +75,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let device = device::open(cli.device)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
-    let samples = plan::samples(cli, &config, data)?;
+    let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);
     let held_out = plan::held_out(cli, &config, workers, &device)?;
     let pictures = Pictures::new(cli, &config, (held_out.is_none(), &samples), (workers, &device))?;

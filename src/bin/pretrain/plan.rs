@@ -8,7 +8,7 @@ use candle_core::Device;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
-use cropmae::pretrain::samples::{Samples, VideoSettings};
+use cropmae::pretrain::samples::{Options, Samples, VideoSettings};
 use cropmae::pretrain::start::Start;
 use cropmae::pretrain::{Config, checkpoint};
 
@@ -79,15 +79,23 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
 }
 
-/// The samples at `path`, read as the configuration and the flags say.
-pub(crate) fn samples(cli: &Cli, config: &Config, path: &Path) -> anyhow::Result<Arc<Samples>> {
+/// The samples at `path`, read as the configuration and the flags say; `keep` MiB of decoded pictures
+/// stay in memory.
+pub(crate) fn samples(
+    cli: &Cli,
+    config: &Config,
+    path: &Path,
+    keep: usize,
+) -> anyhow::Result<Arc<Samples>> {
     let programs = VideoSettings {
         frames_cache: cli.frames_cache.clone(),
         ffprobe: cli.ffmpeg.with_file_name("ffprobe"),
         ffmpeg: cli.ffmpeg.clone(),
         ..VideoSettings::default()
     };
-    Ok(Arc::new(Samples::open(path, &config.samples(&programs))?))
+    let options =
+        Options { keep_decoded: keep.saturating_mul(1 << 20), ..config.samples(&programs) };
+    Ok(Arc::new(Samples::open(path, &options)?))
 }
 
 /// The held-out images, where there are any.
@@ -98,6 +106,7 @@ pub(crate) fn held_out(
     device: &Device,
 ) -> anyhow::Result<Option<HeldOut>> {
     let Some(path) = &cli.held_out else { return Ok(None) };
-    let samples = samples(cli, config, path)?;
+    // their views are cut once and kept themselves
+    let samples = samples(cli, config, path, 0)?;
     Ok(Some(HeldOut::new(config, samples, MOST, workers, device)?))
 }

@@ -2,21 +2,24 @@
 //!
 //! [`Samples::open`] lists a folder of pictures, a list file, tar shards or clips without decoding
 //! anything; [`Samples::epoch`] gives an epoch's [`Job`]s from any place on, and [`Samples::read`]
-//! decodes one. The order is a function of the run's seed and the epoch: stream `order` of the epoch
+//! decodes one, or finds it decoded (see `kept.rs`). The order is a function of the run's seed and the epoch: stream `order` of the epoch
 //! shuffles all samples, or for shards the shards and then a buffer (see `shards.rs`). Pictures are
 //! decoded at their full size: a JPEG decoded at a fraction of it would save little, and its pixels
 //! are others. Next stop of a job: [`super::loader`], whose workers read it and draw its views.
 
 mod folder;
+mod kept;
 mod list;
 mod shards;
 mod video;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::kept::Kept;
 use self::shards::{Reader, Shards};
 use self::video::{Clips, VIDEOS};
 pub use self::video::{Frames, VideoSettings};
@@ -46,6 +49,9 @@ pub struct Options {
     pub frames: Frames,
     /// How video files are read.
     pub video: VideoSettings,
+    /// Bytes of decoded pictures, of those that are files of their own, to keep in memory. No sample
+    /// depends on it.
+    pub keep_decoded: usize,
 }
 
 impl Default for Options {
@@ -55,6 +61,7 @@ impl Default for Options {
             shuffle_buffer: 1000,
             frames: Frames::One,
             video: VideoSettings::default(),
+            keep_decoded: 0,
         }
     }
 }
@@ -72,6 +79,7 @@ enum Source {
     Files {
         root: PathBuf,
         names: Vec<PathBuf>,
+        kept: Kept,
     },
     Shards(Shards),
     Clips(Clips),
@@ -107,7 +115,7 @@ pub enum Payload {
 #[derive(Debug)]
 pub enum Pixels {
     /// A picture, or one frame of a clip.
-    One(Rgb),
+    One(Arc<Rgb>),
     /// Two frames of a clip, the earlier one first.
     Two(Rgb, Rgb),
 }
@@ -151,7 +159,7 @@ impl Samples {
             let problem = format!("names {}, no .jpg, .jpeg or .png file", odd.display());
             return Err(Error::data(path, problem, "list pictures alone, or shards alone"));
         }
-        Self::in_files(&root, names)
+        Self::in_files(&root, names, options)
     }
 
     fn in_folder(root: &Path, options: &Options) -> Result<Self> {
@@ -161,14 +169,15 @@ impl Samples {
         }
         let shards = folder::files(root, &["tar"])?;
         if shards.is_empty() {
-            return Self::in_files(root, folder::pictures(root)?);
+            return Self::in_files(root, folder::pictures(root)?, options);
         }
         Self::in_shards(root, shards, options)
     }
 
-    fn in_files(root: &Path, names: Vec<PathBuf>) -> Result<Self> {
+    fn in_files(root: &Path, names: Vec<PathBuf>, options: &Options) -> Result<Self> {
         let fingerprint = fingerprint(root, &names)?;
-        Ok(Self { source: Source::Files { root: root.to_path_buf(), names }, fingerprint })
+        let kept = Kept::new(names.len(), options.keep_decoded);
+        Ok(Self { source: Source::Files { root: root.to_path_buf(), names, kept }, fingerprint })
     }
 
     fn in_shards(root: &Path, mut names: Vec<PathBuf>, options: &Options) -> Result<Self> {
@@ -225,21 +234,24 @@ impl Samples {
     /// The sample cannot be read or decoded, or a clip is too short.
     pub fn read(&self, job: Job, seed: u64) -> Result<Pixels> {
         match (job.payload, &self.source) {
-            (Payload::File(path), _) => Ok(Pixels::One(decode::read(&path)?)),
+            (Payload::File(path), Source::Files { kept, .. }) => {
+                Ok(Pixels::One(kept.picture(job.number, || decode::read(&path))?))
+            }
             (Payload::Bytes(bytes), _) => {
-                Ok(Pixels::One(decode::from_bytes(Path::new(&job.name), &bytes?)?))
+                let picture = decode::from_bytes(Path::new(&job.name), &bytes?)?;
+                Ok(Pixels::One(Arc::new(picture)))
             }
             (Payload::Clip, Source::Clips(clips)) => {
                 let mut stream = Stream::new(seed, Purpose::Frames, job.epoch, job.number as u64);
                 let mut frames = clips.read(job.number, &mut stream)?.into_iter();
                 match (frames.next(), frames.next()) {
                     (Some(first), Some(second)) => Ok(Pixels::Two(first, second)),
-                    (Some(frame), None) => Ok(Pixels::One(frame)),
+                    (Some(frame), None) => Ok(Pixels::One(Arc::new(frame))),
                     _ => Err(Error::data(Path::new(&job.name), "gave no frame", "leave it out")),
                 }
             }
-            (Payload::Clip, _) => {
-                Err(Error::setting("samples", "a clip was asked for where there are pictures"))
+            (Payload::File(_) | Payload::Clip, _) => {
+                Err(Error::setting("samples", "a job of another dataset was asked for"))
             }
         }
     }
@@ -279,7 +291,9 @@ impl Iterator for Epoch<'_> {
             Order::Plain(order) => {
                 let number = *order.get(position)?;
                 let payload = match &self.samples.source {
-                    Source::Files { root, names } => Payload::File(root.join(names.get(number)?)),
+                    Source::Files { root, names, .. } => {
+                        Payload::File(root.join(names.get(number)?))
+                    }
                     _ => Payload::Clip,
                 };
                 (number, payload)

@@ -13,8 +13,8 @@ use super::{
 use crate::autoencoder::ops::dropout::Numbers;
 use crate::kernel::Number;
 
-/// Tokens come in groups of so many.
-const TOGETHER: usize = 8;
+/// Tokens come in groups of so many, which is also what the kernels for scores move at a time.
+const TOGETHER: usize = kernel::PACK;
 /// Values that the kernels for heads move at a time.
 const GROUP: usize = 4;
 /// The most keys that a warp keeps.
@@ -79,7 +79,7 @@ impl Sizes {
 
     /// [B, N, parts·D] -> that many times [B·heads, padded N, head width].
     fn split<const PARTS: usize>(self, xs: &Tensor) -> Result<[Tensor; PARTS]> {
-        let xs = xs.contiguous()?;
+        let xs = kernel::packed(xs)?;
         let all = by_type!(xs, split(&xs, self, PARTS))?;
         let mut parts = Vec::with_capacity(PARTS);
         for part in 0..PARTS {
@@ -124,7 +124,7 @@ fn split<T: Number>(x: &Tensor, sizes: Sizes, parts: usize) -> Result<Tensor> {
         by_value(groups),
         &xs.values::<T>()?,
         &mut out,
-        &groups,
+        &(groups as u32),
         &layout,
     );
     Ok(wrapped(out, (parts, tasks, padded, sizes.width), device))
@@ -147,7 +147,7 @@ fn merge<T: Number>(parts: &[&Tensor], sizes: Sizes, tokens: usize) -> Result<Te
         &part(1)?,
         &part(2)?,
         &mut out,
-        &groups,
+        &(groups as u32),
         &layout,
     );
     Ok(wrapped(out, (sizes.batch, tokens, columns), device))
@@ -155,7 +155,7 @@ fn merge<T: Number>(parts: &[&Tensor], sizes: Sizes, tokens: usize) -> Result<Te
 
 /// `name_KEYS_type`: the kernel for rows of so many keys.
 fn sized<T: Number>(name: &str, keys: u32) -> String {
-    let most = [64, 256].into_iter().find(|most| keys <= *most).unwrap_or(MOST_KEYS as u32);
+    let most = if keys <= 256 { 256 } else { MOST_KEYS };
     named::<T>(&format!("{name}_{most}"))
 }
 

@@ -16,12 +16,14 @@ use super::dropout::Dropout;
 use super::error::Removed;
 use crate::autoencoder::tape::{Tape, Value};
 pub(in crate::autoencoder) use crate::kernel::takes;
-use crate::kernel::{self, Number, Operand, THREADS, by_row, by_value, launch, wrapped};
+use crate::kernel::{
+    self, Number, Operand, PACK, THREADS, by_pack, by_row, by_value, launch, wrapped,
+};
 
 /// Rows whose sums a block adds up before the bands are added to one another.
 const BAND: usize = 512;
 /// Columns that a block adds up.
-const COLUMNS: usize = 32;
+const COLUMNS: usize = 64;
 /// Threads of a block that adds up a whole tensor.
 const MOST_THREADS: u32 = 1024;
 
@@ -54,11 +56,11 @@ pub(super) fn norm(
     (weight, bias): (&Value, &Value),
     epsilon: f32,
 ) -> Result<Value> {
-    let [x, w, b] = [xs, weight, bias].map(|value| value.tensor.contiguous());
+    let [x, w, b] = [xs, weight, bias].map(|value| kernel::packed(&value.tensor));
     let (x, w, b) = (x?, w?, b?);
     let out = by_type!(x, norm_forward(&x, &w, &b, epsilon))?;
     Ok(tape.push(out, &[xs, weight, bias], move |gradient| {
-        by_type!(x, norm_backward(&x, &w, &gradient.contiguous()?, epsilon))
+        by_type!(x, norm_backward(&x, &w, &kernel::packed(gradient)?, epsilon))
     }))
 }
 
@@ -76,7 +78,7 @@ fn norm_forward<T: Number>(x: &Tensor, w: &Tensor, b: &Tensor, epsilon: f32) -> 
         &weight.values::<T>()?,
         &bias.values::<T>()?,
         &mut out,
-        &rows,
+        &(rows as u32),
         &(columns as u32),
         &epsilon,
     );
@@ -104,7 +106,7 @@ fn norm_backward<T: Number>(
         &gradient.values::<T>()?,
         &mut out,
         &mut kept,
-        &rows,
+        &(rows as u32),
         &(columns as u32),
         &epsilon,
     );
@@ -119,7 +121,7 @@ fn norm_backward<T: Number>(
         &gradient.values::<T>()?,
         &kept,
         &mut parts,
-        &rows,
+        &(rows as u32),
         &(columns as u32),
         &(BAND as u32),
     );
@@ -144,7 +146,7 @@ fn norm_backward<T: Number>(
 
 /// The sums over all rows: [.., D] -> \[D\].
 pub(super) fn column_sums(xs: &Tensor) -> Result<Tensor> {
-    let xs = xs.contiguous()?;
+    let xs = kernel::packed(xs)?;
     by_type!(xs, column_sums_of(&xs))
 }
 
@@ -161,7 +163,7 @@ fn column_sums_of<T: Number>(x: &Tensor) -> Result<Tensor> {
         kernel::grid((columns.div_ceil(COLUMNS), bands), THREADS),
         &xs.values::<T>()?,
         &mut parts,
-        &rows,
+        &(rows as u32),
         &(columns as u32),
         &(BAND as u32),
     );
@@ -184,18 +186,21 @@ pub(super) fn linear(tape: &Tape, xs: &Value, weight: &Value, bias: &Value) -> R
     let input_gradient = xs.tracked();
     let (_, inputs) = rows_of(&xs.tensor)?;
     let dims = xs.tensor.dims().to_vec();
-    let flat = xs.tensor.contiguous()?.reshape(((), inputs))?;
+    let flat = kernel::packed(&xs.tensor)?.reshape(((), inputs))?;
     let shape = weight.tensor.dims().to_vec();
-    let weights = weight.tensor.contiguous()?.flatten_from(1)?;
+    let weights = kernel::packed(&weight.tensor)?.flatten_from(1)?;
     let outputs = weights.dim(0)?;
-    let out = flat.matmul(&weights.t()?)?;
-    out.inplace_op2(&bias.tensor.contiguous()?, &AddBias)?;
+    let mut out = flat.matmul(&weights.t()?)?;
+    match outputs.is_multiple_of(PACK) {
+        true => out.inplace_op2(&kernel::packed(&bias.tensor)?, &AddBias)?,
+        false => out = out.broadcast_add(&bias.tensor)?,
+    }
     let mut out_dims = dims.clone();
     if let Some(last) = out_dims.last_mut() {
         *last = outputs;
     }
     Ok(tape.push(out.reshape(out_dims)?, &[xs, weight, bias], move |gradient| {
-        let gradient = gradient.contiguous()?.reshape(((), outputs))?;
+        let gradient = kernel::packed(gradient)?.reshape(((), outputs))?;
         let of_input = match input_gradient {
             true => Some(gradient.matmul(&weights)?.reshape(dims)?),
             false => None,
@@ -223,10 +228,10 @@ impl AddBias {
             device,
             TRAINING,
             &named::<T>("add_bias"),
-            by_value(count),
+            by_pack(count),
             values,
             &bias,
-            &count,
+            &(count as u32),
             &columns,
         );
         Ok(())
@@ -264,10 +269,10 @@ impl InplaceOp2 for AddBias {
 
 /// See [`super::gelu()`].
 pub(super) fn gelu(tape: &Tape, xs: &Value) -> Result<Value> {
-    let tensor = xs.tensor.contiguous()?;
+    let tensor = kernel::packed(&xs.tensor)?;
     let out = by_type!(tensor, gelu_forward(&tensor))?;
     Ok(tape.push(out, &[xs], move |gradient| {
-        let gradient = gradient.contiguous()?;
+        let gradient = kernel::packed(gradient)?;
         Ok(vec![Some(by_type!(tensor, gelu_backward(&tensor, &gradient))?)])
     }))
 }
@@ -280,10 +285,10 @@ fn gelu_forward<T: Number>(x: &Tensor) -> Result<Tensor> {
         device,
         TRAINING,
         &named::<T>("gelu"),
-        by_value(count),
+        by_pack(count),
         &xs.values::<T>()?,
         &mut out,
-        &count,
+        &(count as u32),
     );
     Ok(wrapped(out, x.shape(), device))
 }
@@ -296,11 +301,11 @@ fn gelu_backward<T: Number>(x: &Tensor, g: &Tensor) -> Result<Tensor> {
         device,
         TRAINING,
         &named::<T>("gelu_backward"),
-        by_value(count),
+        by_pack(count),
         &xs.values::<T>()?,
         &gradient.values::<T>()?,
         &mut out,
-        &count,
+        &(count as u32),
     );
     Ok(wrapped(out, x.shape(), device))
 }
@@ -312,7 +317,7 @@ pub(super) fn dropout(tape: &Tape, xs: &Value, how: Dropout) -> Result<Value> {
 }
 
 fn dropped(xs: &Tensor, how: Dropout) -> Result<Tensor> {
-    let xs = xs.contiguous()?;
+    let xs = kernel::packed(xs)?;
     by_type!(xs, dropped_of(&xs, how))
 }
 
@@ -324,10 +329,10 @@ fn dropped_of<T: Number>(x: &Tensor, how: Dropout) -> Result<Tensor> {
         device,
         TRAINING,
         &named::<T>("dropout"),
-        by_value(count),
+        by_pack(count),
         &xs.values::<T>()?,
         &mut out,
-        &count,
+        &(count as u32),
         &how.numbers(),
     );
     Ok(wrapped(out, x.shape(), device))
@@ -340,11 +345,11 @@ pub(super) fn masked_error(
     target: &Tensor,
     Removed { patches, count }: Removed<'_>,
 ) -> Result<Value> {
-    let [p, t, r] = [&predicted.tensor, target, patches].map(Tensor::contiguous);
+    let [p, t, r] = [&predicted.tensor, target, patches].map(kernel::packed);
     let (p, t, r) = (p?, t?, r?);
     let out = masked_error_forward([&p, &t, &r], count)?;
     Ok(tape.push(out, &[predicted], move |gradient| {
-        let of_predicted = masked_error_backward([&p, &t, &r], &gradient.contiguous()?, count)?;
+        let of_predicted = masked_error_backward([&p, &t, &r], gradient, count)?;
         Ok(vec![Some(of_predicted)])
     }))
 }
@@ -363,7 +368,7 @@ fn masked_error_forward(operands: [&Tensor; 3], count: usize) -> Result<Tensor> 
         &target.values::<f32>()?,
         &removed.values::<f32>()?,
         &mut errors,
-        &rows,
+        &(rows as u32),
         &(columns as u32),
     );
     let mut mean = kernel::room::<f32>(device, 1)?;
@@ -374,7 +379,7 @@ fn masked_error_forward(operands: [&Tensor; 3], count: usize) -> Result<Tensor> 
         kernel::grid((1, 1), MOST_THREADS),
         &errors,
         &mut mean,
-        &rows,
+        &(rows as u32),
         &(1.0 / count as f32),
     );
     Ok(wrapped(mean, (), device))
@@ -397,7 +402,7 @@ fn masked_error_backward(operands: [&Tensor; 3], g: &Tensor, count: usize) -> Re
         &removed.values::<f32>()?,
         &gradient.values::<f32>()?,
         &mut out,
-        &(rows * columns),
+        &((rows * columns) as u32),
         &(columns as u32),
         &factor,
     );
@@ -437,13 +442,31 @@ fn patches_of<T: Number>(views: &Tensor, rows: Option<&Tensor>, patch: usize) ->
             let rows = Operand::open(rows);
             let rows = rows.values::<u32>()?;
             launch!(
-                device, TRAINING, &name, config, &values, &rows, &mut out, &count, &side, &patch,
+                device,
+                TRAINING,
+                &name,
+                config,
+                &values,
+                &rows,
+                &mut out,
+                &(count as u32),
+                &side,
+                &patch,
             );
         }
         None => {
             let none = 0_u64; // a null pointer
             launch!(
-                device, TRAINING, &name, config, &values, &none, &mut out, &count, &side, &patch,
+                device,
+                TRAINING,
+                &name,
+                config,
+                &values,
+                &none,
+                &mut out,
+                &(count as u32),
+                &side,
+                &patch,
             );
         }
     }
@@ -470,7 +493,7 @@ pub(in crate::autoencoder) fn target(
         by_row(batch * all),
         &pixels.values::<f32>()?,
         &mut out,
-        &(batch * all),
+        &((batch * all) as u32),
         &(side as u32),
         &(patch as u32),
         &u32::from(normalize),
@@ -494,7 +517,7 @@ pub(in crate::autoencoder) fn square_sums(tensors: &[Tensor]) -> Result<Option<T
             kernel::grid((1, 1), MOST_THREADS),
             &values.values::<f32>()?,
             &mut sums,
-            &tensor.elem_count(),
+            &(tensor.elem_count() as u32),
             &(slot as u32),
         );
     }
