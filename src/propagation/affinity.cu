@@ -339,9 +339,11 @@ struct Rows {
     }
 };
 
-// The scores of a tile, [QUERIES, SCORES], into `tile`, which the stages use before.
+// The scores of a tile, [QUERIES, SCORES], into `tile`, which the stages use before. A warp that is
+// not needed leaves its part as it is, and its time to others.
 template <class Arithmetic, int STAGES>
-__device__ void score(const Step &step, const uint4 *ring, const Rows &rows, u32 *tile) {
+__device__ void score(
+    const Step &step, const uint4 *ring, const Rows &rows, bool needed, u32 *tile) {
     constexpr u32 STAGE = (QUERIES + KEYS) * Arithmetic::WORDS;
     constexpr int AHEAD = STAGES - 1;
     u32 slices = step.pieces / PIECES;
@@ -365,13 +367,13 @@ __device__ void score(const Step &step, const uint4 *ring, const Rows &rows, u32
                 rows.fetch<Arithmetic>(ring, slice + AHEAD, tile + next * STAGE);
             commit_copies();
         }
-        Arithmetic::multiply(tile + stage * STAGE, sums);
+        if (needed) Arithmetic::multiply(tile + stage * STAGE, sums);
         if (STAGES == 1) __syncthreads();
         stage = stage + 1 == STAGES ? 0 : stage + 1;
         next = next + 1 == STAGES ? 0 : next + 1;
     }
     __syncthreads();
-    Arithmetic::store(sums, reinterpret_cast<float *>(tile));
+    if (needed) Arithmetic::store(sums, reinterpret_cast<float *>(tile));
     __syncthreads();
 }
 
@@ -451,6 +453,39 @@ struct Shared {
 };
 static_assert(KEYS == THREADS, "a thread looks up a key");
 
+// The rectangle around the 32 queries that this warp multiplies.
+struct Window {
+    int top, bottom, left, right;
+
+    __device__ Window(const u32 *cells) {
+        u32 cell = cells[threadIdx.x / 32 % 2 * 32 + threadIdx.x % 32];
+        bool there = cell != NOWHERE;
+        top = there ? cell >> 16 : 0xffff, bottom = there ? cell >> 16 : 0;
+        left = there ? cell & 0xffff : 0xffff, right = there ? cell & 0xffff : 0;
+#pragma unroll
+        for (u32 other = 16; other > 0; other /= 2) {
+            top = min(top, __shfl_xor_sync(ALL, top, other));
+            bottom = max(bottom, __shfl_xor_sync(ALL, bottom, other));
+            left = min(left, __shfl_xor_sync(ALL, left, other));
+            right = max(right, __shfl_xor_sync(ALL, right, other));
+        }
+    }
+
+    // Whether any of the 64 keys that this warp multiplies may be seen from the rectangle.
+    __device__ bool sees(const Step &step, const Plan &plan, const Shared &shared) const {
+        bool any = false;
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            u32 key = threadIdx.x / 64 * 64 + half * 32 + threadIdx.x % 32;
+            u32 place = shared.places[key];
+            int y = min(max((int)(place >> 16), top), bottom);
+            int x = min(max((int)(place & 0xffff), left), right);
+            any = any || (top <= bottom && shared.seen(step, plan, (u32)(y << 16 | x), key));
+        }
+        return __ballot_sync(ALL, any) != 0;
+    }
+};
+
 // Offers the scores of a tile to its queries' lists, a warp a query at a time.
 __device__ inline void scan(
     const Step &step, const Plan &plan, const float *tile, const Shared &shared) {
@@ -509,10 +544,12 @@ __device__ void search(
         shared.set_queries(step, plan, tile, -INFINITY);
         Rows rows;
         rows.queries(step, shared.cells);
+        Window window(shared.cells);
         for (; key < stop; key = min(key + KEYS, stop)) {
             shared.set_keys(step, plan, tile, key - before, stop - before);
             rows.keys(step, shared.rows);
-            score<Arithmetic, STAGES>(step, ring, rows, tile_of_scores);
+            bool needed = window.sees(step, plan, shared);
+            score<Arithmetic, STAGES>(step, ring, rows, needed, tile_of_scores);
             scan(step, plan, reinterpret_cast<float *>(tile_of_scores), shared);
             __syncthreads();
         }
@@ -690,7 +727,7 @@ __device__ void search_ties(
     for (u32 key = 0; key < keys; key += KEYS) {
         shared.set_keys(step, plan, tile, key, keys);
         rows.keys(step, shared.rows);
-        score<Arithmetic, STAGES>(step, ring, rows, tile_of_scores);
+        score<Arithmetic, STAGES>(step, ring, rows, true, tile_of_scores);
         weigh(step, plan, reinterpret_cast<float *>(tile_of_scores), shared, ties, labels);
         __syncthreads();
     }
