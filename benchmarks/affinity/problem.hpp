@@ -144,7 +144,7 @@ inline std::vector<float> make_labels(const Problem &problem, uint32_t seed) {
 struct Answer {
     std::vector<uint32_t> cells;  // the queries that were computed
     std::vector<double> labels;   // [cells, channels]
-    std::vector<double> gap;      // how much the k-th key is ahead of the next one
+    std::vector<double> gap;      // between the k-th key and those whose rank decides about it
 };
 
 // Every `stride`-th query by its definition: all scores, a stable sort, copies as separate keys.
@@ -182,9 +182,14 @@ inline Answer make_answer(const Problem &problem, const std::vector<float> &feat
         size_t kept = std::min<size_t>(problem.topk, keys.size());
         if (problem.keep_ties)
             while (kept < keys.size() && keys[kept].score >= keys[kept - 1].score - 1e-12) kept++;
-        // Copies of a key are the same key: no gap between them matters, nor can it be mistaken.
-        bool same = kept < keys.size() && keys[kept].label == keys[kept - 1].label;
-        answer.gap[index] = kept < keys.size() && !same ? keys[kept - 1].score - keys[kept].score : 1.0;
+        // Next to the k-th key in rank stand others, and others than its copies: those it must not be
+        // mistaken for; those before it only if it does not count in full.
+        size_t before = kept - 1, after = kept - 1;
+        while (before > 0 && keys[before].label == keys[kept - 1].label) before--;
+        while (after < keys.size() && keys[after].label == keys[kept - 1].label) after++;
+        answer.gap[index] = after < keys.size() ? keys[kept - 1].score - keys[after].score : 1.0;
+        if (after > kept && keys[before].label != keys[kept - 1].label)
+            answer.gap[index] = std::min(answer.gap[index], keys[before].score - keys[kept - 1].score);
         double total = 0;
         for (size_t n = 0; n < kept; n++) {
             double weight = std::exp((keys[n].score - keys[0].score) / problem.temperature);
