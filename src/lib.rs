@@ -55,6 +55,8 @@ mod elementwise;
 pub mod error;
 pub mod eval;
 pub mod image;
+#[cfg(feature = "cuda")]
+mod kernel;
 pub mod metric;
 pub mod model;
 pub mod pretrain;

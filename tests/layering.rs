@@ -5,9 +5,10 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("elementwise", &[]),
+    ("kernel", &[]),
     ("product", &[]),
     ("progress", &["error"]),
     ("device", &["error"]),
@@ -16,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("data", &["error", "image"]),
     ("sample", &["data", "error", "image"]),
     ("model", &["elementwise", "error", "product"]),
-    ("autoencoder", &["elementwise", "error", "model", "product"]),
+    ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["error", "image", "product"]),
     ("protocol", &["data", "error", "image", "propagation"]),
     ("eval", &["data", "error", "image", "metric", "model", "progress", "propagation", "protocol"]),
@@ -30,6 +31,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "error",
             "eval",
             "image",
+            "kernel",
             "model",
             "progress",
             "propagation",

@@ -7,7 +7,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod training;
 
 use std::path::{Path, PathBuf};
 
