@@ -15,7 +15,7 @@
 #include <functional>
 #include <string>
 
-#include "../../src/propagation/affinity.cu"
+#include "../../src/propagation/fused/affinity.cu"
 #include "problem.hpp"
 
 #define CHECK(call)                                                                     \

@@ -92,9 +92,7 @@ fn losses_and_all_gradients_agree() {
         let (loss, gradients) = pass(&here, &Device::Cpu);
         // f32: sums of some hundred products in another order, through eight blocks. bf16: 8 bits
         // at every step; PyTorch's own passes under autocast are off by as much.
-        for (dtype, of_loss, of_gradient) in
-            [(DType::F32, 1e-5, 1e-4), (DType::BF16, 1e-2, 1e-1)]
-        {
+        for (dtype, of_loss, of_gradient) in [(DType::F32, 1e-5, 1e-4), (DType::BF16, 1e-2, 1e-1)] {
             if dtype == DType::BF16 && other.is_cpu() {
                 continue; // other draws of dropout
             }

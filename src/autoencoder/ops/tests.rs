@@ -75,7 +75,14 @@ fn objective(out: &Tensor) -> Tensor {
 }
 
 fn flat(xs: &Tensor) -> Vec<f64> {
-    xs.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    xs.to_device(&Device::Cpu)
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap()
 }
 
 fn assert_close(what: &str, ours: &Tensor, wanted: &Tensor, tolerance: f64) {
@@ -165,9 +172,7 @@ fn tokens_are_put_together_and_taken_apart() {
         reshape(tape, &narrow(tape, &twice, 1, (1, 3))?, &[9, 8])
     });
     let table = numbers(&[1, 4, 8], 3);
-    check(&[numbers(&[3, 4, 8], 2)], &|tape, t| {
-        add_constant(tape, &t[0], &like(&table, &t[0]))
-    });
+    check(&[numbers(&[3, 4, 8], 2)], &|tape, t| add_constant(tape, &t[0], &like(&table, &t[0])));
 }
 
 #[test]
