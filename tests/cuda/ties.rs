@@ -14,7 +14,8 @@ const WIDTH: usize = 16;
 /// Unit rows of ±1/4: cosines are whole eighths, exact in every arithmetic, and many are equal.
 fn coarse(seed: u64, cells: usize) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let draw = |rng: &mut ChaCha8Rng| if rng.next_u32() % 2 == 0 { 0.25_f32 } else { -0.25 };
+    let draw =
+        |rng: &mut ChaCha8Rng| if rng.next_u32().is_multiple_of(2) { 0.25_f32 } else { -0.25 };
     let values: Vec<f32> = (0..cells * WIDTH).map(|_| draw(&mut rng)).collect();
     Tensor::from_vec(values, (cells, WIDTH), &Device::Cpu).unwrap()
 }
@@ -27,7 +28,7 @@ fn settings(topk: usize, keep_ties: bool) -> Settings {
         neighborhood: Neighborhood { shape: Shape::Circle, radius: 4.5 },
         restrict_first: keep_ties,
         queue: 3,
-        padded: topk % 2 == 0,
+        padded: topk.is_multiple_of(2),
     }
 }
 
