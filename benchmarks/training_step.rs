@@ -24,7 +24,8 @@ fn main() {
         std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let argument = |place: usize, usual| arguments.get(place).map_or(usual, String::as_str);
     let arch = argument(0, "vits16");
-    let (batch, steps) = (argument(1, "16").parse().unwrap(), argument(2, "5").parse().unwrap());
+    let batch: usize = argument(1, "16").parse().unwrap();
+    let steps: usize = argument(2, "5").parse().unwrap();
     let device = device::open(argument(3, "cpu").parse::<Choice>().unwrap()).unwrap();
     let dtype = match argument(4, "f32") {
         "bf16" => DType::BF16,
@@ -46,7 +47,7 @@ fn main() {
     for step in 0..steps + 2 {
         rates.push(product_rate(&device, dtype));
         let start = Instant::now();
-        let (_, gradients) = model.gradients(views, step, 1.0).unwrap();
+        let (_, gradients) = model.gradients(views, step as u64, 1.0).unwrap();
         gradients.norm().unwrap();
         optimizer.step(&model.parameters, &gradients, 1e-4).unwrap();
         device.synchronize().unwrap();

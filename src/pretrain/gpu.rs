@@ -4,6 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{CpuStorage, CudaStorage, InplaceOp2, Layout, Result, Tensor};
+use rayon::prelude::*;
 
 use crate::image::Rgb;
 use crate::kernel::{self, by_value, launch, wrapped};
@@ -18,11 +19,12 @@ pub(super) fn planes(
     device: &CudaDevice,
 ) -> Result<Tensor> {
     let area = height * width;
-    let mut bytes = Vec::with_capacity(images.len() * 3 * area);
-    images.iter().for_each(|image| bytes.extend_from_slice(&image.data));
-    if bytes.len() != images.len() * 3 * area {
+    if images.iter().any(|image| image.data.len() != 3 * area) {
         candle_core::bail!("pictures that are not of {height}x{width} pixels")
     }
+    let mut bytes = vec![0_u8; images.len() * 3 * area];
+    let places = bytes.par_chunks_mut((3 * area).max(1));
+    places.zip(images).for_each(|(place, image)| place.copy_from_slice(&image.data));
     let pictures = device.clone_htod(&bytes)?;
     let table = device.clone_htod(table.as_flattened())?;
     let mut out = kernel::room::<f32>(device, bytes.len())?;
