@@ -162,7 +162,8 @@ fn labels_agree(preset: Preset, encoder: &Encoder, frames: usize, engines: &[Eng
     for &engine in engines {
         let theirs = propagated(&protocol, engine, &moved, &first);
         let what = format!("{} {engine:?}", preset.name());
-        compare_soft_labels(&what, &other, flat(&ours), flat(&theirs), 0.9999);
+        // One such query in some 10,000, and the cells that take its label in later frames.
+        compare_soft_labels(&what, &other, flat(&ours), flat(&theirs), 0.999);
     }
 }
 
