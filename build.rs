@@ -33,7 +33,11 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// includes.
 #[cfg(feature = "cuda")]
 fn compile_kernels() {
-    const FILES: [&str; 2] = ["src/autoencoder/ops/gpu/training.cu", "src/pretrain/step.cu"];
+    const FILES: [&str; 3] = [
+        "src/autoencoder/ops/gpu/training.cu",
+        "src/pretrain/step.cu",
+        "src/propagation/fused/affinity.cu",
+    ];
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
     }

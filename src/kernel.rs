@@ -3,7 +3,7 @@
 //! `build.rs` turns every `.cu` file under `src` into PTX, a constant here by the file's name; the
 //! driver makes machine code of it when one of its kernels is first asked for. Whoever has kernels
 //! keeps them beside the code that calls them: training in `autoencoder/ops/gpu`, the optimiser in
-//! `pretrain`. [`Operand`] opens a tensor, [`launch!`] runs a kernel, [`wrapped`] makes a tensor of
+//! `pretrain`, the affinity in `propagation/fused`. [`Operand`] opens a tensor, [`launch!`] runs a kernel, [`wrapped`] makes a tensor of
 //! what it wrote.
 
 use candle_core::backend::BackendStorage;
@@ -101,7 +101,7 @@ pub(crate) fn packed(xs: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// There is not so much, or kernels could not count it in 32 bits with steps to spare.
-pub(crate) fn room<T: Number>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
+pub(crate) fn room<T: DeviceRepr>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
     if i32::try_from(count).is_err() {
         candle_core::bail!("a tensor of {count} values: pass fewer images at a time")
     }

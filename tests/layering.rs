@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("sample", &["data", "error", "image"]),
     ("model", &["elementwise", "error", "product"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
-    ("propagation", &["error", "image", "product"]),
+    ("propagation", &["error", "image", "kernel", "product"]),
     ("protocol", &["data", "error", "image", "propagation"]),
     ("eval", &["data", "error", "image", "metric", "model", "progress", "propagation", "protocol"]),
     ("report", &["error", "eval", "metric", "model", "protocol"]),
