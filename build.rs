@@ -1,9 +1,12 @@
-//! Tells the program which commit it was built from, for the provenance of results.
+//! Tells the program which commit it was built from, for the provenance of results, and compiles the
+//! CUDA kernels.
 
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    #[cfg(feature = "cuda")]
+    compile_kernels();
     // Sources unpacked inside somebody else's repository are not that repository's commit.
     let commit = (git(&["rev-parse", "--show-prefix"]).as_deref() == Some(""))
         .then(|| git(&["rev-parse", "--short=10", "HEAD"]))
@@ -24,4 +27,29 @@ fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Every kernel file becomes a constant of PTX named after it, in the file that `src/kernel.rs`
+/// includes.
+#[cfg(feature = "cuda")]
+fn compile_kernels() {
+    const FILES: [&str; 3] = [
+        "src/autoencoder/ops/gpu/training.cu",
+        "src/pretrain/step.cu",
+        "src/propagation/fused/affinity.cu",
+    ];
+    for file in FILES {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    let ptx = cudaforge::KernelBuilder::new()
+        .source_files(FILES)
+        .arg("-std=c++17")
+        .arg("-O3")
+        .build_ptx()
+        .and_then(|ptx| ptx.write(out.join("ptx.rs")));
+    if let Err(error) = ptx {
+        println!("cargo:error=the CUDA kernels do not compile: {error}");
+        std::process::exit(1);
+    }
 }

@@ -1,9 +1,9 @@
 //! Images a second of a training step, and what share of the machine's matrix-product rate that is.
 //!
-//! `cargo bench --bench training_step -- [ARCH] [BATCH] [STEPS]`, by default `vits16 16 5`: the
-//! paper's CropMAE (98.5 % masked, decoder of 4 blocks of 256) on views of noise. The ceiling, one
-//! large f32 product by the same crate, is measured between the steps, so that whatever else the
-//! machine does falls on both.
+//! `cargo bench --bench training_step -- [ARCH] [BATCH] [STEPS] [DEVICE] [DTYPE]`, by default
+//! `vits16 16 5 cpu f32`: the paper's CropMAE (98.5 % masked, decoder of 4 blocks of 256) on views of
+//! noise. The ceiling, one large product in the same number type, is measured between the steps, so
+//! that whatever else the machine does falls on both. `training_step.py` is the same step in PyTorch.
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
@@ -11,58 +11,73 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use cropmae::autoencoder::{Autoencoder, AutoencoderConfig, Mask, Parameters, Views};
+use cropmae::device::{self, Choice};
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
 
-/// Side of the product that stands for the ceiling.
-const SIDE: usize = 2048;
+/// Side of the product that stands for the ceiling, on a CPU and on a GPU.
+const SIDES: (usize, usize) = (2048, 8192);
 
 fn main() {
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let number = |place: usize, usual: usize| {
-        arguments.get(place).map_or(usual, |text| text.parse().unwrap())
+    let argument = |place: usize, usual| arguments.get(place).map_or(usual, String::as_str);
+    let arch = argument(0, "vits16");
+    let batch: usize = argument(1, "16").parse().unwrap();
+    let steps: usize = argument(2, "5").parse().unwrap();
+    let device = device::open(argument(3, "cpu").parse::<Choice>().unwrap()).unwrap();
+    let dtype = match argument(4, "f32") {
+        "bf16" => DType::BF16,
+        _ => DType::F32,
     };
-    let arch = arguments.first().map_or("vits16", String::as_str);
-    let (batch, steps) = (number(1, 16), number(2, 5));
     let preset = Preset::CropmaeIn.config();
     let config =
         AutoencoderConfig { encoder: VitConfig::named(arch).unwrap(), ..preset.autoencoder() };
     let work = 3.0 * batch as f64 * forward_flop(&config, preset.masking_ratio);
 
-    let parameters = Parameters::seeded(&config, 0, &Device::Cpu).unwrap();
+    let parameters = Parameters::seeded(&config, 0, &device).unwrap();
     let mut optimizer = AdamW::new(&parameters, AdamWSettings::default()).unwrap();
-    let count = config.patches();
-    let noise: Vec<f32> = (0..batch * count).map(|i| (i * 7919 % 1009) as f32).collect();
-    let mask = Mask::from_noise(&noise, count, preset.masking_ratio).unwrap();
-    let model = Autoencoder { config, parameters, dtype: DType::F32 };
-    let view = |phase: f32| {
-        let pixels = (0..batch * 3 * 224 * 224).map(|i| (i as f32 * 0.37 + phase).sin());
-        Tensor::from_iter(pixels, &Device::Cpu).unwrap().reshape((batch, 3, 224, 224)).unwrap()
-    };
-    let (first, second) = (view(0.0), view(1.0));
+    let mask = mask(batch, config.patches(), preset.masking_ratio);
+    let model = Autoencoder { config, parameters, dtype };
+    let (first, second) = (view(batch, 0.0, &device), view(batch, 1.0, &device));
     let views = Views { first: &first, second: &second, mask: &mask };
 
     let (mut times, mut rates) = (Vec::new(), Vec::new());
-    for step in 0..=steps {
-        rates.push(product_rate());
+    for step in 0..steps + 2 {
+        rates.push(product_rate(&device, dtype));
         let start = Instant::now();
         let (_, gradients) = model.gradients(views, step as u64, 1.0).unwrap();
+        gradients.norm().unwrap();
         optimizer.step(&model.parameters, &gradients, 1e-4).unwrap();
+        device.synchronize().unwrap();
         times.push(start.elapsed().as_secs_f64());
     }
-    // the first step takes memory that later ones find
-    times.remove(0);
-    let (time, ceiling) = (median(&mut times), median(&mut rates));
+    // the first steps take memory that later ones find, and a GPU its kernels
+    let (time, ceiling) = (median(&mut times[2..]), median(&mut rates[2..]));
     let rate = work / time / 1e9;
-    println!("{arch}, batch {batch}, f32, {} threads, {steps} steps", rayon::current_num_threads());
-    println!("step          {time:.2} s ({:.1} images/s)", batch as f64 / time);
+    let place = match device.is_cpu() {
+        true => format!("{} threads", rayon::current_num_threads()),
+        false => device::name(&device),
+    };
+    println!("{arch}, batch {batch}, {}, {place}, {steps} steps", dtype.as_str());
+    println!("step          {:.1} ms ({:.1} images/s)", 1e3 * time, batch as f64 / time);
     println!("work          {:.0} GFLOP a step", work / 1e9);
     println!("step's rate   {rate:.0} GFLOP/s");
-    println!("ceiling       {ceiling:.0} GFLOP/s (product of {SIDE}x{SIDE} matrices)");
+    println!("ceiling       {ceiling:.0} GFLOP/s (one large product)");
     println!("share         {:.0} %", 100.0 * rate / ceiling);
-    println!("peak memory   {} MiB", cropmae::device::peak_memory().unwrap_or(0) >> 20);
+    println!("peak memory   {} MiB of the host's", device::peak_memory().unwrap_or(0) >> 20);
+}
+
+fn mask(batch: usize, count: usize, ratio: f64) -> Mask {
+    let noise: Vec<f32> = (0..batch * count).map(|i| (i * 7919 % 1009) as f32).collect();
+    Mask::from_noise(&noise, count, ratio).unwrap()
+}
+
+/// Views of noise, [B, 3, 224, 224].
+fn view(batch: usize, phase: f32, device: &Device) -> Tensor {
+    let pixels = (0..batch * 3 * 224 * 224).map(|i| (i as f32 * 0.37 + phase).sin());
+    Tensor::from_iter(pixels, device).unwrap().reshape((batch, 3, 224, 224)).unwrap()
 }
 
 /// Operations of the products of one image's forward pass, two a multiply-add; norms, softmax and
@@ -86,18 +101,37 @@ fn forward_flop(config: &AutoencoderConfig, ratio: f64) -> f64 {
     (encoded(all) + encoded(few) + decoder) as f64
 }
 
-/// GFLOP/s of one large product on all cores.
-fn product_rate() -> f64 {
-    let (a, b) = (vec![0.5_f32; SIDE * SIDE], vec![0.25_f32; SIDE * SIDE]);
-    let mut out = vec![0_f32; SIDE * SIDE];
-    let side = SIDE as isize;
+/// GFLOP/s of one large product: on all cores, or on the GPU in the steps' number type.
+fn product_rate(device: &Device, dtype: DType) -> f64 {
+    if device.is_cpu() {
+        return host_rate();
+    }
+    let side = SIDES.1;
+    // noise: products of equal numbers run faster than those of real ones
+    let operand = || Tensor::randn(0_f32, 1.0, (side, side), device).unwrap().to_dtype(dtype);
+    let (a, b) = (operand().unwrap(), operand().unwrap());
+    a.matmul(&b).unwrap();
+    device.synchronize().unwrap();
     let start = Instant::now();
-    // SAFETY: three square matrices of SIDE * SIDE values each, row by row, `out` borrowed mutably.
+    for _ in 0..3 {
+        a.matmul(&b).unwrap();
+    }
+    device.synchronize().unwrap();
+    3.0 * 2.0 * (side as f64).powi(3) / start.elapsed().as_secs_f64() / 1e9
+}
+
+fn host_rate() -> f64 {
+    let size = SIDES.0;
+    let (a, b) = (vec![0.5_f32; size * size], vec![0.25_f32; size * size]);
+    let mut out = vec![0_f32; size * size];
+    let side = size as isize;
+    let start = Instant::now();
+    // SAFETY: three square matrices of size * size values each, row by row, `out` borrowed mutably.
     unsafe {
         gemm::gemm(
-            SIDE,
-            SIDE,
-            SIDE,
+            size,
+            size,
+            size,
             out.as_mut_ptr(),
             1,
             side,
@@ -117,8 +151,8 @@ fn product_rate() -> f64 {
         );
     }
     let time = start.elapsed().as_secs_f64();
-    assert_eq!(out[SIDE * SIDE - 1], 0.125 * SIDE as f32);
-    2.0 * (SIDE as f64).powi(3) / time / 1e9
+    assert_eq!(out[size * size - 1], 0.125 * size as f32);
+    2.0 * (size as f64).powi(3) / time / 1e9
 }
 
 fn median(values: &mut [f64]) -> f64 {

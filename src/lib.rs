@@ -56,6 +56,8 @@ pub mod error;
 pub mod eval;
 pub mod files;
 pub mod image;
+#[cfg(feature = "cuda")]
+mod kernel;
 pub mod metric;
 pub mod model;
 pub mod pretrain;

@@ -5,9 +5,10 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("elementwise", &[]),
+    ("kernel", &[]),
     ("product", &[]),
     ("progress", &["error"]),
     ("device", &["error"]),
@@ -17,8 +18,8 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("data", &["error", "image"]),
     ("sample", &["data", "error", "image"]),
     ("model", &["elementwise", "error", "product"]),
-    ("autoencoder", &["elementwise", "error", "model", "product"]),
-    ("propagation", &["error", "image", "product"]),
+    ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
+    ("propagation", &["error", "image", "kernel", "product"]),
     ("protocol", &["data", "error", "image", "propagation"]),
     (
         "eval",
@@ -45,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "eval",
             "files",
             "image",
+            "kernel",
             "model",
             "progress",
             "propagation",

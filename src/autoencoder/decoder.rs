@@ -4,8 +4,8 @@ use super::config::{AutoencoderConfig, DecoderConfig};
 use super::encoder::{block, linear_named, norm_named};
 use super::masking::Mask;
 use super::ops::{
-    Dropout, add, add_constant, attend, attend_across, dropout, gelu, linear, narrow, reshape,
-    select_rows,
+    Dropout, RowPlan, add, add_constant, attend, attend_across, dropout, gelu, linear, narrow,
+    reshape, select_rows,
 };
 use super::parameters::Pass;
 use super::tape::Value;
@@ -46,7 +46,7 @@ impl Drops {
 fn assemble(
     pass: &Pass<'_>,
     encoded: &Value,
-    mask: &Mask,
+    (mask, plan): (&Mask, &RowPlan),
     (patches, width): (usize, usize),
 ) -> Result<Value> {
     let tape = &pass.tape;
@@ -54,8 +54,7 @@ fn assemble(
     let batch = mask.batch();
     let stored = reshape(tape, &embedded, &[batch * (1 + mask.visible_count()), width])?;
     let mask_token = reshape(tape, pass.get("mask_token")?, &[1, width])?;
-    let rows = mask.decoder_rows(encoded.tensor.device())?;
-    let tokens = select_rows(tape, (&stored, &mask_token), &rows)?;
+    let tokens = select_rows(tape, (&stored, &mask_token), plan)?;
     let tokens = reshape(tape, &tokens, &[batch, 1 + patches, width])?;
     Ok(add_constant(tape, &tokens, &pass.decoder_positions()?)?)
 }
@@ -104,7 +103,7 @@ pub(super) fn decode(
     pass: &Pass<'_>,
     config: &AutoencoderConfig,
     (encoded, memory): (&Value, Option<&Value>),
-    mask: &Mask,
+    mask: (&Mask, &RowPlan),
     drops: &Drops,
 ) -> Result<Value> {
     let decoder = &config.decoder;

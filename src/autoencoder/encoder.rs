@@ -1,12 +1,13 @@
 //! The encoder with gradients: the same network as [`crate::model::vit`], which only looks.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::ops::{Dropout, add, add_constant, attend, gelu, linear, norm, prepend};
 use super::parameters::Pass;
 use super::tape::Value;
 use crate::error::Result;
 use crate::model::VitConfig;
+use crate::model::vit::patchify;
 
 /// A linear layer by the name of its weight and bias.
 pub(super) fn linear_named(pass: &Pass<'_>, name: &str, xs: &Value) -> Result<Value> {
@@ -35,6 +36,24 @@ pub(super) fn block(
     let normed = norm_named(pass, &part("norm2"), epsilon, &xs)?;
     let hidden = gelu(&pass.tape, &linear_named(pass, &part("mlp.fc1"), &normed)?)?;
     Ok(add(&pass.tape, &xs, &linear_named(pass, &part("mlp.fc2"), &hidden)?)?)
+}
+
+/// The patches of views [B, 3, S, S] as rows of pixels in the number type `dtype`: all of them
+/// [B, N, 3·p·p], or those at `rows` among all of the batch [n, 3·p·p].
+pub(super) fn pixels(
+    views: &Tensor,
+    rows: Option<&Tensor>,
+    (patch, dtype): (usize, DType),
+) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::ops::gpu::takes(views) && matches!(dtype, DType::F32 | DType::BF16) {
+        return Ok(super::ops::gpu::patches(views, rows, (patch, dtype))?);
+    }
+    let patches = patchify(&views.to_dtype(dtype)?, patch)?;
+    Ok(match rows {
+        Some(rows) => patches.flatten(0, 1)?.index_select(rows, 0)?,
+        None => patches,
+    })
 }
 
 /// Patches as rows of pixels [B, n, 3·p·p] with their rows of the position table ([1, n, D] or

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use super::ops::RowPlan;
 use crate::error::{Error, Result};
 
 /// The visible patches of every image of a batch.
@@ -12,6 +13,21 @@ pub struct Mask {
     visible: usize,
     /// Image by image, in the order that the encoder reads them in.
     kept: Vec<u32>,
+}
+
+/// A mask on a device.
+#[derive(Debug, Clone)]
+pub(super) struct MaskTensors {
+    /// Rows of the visible patches among all patches of the batch: [B·visible] of u32.
+    pub(super) among_all: Tensor,
+    /// The same among those of their image.
+    pub(super) within: Tensor,
+    /// Where the decoder's tokens come from.
+    pub(super) plan: RowPlan,
+    /// 1 for masked patches, 0 for visible ones: [B, N] in f32.
+    pub(super) removed: Tensor,
+    /// How many are masked.
+    pub(super) count: usize,
 }
 
 impl Mask {
@@ -66,8 +82,17 @@ impl Mask {
         }
     }
 
+    /// Everything that the network looks up by this mask, on a device: all of it before a pass
+    /// begins, since a GPU that is handed something waits for what it was given before.
+    pub(super) fn on(&self, device: &Device) -> Result<MaskTensors> {
+        let (among_all, within) = self.rows(device)?;
+        let plan = self.decoder_rows(device)?;
+        let (removed, count) = (self.removed(device)?, self.batch * (self.patches - self.visible));
+        Ok(MaskTensors { among_all, within, plan, removed, count })
+    }
+
     /// 1 for masked patches, 0 for visible ones: [B, N] in f32.
-    pub(super) fn removed(&self, device: &Device) -> Result<Tensor> {
+    fn removed(&self, device: &Device) -> Result<Tensor> {
         let mut removed = vec![1_f32; self.batch * self.patches];
         for (place, kept) in self.kept.iter().enumerate() {
             removed[place / self.visible * self.patches + *kept as usize] = 0.0;
@@ -82,16 +107,16 @@ impl Mask {
     }
 
     /// Rows of the visible patches among all patches of the batch, and among those of one image.
-    pub(super) fn rows(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+    fn rows(&self, device: &Device) -> Result<(Tensor, Tensor)> {
         let offset = |place: usize| (place / self.visible * self.patches) as u32;
         let among_all: Vec<u32> =
             self.kept.iter().enumerate().map(|(place, kept)| offset(place) + kept).collect();
         Ok((Tensor::new(among_all, device)?, Tensor::new(self.kept.as_slice(), device)?))
     }
 
-    /// For every token of the decoder (CLS and all patches of every image), the row it comes from:
-    /// rows are CLS and visible patches, image by image, and last the mask token.
-    pub(super) fn decoder_rows(&self, device: &Device) -> Result<Tensor> {
+    /// Where the decoder's tokens (CLS and all patches of every image) come from: stored are CLS and
+    /// visible patches, image by image, and last the mask token.
+    fn decoder_rows(&self, device: &Device) -> Result<RowPlan> {
         let (tokens, stored) = (1 + self.patches, 1 + self.visible);
         let mask_token = (self.batch * stored) as u32;
         let mut rows = vec![mask_token; self.batch * tokens];
@@ -102,7 +127,20 @@ impl Mask {
             let (image, rank) = (place / self.visible, place % self.visible);
             rows[image * tokens + 1 + *kept as usize] = (image * stored + 1 + rank) as u32;
         }
-        Ok(Tensor::new(rows, device)?)
+        let mut of_stored = vec![0_u32; self.batch * stored];
+        let mut of_last = Vec::with_capacity(rows.len() - of_stored.len());
+        for (place, row) in (0..).zip(&rows) {
+            match of_stored.get_mut(*row as usize) {
+                Some(at) => *at = place,
+                None => of_last.push(place),
+            }
+        }
+        let tensor = |rows: Vec<u32>| Tensor::new(rows, device);
+        Ok(RowPlan {
+            sources: tensor(rows)?,
+            of_stored: tensor(of_stored)?,
+            of_last: tensor(of_last)?,
+        })
     }
 
     pub(super) fn visible_count(&self) -> usize {
@@ -144,7 +182,10 @@ mod tests {
         assert_eq!(among_all.to_vec1::<u32>().unwrap(), [1, 3, 7, 4]);
         assert_eq!(within.to_vec1::<u32>().unwrap(), [1, 3, 3, 0]);
         // rows: cls, 1, 3 | cls, 3, 0 | mask token
-        let rows = mask.decoder_rows(&device).unwrap().to_vec1::<u32>().unwrap();
-        assert_eq!(rows, [0, 6, 1, 6, 2, 3, 5, 6, 6, 4]);
+        let plan = mask.decoder_rows(&device).unwrap();
+        let rows = |rows: &Tensor| rows.to_vec1::<u32>().unwrap();
+        assert_eq!(rows(&plan.sources), [0, 6, 1, 6, 2, 3, 5, 6, 6, 4]);
+        assert_eq!(rows(&plan.of_stored), [0, 2, 4, 5, 9, 6]);
+        assert_eq!(rows(&plan.of_last), [1, 3, 7, 8]);
     }
 }

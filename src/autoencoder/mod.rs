@@ -30,12 +30,12 @@ pub use masking::Mask;
 pub use parameters::{Gradients, Parameters};
 
 use self::decoder::{Drops, decode};
-use self::encoder::encode;
-use self::ops::{cast, masked_error};
+use self::encoder::{encode, pixels};
+use self::masking::MaskTensors;
+use self::ops::{Removed, cast, masked_error};
 use self::parameters::Pass;
 use self::tape::{Tape, Value};
 use crate::error::Result;
-use crate::model::vit::patchify;
 
 /// A network of given sizes with its parameters.
 #[derive(Debug, Clone)]
@@ -80,9 +80,10 @@ impl Autoencoder {
     /// # Errors
     /// Views of another size than the network's, or the device runs out of memory.
     pub fn predict(&self, views: Views<'_>) -> Result<Prediction> {
+        let mask = views.mask.on(views.second.device())?;
         let pass = self.parameters.on(Tape::off(), self.dtype)?;
-        let (memory, visible, pixels) = self.forward(&pass, views, None)?;
-        let loss = self.loss(&pass, &pixels, views)?;
+        let (memory, visible, pixels) = self.forward(&pass, views, &mask, None)?;
+        let loss = self.loss(&pass, &pixels, views.second, &mask)?;
         Ok(Prediction {
             memory: memory.map(|memory| memory.tensor),
             visible: visible.tensor,
@@ -102,12 +103,14 @@ impl Autoencoder {
         dropout: u64,
         scale: f64,
     ) -> Result<(f64, Gradients)> {
+        let mask = views.mask.on(views.second.device())?;
         let pass = self.parameters.on(Tape::on(), self.dtype)?;
-        let (_, _, pixels) = self.forward(&pass, views, Some(dropout))?;
-        let loss = self.loss(&pass, &pixels, views)?;
+        let (_, _, pixels) = self.forward(&pass, views, &mask, Some(dropout))?;
+        let loss = self.loss(&pass, &pixels, views.second, &mask)?;
         drop(pixels);
-        let value = f64::from(loss.tensor.to_scalar::<f32>()?);
-        Ok((value, pass.gradients(&loss, scale)?))
+        let gradients = pass.gradients(&loss, scale)?;
+        // not sooner: a GPU is asked to wait for it when all of the pass is in its queue
+        Ok((f64::from(loss.tensor.to_scalar::<f32>()?), gradients))
     }
 
     /// Memory, visible tokens and pixels; see [`Prediction`].
@@ -115,33 +118,40 @@ impl Autoencoder {
         &self,
         pass: &Pass<'_>,
         Views { first, second, mask }: Views<'_>,
+        rows: &MaskTensors,
         dropout: Option<u64>,
     ) -> Result<(Option<Value>, Value, Value)> {
         let encoder = &self.config.encoder;
         let count = self.config.patches();
         let positions = pass.positions()?.narrow(1, 1, count)?.contiguous()?;
-        let pixels = |view: &Tensor| patchify(&view.to_dtype(self.dtype)?, encoder.patch);
+        let how = (encoder.patch, self.dtype);
         let memory = match self.config.method {
             Method::Mae => None,
-            _ => Some(encode(pass, encoder, pixels(first)?, &positions)?),
+            _ => Some(encode(pass, encoder, pixels(first, None, how)?, &positions)?),
         };
         let (batch, visible) = (mask.batch(), mask.visible_count());
-        let (among_all, within) = mask.rows(second.device())?;
         let values = self.config.patch_values();
-        let kept = pixels(second)?.reshape((batch * count, values))?.index_select(&among_all, 0)?;
-        let places = positions.squeeze(0)?.index_select(&within, 0)?;
+        let kept = pixels(second, Some(&rows.among_all), how)?;
+        let places = positions.squeeze(0)?.index_select(&rows.within, 0)?;
         let places = places.reshape((batch, visible, encoder.width))?;
         let visible = encode(pass, encoder, kept.reshape((batch, visible, values))?, &places)?;
         let drops = Drops::new(&self.config.decoder, dropout);
+        let mask = (mask, &rows.plan);
         let pixels = decode(pass, &self.config, (&visible, memory.as_ref()), mask, &drops)?;
         Ok((memory, visible, pixels))
     }
 
-    fn loss(&self, pass: &Pass<'_>, pixels: &Value, views: Views<'_>) -> Result<Value> {
+    fn loss(
+        &self,
+        pass: &Pass<'_>,
+        pixels: &Value,
+        second: &Tensor,
+        mask: &MaskTensors,
+    ) -> Result<Value> {
         let pixels = cast(&pass.tape, pixels, DType::F32)?;
         let normalize = self.config.normalize_target;
-        let target = target::target(views.second, self.config.encoder.patch, normalize)?;
-        let removed = views.mask.removed(views.second.device())?;
-        Ok(masked_error(&pass.tape, &pixels, &target, &removed)?)
+        let target = target::target(second, self.config.encoder.patch, normalize)?;
+        let removed = Removed { patches: &mask.removed, count: mask.count };
+        Ok(masked_error(&pass.tape, &pixels, &target, removed)?)
     }
 }

@@ -168,6 +168,12 @@ impl Pass<'_> {
 pub struct Gradients(pub(super) Vec<Tensor>);
 
 impl Gradients {
+    /// Takes tensors for gradients, in the order of [`Parameters::iter`]: those of a network of
+    /// one's own, for the optimiser.
+    pub fn from_tensors(gradients: Vec<Tensor>) -> Self {
+        Self(gradients)
+    }
+
     /// Adds those of another part of the batch.
     ///
     /// # Errors
@@ -195,12 +201,26 @@ impl Gradients {
     /// # Errors
     /// The device fails.
     pub fn norm(&self) -> Result<f64> {
+        #[cfg(feature = "cuda")]
+        if let Some(sums) = self.sums_on_gpu()? {
+            return Ok(sums.iter().map(|sum| f64::from(*sum)).sum::<f64>().sqrt());
+        }
         let mut sum = 0.0;
         for gradient in &self.0 {
             let squares = gradient.sqr()?.flatten_all()?.sum_all()?;
             sum += f64::from(squares.to_scalar::<f32>()?);
         }
         Ok(sum.sqrt())
+    }
+
+    /// The sum of squares of each; `None` where they are not on a GPU.
+    #[cfg(feature = "cuda")]
+    fn sums_on_gpu(&self) -> Result<Option<Vec<f32>>> {
+        if !self.0.iter().all(super::ops::gpu::takes) {
+            return Ok(None);
+        }
+        let sums = super::ops::gpu::square_sums(&self.0)?;
+        Ok(sums.map(|sums| sums.to_vec1()).transpose()?)
     }
 
     /// The gradients, in the order of the parameters.

@@ -49,7 +49,12 @@ pub fn statistics(patches: &Tensor) -> Result<(Tensor, Tensor)> {
 /// # Errors
 /// The device runs out of memory.
 pub fn target(view: &Tensor, patch: usize, normalize: bool) -> Result<Tensor> {
-    let rows = patches(&view.to_dtype(DType::F32)?, patch)?;
+    let view = view.to_dtype(DType::F32)?;
+    #[cfg(feature = "cuda")]
+    if super::ops::gpu::takes(&view) {
+        return Ok(super::ops::gpu::target(&view, patch, normalize, EPSILON)?);
+    }
+    let rows = patches(&view, patch)?;
     if !normalize {
         return Ok(rows);
     }

@@ -26,6 +26,9 @@ pub(super) fn open(index: usize) -> Result<Device, String> {
     // what two threads do is in no order.
     let device = CudaDevice::new_with_stream(index).map_err(|error| first_line(&error))?;
     keep_freed_memory(&device);
+    // SAFETY: without events, what is used on several streams must be ordered by hand. Everything
+    // here, from whatever thread, goes through this device's one stream, which keeps its order.
+    unsafe { device.disable_event_tracking() };
     let device = Device::Cuda(device);
     try_kernel(&device)?;
     Ok(device)

@@ -298,7 +298,7 @@ impl Config {
             _ => Frames::One,
         };
         let video = VideoSettings { short_side, ..programs.clone() };
-        Options { kind, shuffle_buffer, frames, video, ..Options::default() }
+        Options { kind, shuffle_buffer, frames, video, keep_decoded: 0 }
     }
 
     /// The learning rates of this configuration.

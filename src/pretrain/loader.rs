@@ -195,6 +195,10 @@ pub fn normalized(images: &[&Rgb], device: &Device) -> Result<Tensor> {
     if images.iter().any(|image| (image.height, image.width) != (height, width)) {
         return Err(Error::setting("size", "the pictures of a batch differ in size"));
     }
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        return Ok(super::gpu::planes(images, (height, width), &tables(), device)?);
+    }
     let tables = tables();
     let mut values = vec![0.0_f32; images.len() * 3 * height * width];
     let planes = values.par_chunks_mut((3 * height * width).max(1));

@@ -14,6 +14,8 @@ pub mod average;
 pub mod checkpoint;
 pub mod config;
 pub mod evaluation;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod held_out;
 pub mod loader;
 pub mod optimizer;

@@ -38,6 +38,8 @@ pub struct Run<'a> {
     pub dtype: DType,
     /// Threads that decode and crop.
     pub workers: usize,
+    /// Epochs between checkpoints; the last one ends with a checkpoint in any case. At least 1.
+    pub save_every: u64,
     /// Steps between checkpoints within an epoch; 0: only at its end.
     pub checkpoint_every: u64,
     /// The newest checkpoints to keep.
@@ -83,7 +85,8 @@ pub trait Watcher {
         Ok(Vec::new())
     }
 
-    /// What [`Watcher::epoch_done`] returned is in the log, and the epoch's checkpoint on the disk.
+    /// What [`Watcher::epoch_done`] returned is in the log, and the epoch's checkpoint on the disk; epochs
+    /// that end without one (see [`Run::save_every`]) are left out.
     ///
     /// # Errors
     /// What stops the run.
@@ -125,8 +128,10 @@ pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
                 }
                 trainer.place =
                     Place { epoch: epochs, position: 0, step: 0, unreadable: 0, ..trainer.place };
-                trainer.save()?;
-                watcher.epoch_saved(epochs)?;
+                if epochs.is_multiple_of(run.save_every.max(1)) || epochs == run.config.epochs {
+                    trainer.save()?;
+                    watcher.epoch_saved(epochs)?;
+                }
                 since = Instant::now();
             }
         }

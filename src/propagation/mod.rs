@@ -2,11 +2,12 @@
 //!
 //! [`Propagation`] holds the context (frame 0 and a queue of recent frames) and labels one frame
 //! at a time, so memory does not grow with a clip's length. Each query cell takes the softmax-
-//! weighted labels of its k nearest keys (`tiled` on the CPU, `tensor_ops` on a GPU). What
-//! goes in is made by [`labels`] (masks) or [`joints`] (poses), and read out there again. Knows
+//! weighted labels of its k nearest keys (`tiled` on the CPU, `fused` on a GPU, `tensor_ops` for
+//! what that cannot do). What goes in is made by [`labels`] (masks) or [`joints`] (poses), and read out there again. Knows
 //! neither encoder nor dataset: bring your own features.
 
 pub mod context;
+mod fused;
 pub mod joints;
 pub mod labels;
 mod nearest;
@@ -108,24 +109,46 @@ impl Settings {
     }
 }
 
-/// How the affinity is computed; both give the same labels up to rounding.
+/// The arithmetic of the fused kernel's products. Sums are f32 in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout: for tables.
+    F32,
+    /// Features rounded to TF32's 10 bits behind the leading one, on tensor cores.
+    Tf32,
+    /// Features rounded to bfloat16's 7 bits, on tensor cores.
+    Bf16,
+}
+
+impl Precision {
+    /// Bytes of a value.
+    fn bytes(self) -> usize {
+        if self == Self::Bf16 { 2 } else { 4 }
+    }
+}
+
+/// How the affinity is computed; in f32 all give the same labels up to rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// Tiles of products on the CPU's cores with a running top-k.
     Tiled,
-    /// candle's tensor operations, on whatever device the features live.
+    /// One CUDA kernel for products, top-k and labels; on the CPU its slow twin, for tests.
+    Fused(Precision),
+    /// candle's tensor operations, on whatever device the features live. They have no limits, so
+    /// they also do what [`Engine::Fused`] cannot: a k above 32, a grid of over some 300×300 cells.
     TensorOps,
 }
 
 impl Engine {
     /// The faster one for a device.
     pub fn of(device: &Device) -> Self {
-        if device.is_cpu() { Self::Tiled } else { Self::TensorOps }
+        if device.is_cpu() { Self::Tiled } else { Self::Fused(Precision::F32) }
     }
 }
 
 enum Frames {
     Tiled(Context<tiled::Frame>),
+    Fused(fused::Fused),
     TensorOps(Context<tensor_ops::Frame>),
 }
 
@@ -163,7 +186,10 @@ impl Propagation {
                 let first = tiled::Frame::new(features, labels)?;
                 Frames::Tiled(Context::new(first, queue, padded, free))
             }
-            Engine::TensorOps => {
+            Engine::Fused(precision) if fused::fits(settings, labels.grid) => {
+                Frames::Fused(fused::Fused::new(settings, precision, features, labels)?)
+            }
+            Engine::Fused(_) | Engine::TensorOps => {
                 let first = tensor_ops::Frame::new(features, labels)?;
                 Frames::TensorOps(Context::new(first, queue, padded, free))
             }
@@ -198,6 +224,7 @@ impl Propagation {
                 context.push(tiled::Frame::from_query(query, &labels));
                 Ok(labels)
             }
+            Frames::Fused(clip) => Ok(map(clip.step(features)?)),
             Frames::TensorOps(context) => {
                 let soft =
                     tensor_ops::propagate(features, &context.sources(), grid, &self.settings)?;

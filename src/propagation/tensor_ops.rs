@@ -1,4 +1,4 @@
-//! The affinity in candle's tensor operations: the path of GPUs, and a second opinion on the CPU.
+//! The affinity in candle's tensor operations: for what `fused` cannot do, and a second opinion.
 //!
 //! One context frame at a time is multiplied with a block of queries, its k best keys are taken
 //! by k rounds of argmax and merged with those of the frames before, so that no more than one

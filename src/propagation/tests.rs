@@ -1,4 +1,4 @@
-//! Both engines against the definition written out: all scores, a full sort, no shortcuts.
+//! All engines against the definition written out: all scores, a full sort, no shortcuts.
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
@@ -8,6 +8,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::*;
 
 const WIDTH: usize = 12;
+/// The fused kernel's twin, as there is no GPU in unit tests.
+const ENGINES: [Engine; 3] = [Engine::Tiled, Engine::Fused(Precision::F32), Engine::TensorOps];
 
 /// Unit rows drawn by a seed.
 fn features(seed: u64, cells: usize) -> Tensor {
@@ -111,7 +113,7 @@ fn identical_frames_keep_their_labels() {
     // One neighbour, and every cell's best match is itself.
     let settings = Settings { topk: 1, ..settings() };
     let (same, labels) = (features(5, 20), labels((4, 5)));
-    for engine in [Engine::Tiled, Engine::TensorOps] {
+    for engine in ENGINES {
         let mut propagation = Propagation::start(&settings, engine, &same, &labels).unwrap();
         for _ in 0..5 {
             assert_eq!(propagation.step(&same).unwrap(), labels);
@@ -134,7 +136,7 @@ fn tied_keys_all_count_where_they_are_kept() {
         neighborhood,
         ..settings()
     };
-    for engine in [Engine::Tiled, Engine::TensorOps] {
+    for engine in ENGINES {
         let mut propagation = Propagation::start(&settings, engine, &same, &labels).unwrap();
         let soft = propagation.step(&same).unwrap().values;
         let objects: Vec<f32> = soft.iter().skip(1).step_by(2).copied().collect();
@@ -187,13 +189,15 @@ proptest! {
             Settings { topk, queue, padded, restrict_first, neighborhood, ..settings() };
         let grid = (height, width);
         let want = written_out(&settings, grid, 7);
-        assert_same(&run(Engine::Tiled, &settings, grid, 7), &want);
-        assert_same(&run(Engine::TensorOps, &settings, grid, 7), &want);
+        for engine in ENGINES {
+            assert_same(&run(engine, &settings, grid, 7), &want);
+        }
         // Without ties, keeping them changes nothing (copies are ties, so only unpadded).
         if !padded {
             let settings = Settings { keep_ties: true, ..settings };
-            assert_same(&run(Engine::Tiled, &settings, grid, 7), &want);
-            assert_same(&run(Engine::TensorOps, &settings, grid, 7), &want);
+            for engine in ENGINES {
+                assert_same(&run(engine, &settings, grid, 7), &want);
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Te
 use rayon::prelude::*;
 
 use super::dropout::{Dropout, drawn};
+#[cfg(feature = "cuda")]
+use super::gpu;
 use super::plain::plain;
 use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
@@ -21,6 +23,12 @@ pub(in crate::autoencoder) fn attend(
     heads: usize,
     drop: Dropout,
 ) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if gpu::takes(&qkv.tensor)
+        && let Some(out) = gpu::attend(tape, qkv, heads, drop)?
+    {
+        return Ok(out);
+    }
     if !ours(&qkv.tensor) {
         let (batch, tokens, width) = qkv.tensor.dims3()?;
         let factors = factors(&qkv.tensor, (batch, heads, tokens, tokens), drop)?;
@@ -44,6 +52,12 @@ pub(in crate::autoencoder) fn attend_across(
     heads: usize,
     drop: Dropout,
 ) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if gpu::takes(&queries.tensor)
+        && let Some(out) = gpu::attend_across(tape, (queries, memory), heads, drop)?
+    {
+        return Ok(out);
+    }
     if !ours(&queries.tensor) {
         let (batch, tokens, _) = queries.tensor.dims3()?;
         let shape = (batch, heads, tokens, memory.tensor.dim(1)?);

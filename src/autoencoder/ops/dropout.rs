@@ -16,18 +16,42 @@ pub(in crate::autoencoder) struct Dropout {
     pub(in crate::autoencoder) seed: u64,
 }
 
+/// A value is dropped where a word scrambled from its place is below `below`, and grows by `scale`
+/// where not; `Drop` of the GPU's kernels.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    below: u32,
+    factor: u32,
+    offset: u32,
+    scale: f32,
+}
+
+// SAFETY: plain numbers in the order and the layout of C, as the kernels declare them.
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for Numbers {}
+
 impl Dropout {
     /// Drops nothing.
     pub(in crate::autoencoder) const NONE: Self = Self { probability: 0.0, seed: 0 };
+
+    /// What the kernels compute with.
+    pub(super) fn numbers(self) -> Numbers {
+        Numbers {
+            below: (f64::from(self.probability) * 2_f64.powi(32)) as u32,
+            factor: (self.seed >> 32) as u32 | 1,
+            offset: self.seed as u32,
+            scale: 1.0 / (1.0 - self.probability),
+        }
+    }
 
     /// Zeroes or scales the values that lie from place `first` on in the whole tensor.
     pub(super) fn apply(self, values: &mut [f32], first: usize) {
         if self.probability == 0.0 {
             return;
         }
-        let below = (f64::from(self.probability) * 2_f64.powi(32)) as u32;
-        let scale = 1.0 / (1.0 - self.probability);
-        let (factor, offset) = ((self.seed >> 32) as u32 | 1, self.seed as u32);
+        let Numbers { below, factor, offset, scale } = self.numbers();
         let first = first as u32;
         pulp::Arch::new().dispatch(
             #[inline(always)]
@@ -53,10 +77,15 @@ fn scramble(mut bits: u32) -> u32 {
     bits ^ (bits >> 16)
 }
 
-/// `xs` with some values dropped; elsewhere than on the CPU the device's own generator draws.
+/// `xs` with some values dropped; what is dropped is the same on a CPU in f32 and on a GPU; in other
+/// number types the device's own generator draws.
 pub(in crate::autoencoder) fn dropout(tape: &Tape, xs: &Value, how: Dropout) -> Result<Value> {
     if how.probability == 0.0 {
         return Ok(xs.clone());
+    }
+    #[cfg(feature = "cuda")]
+    if super::gpu::takes(&xs.tensor) {
+        return super::gpu::dropout(tape, xs, how);
     }
     if !ours(&xs.tensor) {
         let factors = drawn(&xs.tensor, how)?;

@@ -1,5 +1,7 @@
 //! The mean squared error of the masked patches, with a gradient.
 
+#[cfg(feature = "cuda")]
+use candle_core::DType;
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -10,24 +12,40 @@ use crate::autoencoder::tape::{Tape, Value};
 struct MaskedError {
     /// One a patch: 1 where it counts.
     removed: Vec<f32>,
+    /// How many do.
+    count: usize,
 }
 
-/// The mean, over the patches whose `removed` [B, N] is 1, of the mean squared difference between
+/// Which patches count.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::autoencoder) struct Removed<'a> {
+    /// 1 where a patch counts, else 0: [B, N] in f32.
+    pub(in crate::autoencoder) patches: &'a Tensor,
+    /// How many do.
+    pub(in crate::autoencoder) count: usize,
+}
+
+/// The mean, over the patches that are `removed`, of the mean squared difference between
 /// `predicted` and `target` [B, N, V]: a scalar.
 pub(in crate::autoencoder) fn masked_error(
     tape: &Tape,
     predicted: &Value,
     target: &Tensor,
-    removed: &Tensor,
+    removed: Removed<'_>,
 ) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if predicted.tensor.device().is_cuda() && predicted.tensor.dtype() == DType::F32 {
+        return super::gpu::masked_error(tape, predicted, target, removed);
+    }
+    let Removed { patches: removed, count } = removed;
     if !ours(&predicted.tensor) {
         let (target, removed) = (target.clone(), removed.to_dtype(predicted.tensor.dtype())?);
         return plain(tape, [predicted], move |[predicted]| {
             let errors = (predicted - &target)?.sqr()?.mean(D::Minus1)?;
-            (errors * &removed)?.sum_all()?.div(&removed.sum_all()?)
+            (errors * &removed)?.sum_all()? / count as f64
         });
     }
-    let op = MaskedError { removed: removed.flatten_all()?.to_vec1()? };
+    let op = MaskedError { removed: removed.flatten_all()?.to_vec1()?, count };
     let (p, t) = (predicted.tensor.contiguous()?, target.contiguous()?);
     let out = p.apply_op2_no_bwd(&t, &op)?;
     Ok(tape.push(out, &[predicted], move |gradient| Ok(vec![op.bwd(&p, &t, &p, gradient)?.0])))
@@ -36,8 +54,7 @@ pub(in crate::autoencoder) fn masked_error(
 impl MaskedError {
     /// Masked values in all.
     fn count(&self, values: usize) -> f64 {
-        let patches = self.removed.iter().filter(|removed| **removed != 0.0).count();
-        (patches * (values / self.removed.len().max(1))) as f64
+        (self.count * (values / self.removed.len().max(1))) as f64
     }
 }
 

@@ -12,6 +12,10 @@ struct Gelu;
 
 /// x·Φ(x) of every value.
 pub(in crate::autoencoder) fn gelu(tape: &Tape, xs: &Value) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if super::gpu::takes(&xs.tensor) {
+        return super::gpu::gelu(tape, xs);
+    }
     if !ours(&xs.tensor) {
         return plain(tape, [xs], |[xs]| xs.gelu_erf());
     }

@@ -1,6 +1,6 @@
 //! A linear layer, x·wᵀ + b.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Module, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Module, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::plain::plain;
@@ -23,6 +23,10 @@ pub(in crate::autoencoder) fn linear(
     weight: &Value,
     bias: &Value,
 ) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if super::gpu::takes(&xs.tensor) {
+        return super::gpu::linear(tape, xs, weight, bias);
+    }
     if !ours(&xs.tensor) {
         return plain(tape, [xs, weight, bias], |[xs, weight, bias]| {
             let flat = weight.flatten_from(1)?;
@@ -114,7 +118,7 @@ impl CustomOp3 for Linear {
                 multiply(out_view, gradients.transposed(), xs, WRITE);
                 out
             });
-            (of_input.transpose(), of_weight, column_sums(gradient, outputs))
+            (of_input.transpose(), of_weight, sums_of_columns(gradient, outputs))
         })?;
         let of_input = of_input?.map(|values| Tensor::from_vec(values, xs.shape(), device));
         Ok((
@@ -125,8 +129,21 @@ impl CustomOp3 for Linear {
     }
 }
 
+/// The sums over all rows: [.., D] -> \[D\].
+pub(super) fn column_sums(xs: &Tensor) -> Result<Tensor> {
+    let columns = xs.dim(D::Minus1)?;
+    #[cfg(feature = "cuda")]
+    if super::gpu::takes(xs) {
+        return super::gpu::column_sums(xs);
+    }
+    if !ours(xs) {
+        return xs.reshape(((), columns))?.sum(0);
+    }
+    Tensor::from_vec(read(xs, |xs| sums_of_columns(xs, columns))?, columns, xs.device())
+}
+
 /// Sums over the rows; the order of additions does not depend on the number of threads.
-pub(super) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
+pub(super) fn sums_of_columns(values: &[f32], columns: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = values
         .par_chunks(ROWS_AT_ONCE * columns)
         .map(|rows| rows.chunks_exact(columns).fold(vec![0.0; columns], added))

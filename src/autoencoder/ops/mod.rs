@@ -1,15 +1,17 @@
 //! The operations of the network that is trained, with their gradients.
 //!
-//! Each takes values on a [`Tape`](super::tape::Tape) and notes how to walk back. On the CPU in f32 it
-//! is a kernel of ours with a backward pass of its own; on other devices and in other number types it
-//! is a composition of candle's differentiable operations (`plain`). Both forms are held against
-//! each other and against finite differences in `tests`. The network that is put together from them:
+//! Each takes values on a [`Tape`](super::tape::Tape) and notes how to walk back. On the CPU in f32,
+//! and on a GPU in f32 and bf16 (`gpu`), it is a kernel of ours with a backward pass of its own; in
+//! other number types it is a composition of candle's differentiable operations (`plain`). All forms
+//! are held against each other and against finite differences in `tests`. The network that is put together from them:
 //! [`super::encoder`] and [`super::decoder`].
 
 mod attention;
 mod dropout;
 mod error;
 mod gelu;
+#[cfg(feature = "cuda")]
+pub(super) mod gpu;
 mod linear;
 mod norm;
 mod plain;
@@ -19,8 +21,8 @@ mod tests;
 
 pub(super) use attention::{attend, attend_across};
 pub(super) use dropout::{Dropout, dropout};
-pub(super) use error::masked_error;
+pub(super) use error::{Removed, masked_error};
 pub(super) use gelu::gelu;
 pub(super) use linear::linear;
 pub(super) use norm::norm;
-pub(super) use shape::{add, add_constant, cast, narrow, prepend, reshape, select_rows};
+pub(super) use shape::{RowPlan, add, add_constant, cast, narrow, prepend, reshape, select_rows};

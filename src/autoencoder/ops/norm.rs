@@ -25,6 +25,10 @@ pub(in crate::autoencoder) fn norm(
     epsilon: f64,
 ) -> Result<Value> {
     let op = Norm { epsilon: epsilon as f32 };
+    #[cfg(feature = "cuda")]
+    if super::gpu::takes(&xs.tensor) {
+        return super::gpu::norm(tape, xs, (weight, bias), op.epsilon);
+    }
     if !ours(&xs.tensor) {
         return plain(tape, [xs, weight, bias], move |[xs, weight, bias]| {
             candle_nn::ops::layer_norm_slow(xs, weight, bias, op.epsilon)
@@ -180,7 +184,7 @@ impl Norm {
                 sums
             })
             .collect();
-        let mut of_weight = super::linear::column_sums(&parts.concat(), 2 * width);
+        let mut of_weight = super::linear::sums_of_columns(&parts.concat(), 2 * width);
         let of_bias = of_weight.split_off(width);
         (out, of_weight, of_bias)
     }

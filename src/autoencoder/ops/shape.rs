@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::linear::column_sums;
 use crate::autoencoder::host::add_tensors;
 use crate::autoencoder::tape::{Tape, Value};
 
@@ -59,23 +60,37 @@ pub(in crate::autoencoder) fn prepend(tape: &Tape, token: &Value, xs: &Value) ->
     let first = token.tensor.broadcast_as((batch, 1, width))?;
     let out = Tensor::cat(&[&first, &xs.tensor], 1)?;
     Ok(tape.push(out, &[token, xs], move |gradient| {
-        let of_token = gradient.narrow(1, 0, 1)?.sum_keepdim(0)?;
+        let of_token = gradient.narrow(1, 0, 1)?.contiguous()?;
+        let of_token = column_sums(&of_token)?.reshape((1, 1, width))?;
         Ok(vec![Some(of_token), Some(gradient.narrow(1, 1, count)?.contiguous()?)])
     }))
 }
 
-/// Rows by their numbers out of `stored` [R, D] followed by `last` [1, D].
+/// Which rows a table is put together from, and where they come to lie in it: \[rows\] of u32 each.
+#[derive(Debug, Clone)]
+pub(in crate::autoencoder) struct RowPlan {
+    /// For each row of the table the one of `stored` it is, or the number behind those for `last`.
+    pub(in crate::autoencoder) sources: Tensor,
+    /// Where in the table each row of `stored` lies; each lies there once.
+    pub(in crate::autoencoder) of_stored: Tensor,
+    /// All places where `last` lies.
+    pub(in crate::autoencoder) of_last: Tensor,
+}
+
+/// Rows of `stored` [R, D] and of `last` [1, D] as the plan has them.
 pub(in crate::autoencoder) fn select_rows(
     tape: &Tape,
     (stored, last): (&Value, &Value),
-    rows: &Tensor,
+    plan: &RowPlan,
 ) -> Result<Value> {
-    let (count, width) = stored.tensor.dims2()?;
-    let out = Tensor::cat(&[&stored.tensor, &last.tensor], 0)?.index_select(rows, 0)?;
-    let rows = rows.clone();
+    let width = stored.tensor.dim(1)?;
+    let rows = Tensor::cat(&[&stored.tensor, &last.tensor], 0)?;
+    let out = rows.index_select(&plan.sources, 0)?;
+    let plan = plan.clone();
     Ok(tape.push(out, &[stored, last], move |gradient| {
-        let zeros = Tensor::zeros((count + 1, width), gradient.dtype(), gradient.device())?;
-        let sums = zeros.index_add(&rows, gradient, 0)?;
-        Ok(vec![Some(sums.narrow(0, 0, count)?.contiguous()?), Some(sums.narrow(0, count, 1)?)])
+        let gradient = gradient.contiguous()?;
+        let of_last = column_sums(&gradient.index_select(&plan.of_last, 0)?)?;
+        let of_stored = gradient.index_select(&plan.of_stored, 0)?;
+        Ok(vec![Some(of_stored), Some(of_last.reshape((1, width))?)])
     }))
 }

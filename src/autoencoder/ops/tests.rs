@@ -17,9 +17,18 @@ type Operation<'a> = &'a dyn Fn(&Tape, &[Value]) -> Result<Value>;
 
 /// The output, and the gradients of Σ output · fixed numbers.
 fn run(inputs: &[Tensor], dtype: DType, operation: Operation<'_>) -> (Tensor, Vec<Tensor>) {
+    run_on(&Device::Cpu, inputs, dtype, operation)
+}
+
+fn run_on(
+    device: &Device,
+    inputs: &[Tensor],
+    dtype: DType,
+    operation: Operation<'_>,
+) -> (Tensor, Vec<Tensor>) {
     let tape = Tape::on();
-    let leaves: Vec<Value> =
-        inputs.iter().map(|input| tape.leaf(input.to_dtype(dtype).unwrap())).collect();
+    let on = |input: &Tensor| input.to_dtype(dtype).unwrap().to_device(device).unwrap();
+    let leaves: Vec<Value> = inputs.iter().map(|input| tape.leaf(on(input))).collect();
     let out = operation(&tape, &leaves).unwrap();
     let gradient = factors(&out.tensor);
     let gradients = tape.walk_back(&out, gradient, &leaves).unwrap();
@@ -33,7 +42,32 @@ fn forward(inputs: &[Tensor], operation: Operation<'_>) -> Tensor {
 }
 
 fn factors(out: &Tensor) -> Tensor {
-    numbers(out.dims(), 99).to_dtype(out.dtype()).unwrap()
+    numbers(out.dims(), 99).to_dtype(out.dtype()).unwrap().to_device(out.device()).unwrap()
+}
+
+/// A GPU, where this build and this machine have one.
+fn gpu() -> Option<Device> {
+    let opened = crate::device::open(crate::device::Choice::Cuda(0));
+    assert!(opened.is_ok() || std::env::var_os("REQUIRE_GPU").is_none(), "{opened:?}");
+    opened.ok()
+}
+
+/// On a GPU the operation gives what the plain one does in f64: in f32 up to the order of sums of
+/// some hundred products, in bf16 up to the 8 bits of inputs, outputs and what lies between.
+fn check_on_gpu(inputs: &[Tensor], operation: Operation<'_>, plain: &Tensor, gradients: &[Tensor]) {
+    let Some(device) = gpu() else { return };
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 4e-2)] {
+        let (theirs, their_gradients) = run_on(&device, inputs, dtype, operation);
+        assert_close(&format!("{dtype:?} output"), &theirs, plain, tolerance);
+        for (index, (theirs, plain)) in their_gradients.iter().zip(gradients).enumerate() {
+            assert_close(&format!("{dtype:?} gradient {index}"), theirs, plain, tolerance);
+        }
+    }
+}
+
+/// A tensor in the number type and on the device of a value.
+fn like(xs: &Tensor, value: &Value) -> Tensor {
+    xs.to_dtype(value.tensor.dtype()).unwrap().to_device(value.tensor.device()).unwrap()
 }
 
 fn objective(out: &Tensor) -> Tensor {
@@ -41,7 +75,14 @@ fn objective(out: &Tensor) -> Tensor {
 }
 
 fn flat(xs: &Tensor) -> Vec<f64> {
-    xs.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    xs.to_device(&Device::Cpu)
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap()
 }
 
 fn assert_close(what: &str, ours: &Tensor, wanted: &Tensor, tolerance: f64) {
@@ -61,6 +102,7 @@ fn check(inputs: &[Tensor], operation: Operation<'_>) {
     for (index, (ours, plain)) in our_gradients.iter().zip(&gradients).enumerate() {
         assert_close(&format!("gradient {index}"), ours, plain, 5e-6);
     }
+    check_on_gpu(inputs, operation, &plain, &gradients);
     let doubles: Vec<Tensor> =
         inputs.iter().map(|input| input.to_dtype(DType::F64).unwrap()).collect();
     for (index, gradient) in gradients.iter().enumerate() {
@@ -109,9 +151,20 @@ fn a_linear_layer_of_pixels_leaves_their_gradient_out() {
 
 #[test]
 fn tokens_are_put_together_and_taken_apart() {
-    let rows = Tensor::new(&[4_u32, 0, 6, 6, 2, 6, 1], &Device::Cpu).unwrap();
-    check(&[numbers(&[6, 5], 1), numbers(&[1, 5], 2)], &|tape, t| {
-        select_rows(tape, (&t[0], &t[1]), &rows)
+    let rows = |rows: &[u32]| Tensor::new(rows, &Device::Cpu).unwrap();
+    let plan = RowPlan {
+        sources: rows(&[3, 0, 4, 4, 2, 4, 1]),
+        of_stored: rows(&[1, 6, 4, 0]),
+        of_last: rows(&[2, 3, 5]),
+    };
+    check(&[numbers(&[4, 5], 1), numbers(&[1, 5], 2)], &|tape, t| {
+        let on = |rows: &Tensor| rows.to_device(t[0].tensor.device());
+        let plan = RowPlan {
+            sources: on(&plan.sources)?,
+            of_stored: on(&plan.of_stored)?,
+            of_last: on(&plan.of_last)?,
+        };
+        select_rows(tape, (&t[0], &t[1]), &plan)
     });
     check(&[numbers(&[1, 1, 8], 1), numbers(&[3, 4, 8], 2)], &|tape, t| {
         let all = prepend(tape, &t[0], &t[1])?;
@@ -119,9 +172,7 @@ fn tokens_are_put_together_and_taken_apart() {
         reshape(tape, &narrow(tape, &twice, 1, (1, 3))?, &[9, 8])
     });
     let table = numbers(&[1, 4, 8], 3);
-    check(&[numbers(&[3, 4, 8], 2)], &|tape, t| {
-        add_constant(tape, &t[0], &table.to_dtype(t[0].tensor.dtype())?)
-    });
+    check(&[numbers(&[3, 4, 8], 2)], &|tape, t| add_constant(tape, &t[0], &like(&table, &t[0])));
 }
 
 #[test]
@@ -148,11 +199,42 @@ fn attention_across() {
 }
 
 #[test]
+fn attention_of_more_tokens_than_a_warp_takes_at_once() {
+    // 37 and 70 tokens, padded to 40 and 72 on a GPU; heads of 8
+    check(&[numbers(&[2, 37, 3 * 16], 1)], &|tape, t| attend(tape, &t[0], 2, Dropout::NONE));
+    let inputs = [numbers(&[1, 5, 16], 1), numbers(&[1, 70, 32], 2)];
+    check(&inputs, &|tape, t| attend_across(tape, (&t[0], &t[1]), 2, Dropout::NONE));
+}
+
+/// The places that are dropped are the CPU's, forwards and backwards, in probabilities too.
+#[test]
+fn a_gpu_drops_what_the_cpu_drops() {
+    let Some(device) = gpu() else { return eprintln!("skipped: no GPU") };
+    let drop = Dropout { probability: 0.3, seed: 0x1234_5678_9abc_def0 };
+    let inputs = [numbers(&[2, 37, 48], 1), numbers(&[2, 9, 32], 2)];
+    let operations: [Operation<'_>; 3] = [
+        &|tape, t| dropout(tape, &t[0], drop),
+        &|tape, t| attend(tape, &t[0], 2, drop),
+        &|tape, t| attend_across(tape, (&narrow(tape, &t[0], 2, (0, 16))?, &t[1]), 2, drop),
+    ];
+    for (operation, used) in operations.into_iter().zip([1, 1, 2]) {
+        let (ours, our_gradients) = run(&inputs[..used], DType::F32, operation);
+        let (theirs, gradients) = run_on(&device, &inputs[..used], DType::F32, operation);
+        assert_close("output", &theirs, &ours, 1e-5);
+        for (theirs, ours) in gradients.iter().zip(&our_gradients) {
+            assert_close("gradient", theirs, ours, 1e-5);
+        }
+    }
+}
+
+#[test]
 fn errors_of_masked_patches() {
     let removed = Tensor::new(&[[1_f32, 0.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu).unwrap();
     let target = numbers(&[2, 3, 20], 2);
     check(&[numbers(&[2, 3, 20], 1)], &|tape, t| {
-        masked_error(tape, &t[0], &target.to_dtype(t[0].tensor.dtype())?, &removed)
+        let removed = removed.to_device(t[0].tensor.device())?;
+        let removed = Removed { patches: &removed, count: 4 };
+        masked_error(tape, &t[0], &like(&target, &t[0]), removed)
     });
 }
 

@@ -143,6 +143,9 @@ pub(crate) struct Cli {
     /// Epochs between pictures of reconstructions, of held-out images where there are any; 0: none
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) pictures_every: u64,
+    /// Epochs between checkpoints; with few images an epoch is short and writing takes longer
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Output")]
+    pub(crate) save_every: u64,
     /// Steps between checkpoints within an epoch; 0: at its end only
     #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Output")]
     pub(crate) checkpoint_every: u64,

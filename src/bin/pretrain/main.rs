@@ -88,6 +88,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         device: &device,
         dtype: cli.dtype.dtype(),
         workers,
+        save_every: cli.save_every,
         checkpoint_every: cli.checkpoint_every,
         keep_last: cli.keep_last,
         keep_every: cli.keep_every,

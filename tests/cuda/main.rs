@@ -1,17 +1,21 @@
 //! A GPU against the CPU: the same features, the same labels, the same scores.
 //!
 //! With the feature `cuda` and a GPU the comparisons are made there. Anywhere else, and that is
-//! said aloud, the tensor operations that a GPU would run are run on the CPU, against its own
-//! engine: so the code in here, and what it calls, is never left unexercised. `REQUIRE_GPU=1` in
+//! said aloud, what a GPU would run is run on the CPU (tensor operations, and the kernels' twins)
+//! against its own engine: so the code in here, and what it calls, is never left unexercised. `REQUIRE_GPU=1` in
 //! the environment makes a missing GPU a failure.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod ties;
+mod training;
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use clap::ValueEnum;
 use common::{largest_gap, tensors, values};
 use cropmae::data::{Benchmark, Need, Split, davis};
 use cropmae::device::{self, Choice};
@@ -24,10 +28,11 @@ use cropmae::model::vit::{Layer, Vit};
 use cropmae::model::{Encoder, weights::Checkpoint};
 use cropmae::progress::Silent;
 use cropmae::propagation::labels::{FirstLabels, first_frame};
-use cropmae::propagation::{Engine, LabelMap, Propagation};
+use cropmae::propagation::{Engine, LabelMap, Precision, Propagation};
 use cropmae::protocol::{InputSize, Preset, Protocol, Size};
 use cropmae::sample;
 
+const FUSED: Engine = Engine::Fused(Precision::F32);
 const FRAME: Size = Size { height: 128, width: 224 };
 
 /// The GPU, or the CPU in its place.
@@ -139,8 +144,8 @@ fn propagated(
     features[1..].iter().map(|features| propagation.step(features).unwrap()).collect()
 }
 
-/// From equal features, both engines.
-fn labels_agree(preset: Preset, encoder: &Encoder, frames: usize) {
+/// From equal features, the CPU's engine and others.
+fn labels_agree(preset: Preset, encoder: &Encoder, frames: usize, engines: &[Engine]) {
     let (folder, other) = (rendered(1, frames), other_device());
     let protocol = small(preset);
     let annotation = indexed::read(&first_clip(folder.path(), "Annotations")[0]).unwrap();
@@ -153,42 +158,44 @@ fn labels_agree(preset: Preset, encoder: &Encoder, frames: usize) {
         .collect();
     let ours = propagated(&protocol, Engine::Tiled, &features, &first);
     let moved: Vec<Tensor> = features.iter().map(|f| f.to_device(&other).unwrap()).collect();
-    let theirs = propagated(&protocol, Engine::TensorOps, &moved, &first);
     let flat = |maps: &[LabelMap]| maps.iter().flat_map(|map| map.values.clone()).collect();
-    compare_soft_labels(preset, &other, flat(&ours), flat(&theirs), 0.9999);
+    for &engine in engines {
+        let theirs = propagated(&protocol, engine, &moved, &first);
+        let what = format!("{} {engine:?}", preset.name());
+        // One such query in some 10,000, and the cells that take its label in later frames.
+        compare_soft_labels(&what, &other, flat(&ours), flat(&theirs), 0.999);
+    }
 }
 
 /// Cosines that differ in the last bits change labels in the last bits, but for a query whose k-th
 /// and next nearest keys are as good as tied: there one key's share of a label may move, to
 /// wherever the cell's label goes from there. So nearly all values agree, and the rest is few.
-fn compare_soft_labels(
-    preset: Preset,
-    other: &Device,
-    ours: Vec<f32>,
-    theirs: Vec<f32>,
-    least: f64,
-) {
+fn compare_soft_labels(what: &str, other: &Device, ours: Vec<f32>, theirs: Vec<f32>, least: f64) {
     let (gap, _) = largest_gap(&ours, &theirs);
     let close = ours.iter().zip(&theirs).filter(|(a, b)| (*a - *b).abs() <= 1e-4).count();
     let share = close as f64 / ours.len() as f64;
-    let (name, place) = (preset.name(), device::name(other));
-    eprintln!("{place} {name}: {share:.6} of soft labels within 1e-4, largest gap {gap:e}");
-    assert!(share >= least, "{name}: {share}, gap {gap}");
+    let place = device::name(other);
+    eprintln!("{place} {what}: {share:.6} of soft labels within 1e-4, largest gap {gap:e}");
+    assert!(share >= least, "{what}: {share}, gap {gap}");
 }
 
 #[test]
 fn labels_agree_as_the_queue_fills_and_rolls() {
     let encoder = encoder(&untrained("vitti8", 4, 0), &Device::Cpu, DType::F32);
-    labels_agree(Preset::Cropmae, &encoder, 24);
-    labels_agree(Preset::Dino, &encoder, 12);
+    for preset in Preset::value_variants() {
+        labels_agree(*preset, &encoder, 24, &[FUSED]);
+    }
+    labels_agree(Preset::Cropmae, &encoder, 24, &[Engine::TensorOps]);
+    labels_agree(Preset::Dino, &encoder, 12, &[Engine::TensorOps]);
 }
 
 #[test]
 fn labels_agree_on_a_grid_of_several_blocks_of_queries() {
     // Patches of 3 pixels: 42x74 cells are more than the tensor operations multiply at once.
     let encoder = Encoder::Pixels { patch: 3, device: Device::Cpu };
-    labels_agree(Preset::Cropmae, &encoder, 3);
-    labels_agree(Preset::Dino, &encoder, 3);
+    for preset in [Preset::Cropmae, Preset::Dino] {
+        labels_agree(preset, &encoder, 3, &[FUSED, Engine::TensorOps]);
+    }
 }
 
 /// Soft labels and J&F of a whole evaluation.
@@ -225,9 +232,9 @@ fn whole_evaluations_agree() {
             evaluated(folder.path(), &protocol, &encoder, engine)
         };
         let (ours, our_score) = run(&Device::Cpu, Engine::Tiled);
-        let (theirs, their_score) = run(&other, Engine::TensorOps);
+        let (theirs, their_score) = run(&other, FUSED);
         // The encoder's own rounding makes ties of more keys than the products' alone.
-        compare_soft_labels(preset, &other, ours, theirs, 0.999);
+        compare_soft_labels(preset.name(), &other, ours, theirs, 0.999);
         eprintln!("{}: J&F {our_score:.6} {their_score:.6}", preset.name());
         assert!((our_score - their_score).abs() <= 1e-3, "{our_score} {their_score}");
     }

@@ -1,0 +1,169 @@
+//! Launching CUDA kernels of our own on candle's tensors. A leaf.
+//!
+//! `build.rs` turns every `.cu` file under `src` into PTX, a constant here by the file's name; the
+//! driver makes machine code of it when one of its kernels is first asked for. Whoever has kernels
+//! keeps them beside the code that calls them: training in `autoencoder/ops/gpu`, the optimiser in
+//! `pretrain`, the affinity in `propagation/fused`. [`Operand`] opens a tensor, [`launch!`] runs a kernel, [`wrapped`] makes a tensor of
+//! what it wrote.
+
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig};
+use candle_core::cuda_backend::{CudaDType, CudaDevice};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaStorage, DType, Layout, Result, Shape, Storage, StorageRef, Tensor};
+use half::bf16;
+
+mod ptx {
+    #![allow(unreachable_pub)] // written by the build's own crate
+    include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
+}
+pub(crate) use ptx::*;
+
+/// Threads of a block, for kernels that do not mind.
+pub(crate) const THREADS: u32 = 256;
+/// Threads that work in step.
+const WARP: u32 = 32;
+/// Values that a thread moves at a time.
+pub(crate) const PACK: usize = 8;
+/// Blocks that fill any card several times over; kernels that go value by value loop over the rest.
+const MOST_BLOCKS: usize = 1 << 16;
+
+/// A number type that kernels are there for.
+pub(crate) trait Number: CudaDType + DeviceRepr {
+    /// What the names of its kernels end with.
+    const SUFFIX: &'static str;
+}
+
+impl Number for f32 {
+    const SUFFIX: &'static str = "f32";
+}
+
+impl Number for bf16 {
+    const SUFFIX: &'static str = "bf16";
+}
+
+/// Whether a tensor is on a GPU in a number type of [`Number`].
+pub(crate) fn takes(xs: &Tensor) -> bool {
+    xs.device().is_cuda() && matches!(xs.dtype(), DType::F32 | DType::BF16)
+}
+
+/// A contiguous tensor on a GPU, open for reading.
+pub(crate) struct Operand<'a> {
+    storage: StorageRef<'a>,
+    layout: &'a Layout,
+}
+
+impl<'a> Operand<'a> {
+    /// Opens a tensor.
+    pub(crate) fn open(xs: &'a Tensor) -> Self {
+        let (storage, layout) = xs.storage_and_layout();
+        Self { storage, layout }
+    }
+
+    fn on_gpu(&self) -> Result<&CudaStorage> {
+        match &*self.storage {
+            Storage::Cuda(storage) => Ok(storage),
+            _ => candle_core::bail!("an operand that is not on a GPU"),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn device(&self) -> Result<&CudaDevice> {
+        Ok(self.on_gpu()?.device())
+    }
+
+    /// Its values.
+    pub(crate) fn values<T: CudaDType>(&self) -> Result<CudaView<'_, T>> {
+        values(self.on_gpu()?, self.layout)
+    }
+}
+
+/// The values of contiguous storage.
+pub(crate) fn values<'a, T: CudaDType>(
+    storage: &'a CudaStorage,
+    layout: &Layout,
+) -> Result<CudaView<'a, T>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(storage.as_cuda_slice::<T>()?.slice(start..end)),
+        None => candle_core::bail!("an operand that is not contiguous"),
+    }
+}
+
+/// The tensor itself where it is contiguous and begins where a pack may, else a copy.
+pub(crate) fn packed(xs: &Tensor) -> Result<Tensor> {
+    match xs.layout().contiguous_offsets() {
+        Some((start, _)) if start.is_multiple_of(PACK) => Ok(xs.clone()),
+        _ => xs.force_contiguous(),
+    }
+}
+
+/// Memory for `count` values, holding anything.
+///
+/// # Errors
+/// There is not so much, or kernels could not count it in 32 bits with steps to spare.
+pub(crate) fn room<T: DeviceRepr>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
+    if i32::try_from(count).is_err() {
+        candle_core::bail!("a tensor of {count} values: pass fewer images at a time")
+    }
+    // SAFETY: every kernel of ours writes every value of its output before anything reads it.
+    #[allow(unsafe_code)]
+    unsafe {
+        device.alloc::<T>(count)
+    }
+}
+
+/// A tensor of what a kernel wrote.
+pub(crate) fn wrapped<T: Number>(
+    values: CudaSlice<T>,
+    shape: impl Into<Shape>,
+    device: &CudaDevice,
+) -> Tensor {
+    let storage = CudaStorage::wrap_cuda_slice(values, device.clone());
+    Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
+}
+
+/// A launch for kernels that go over `count` values.
+pub(crate) fn by_value(count: usize) -> LaunchConfig {
+    let blocks = count.div_ceil(THREADS as usize).clamp(1, MOST_BLOCKS);
+    grid((blocks, 1), THREADS)
+}
+
+/// A launch for kernels that go over `count` values pack by pack.
+pub(crate) fn by_pack(count: usize) -> LaunchConfig {
+    by_value(count.div_ceil(PACK))
+}
+
+/// A launch for kernels in which each warp takes one of `rows` rows.
+pub(crate) fn by_row(rows: usize) -> LaunchConfig {
+    grid((rows.div_ceil((THREADS / WARP) as usize).max(1), 1), THREADS)
+}
+
+/// A launch of so many blocks (x, y) of `threads`.
+pub(crate) fn grid((x, y): (usize, usize), threads: u32) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (x as u32, y as u32, 1),
+        block_dim: (threads, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// `launch!(device, MODULE, name, config, arguments…)`: runs the kernel `name` of a PTX constant.
+///
+/// The caller answers for it that the arguments are those that the kernel declares, in number, order
+/// and type, and that its operands are as long as the sizes among them say.
+macro_rules! launch {
+    ($device:expr, $module:ident, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
+        use candle_core::cuda_backend::WrapErr;
+        use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
+        let function = $device.get_or_load_custom_func(
+            $name,
+            stringify!($module),
+            $crate::kernel::$module,
+        )?;
+        // SAFETY: the contract of `launch!`; the tests that run on a GPU hold every kernel's output
+        // against its twin on the CPU.
+        #[allow(unsafe_code)]
+        unsafe { function.builder()$(.arg($argument))+.launch($config) }.w()?;
+    }};
+}
+pub(crate) use launch;

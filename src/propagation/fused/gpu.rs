@@ -1,0 +1,181 @@
+//! Launches of `affinity.cu`. The caller's twin on the CPU: `twin`.
+
+use candle_core::Tensor;
+use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig};
+use candle_core::cuda_backend::{CudaDevice, WrapErr};
+
+use super::plan::{Plan, QUERIES};
+use super::{LabelMap, Precision, Step};
+use crate::error::Result;
+use crate::kernel::{self, AFFINITY, Operand, by_value, launch, room};
+
+/// Threads of a block that multiplies, and keys of its tile.
+const THREADS: usize = 128;
+/// Queries of a block that mixes labels, a warp each.
+const MIXERS: usize = 8;
+/// Slices of a tile's rows in flight.
+const STAGES: usize = 3;
+/// Words from one row of scores to the next.
+const SCORES: usize = THREADS + 8;
+
+// SAFETY: a `repr(C)` structure of 32-bit numbers, as the kernels declare it.
+#[allow(unsafe_code)]
+unsafe impl DeviceRepr for Step {}
+
+/// The context's frames on a GPU, and what the kernels hand to one another.
+pub(super) struct Ring {
+    device: CudaDevice,
+    precision: Precision,
+    /// [slots, h·w, pieces] of 16 bytes
+    features: CudaSlice<u32>,
+    /// [slots, h·w, C]
+    labels: CudaSlice<f32>,
+    plan: CudaSlice<u32>,
+    /// [tiles + blocks, 64, kept]: what each block found for a tile
+    scores: CudaSlice<f32>,
+    keys: CudaSlice<u32>,
+    /// [tiles, 64, 2]: the queries that have more ties than a list holds
+    ties: CudaSlice<f32>,
+    shared_bytes: usize,
+    /// As many blocks of the search as the GPU holds at a time.
+    most_blocks: usize,
+}
+
+impl Ring {
+    /// Room for a clip, and the labels of frame 0.
+    pub(super) fn new(
+        device: &CudaDevice,
+        plan: &Plan,
+        step: &Step,
+        precision: Precision,
+        labels: &LabelMap,
+    ) -> Result<Self> {
+        let shared_bytes = shared_bytes(step, precision);
+        let most_blocks = prepare(device, precision, shared_bytes)?;
+        let (slots, kept) = (step.slots as usize + 1, step.kept as usize);
+        let lists = (plan.tiles + most_blocks) * QUERIES * kept;
+        let mut ring = Self {
+            features: room(device, slots * step.cells() * step.pieces as usize * 4)?,
+            labels: room(device, slots * labels.values.len())?,
+            plan: device.clone_htod(&plan.words)?,
+            scores: room(device, lists)?,
+            keys: room(device, lists)?,
+            ties: room(device, plan.tiles * QUERIES * 2)?,
+            device: device.clone(),
+            precision,
+            shared_bytes,
+            most_blocks,
+        };
+        let mut first = ring.labels.slice_mut(step.labels(0));
+        device.memcpy_htod(&labels.values, &mut first)?;
+        Ok(ring)
+    }
+
+    pub(super) fn stow(&mut self, step: &Step, features: &Tensor) -> Result<()> {
+        launch!(
+            self.device,
+            AFFINITY,
+            &self.named("stow"),
+            by_value(step.cells() * step.pieces as usize * 4),
+            &Operand::open(features).values::<f32>()?,
+            &(step.cells() as u32),
+            &(features.dim(1)? as u32),
+            &step.pieces,
+            &step.query,
+            &mut self.features,
+        );
+        Ok(())
+    }
+
+    /// Labels the frame in slot `step.query`.
+    pub(super) fn propagate(&mut self, step: &Step, plan: &Plan) -> Result<Vec<f32>> {
+        let keys = plan.keys(step.sources as usize, step.free > 0);
+        let step = Step { blocks: self.most_blocks.min(keys) as u32, ..*step };
+        let searching = self.multiplying(step.blocks as usize);
+        let looking_again = self.multiplying(plan.tiles);
+        launch!(
+            self.device,
+            AFFINITY,
+            &self.named("search"),
+            searching,
+            &step,
+            &self.plan,
+            &self.features,
+            &mut self.scores,
+            &mut self.keys,
+        );
+        launch!(
+            self.device,
+            AFFINITY,
+            "affinity_mix",
+            kernel::grid((plan.tiles * QUERIES / MIXERS, 1), (MIXERS * 32) as u32),
+            &step,
+            &self.plan,
+            &self.scores,
+            &self.keys,
+            &mut self.labels,
+            &mut self.ties,
+        );
+        if step.keep_ties != 0 {
+            launch!(
+                self.device,
+                AFFINITY,
+                &self.named("ties"),
+                looking_again,
+                &step,
+                &self.plan,
+                &self.features,
+                &self.ties,
+                &mut self.labels,
+            );
+        }
+        Ok(self.device.clone_dtoh(&self.labels.slice(step.labels(step.query)))?)
+    }
+
+    fn named(&self, kernel: &str) -> String {
+        named(kernel, self.precision)
+    }
+
+    /// A launch of blocks that multiply.
+    fn multiplying(&self, blocks: usize) -> LaunchConfig {
+        let shared_mem_bytes = self.shared_bytes as u32;
+        LaunchConfig { shared_mem_bytes, ..kernel::grid((blocks, 1), THREADS as u32) }
+    }
+}
+
+/// `affinity_search_f32` and so on.
+fn named(kernel: &str, precision: Precision) -> String {
+    let arithmetic = match precision {
+        Precision::F32 => "f32",
+        Precision::Tf32 => "tf32",
+        Precision::Bf16 => "bf16",
+    };
+    format!("affinity_{kernel}_{arithmetic}")
+}
+
+/// Shared memory of a block that multiplies: the slices of its rows, or their scores in the same
+/// place, its keys and queries, and their lists.
+fn shared_bytes(step: &Step, precision: Precision) -> usize {
+    // f32 keeps rows apart by four words, for the banks' sake.
+    let row = if precision == Precision::F32 { 20 } else { 16 };
+    let tile = (STAGES * (QUERIES + THREADS) * row).max(QUERIES * SCORES);
+    4 * (tile + 2 * THREADS + 2 * QUERIES + 2 * QUERIES * step.kept as usize)
+}
+
+/// Allows the kernels that much shared memory; returns how many blocks of the search the GPU holds.
+fn prepare(device: &CudaDevice, precision: Precision, shared_bytes: usize) -> Result<usize> {
+    let mut at_once = 1;
+    for kernel in ["ties", "search"] {
+        let function =
+            device.get_or_load_custom_func(&named(kernel, precision), "AFFINITY", AFFINITY)?;
+        let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        function.set_attribute(attribute, shared_bytes as i32).w()?;
+        at_once = function
+            .occupancy_max_active_blocks_per_multiprocessor(THREADS as u32, shared_bytes, None)
+            .w()?;
+    }
+    let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+    let multiprocessors = device.cuda_stream().context().attribute(count).w()?;
+    Ok((at_once as usize * multiprocessors as usize).max(1))
+}

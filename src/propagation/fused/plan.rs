@@ -1,0 +1,209 @@
+//! What a GPU multiplies: the grid cut into tiles of queries, and the keys that each can reach.
+//!
+//! Made once a clip. A tile is 64 cells that lie close together, so that what one of them sees is
+//! mostly what all see; its list is the union. `affinity.cu` says how the lists are walked; the words
+//! here lie as it reads them, cells as `y << 16 | x`.
+
+use crate::propagation::Settings;
+
+/// Queries in a tile.
+pub(super) const QUERIES: usize = 64;
+/// Rows of a band: tiles are 8×8 cells.
+const SIDE: usize = 8;
+/// In place of a cell: none.
+const NOWHERE: u32 = u32::MAX;
+
+/// A cell in a word.
+pub(super) fn packed((y, x): (usize, usize)) -> u32 {
+    (y << 16 | x) as u32
+}
+
+/// Tiles, their lists, and how far the neighbourhood reaches.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Tiles of queries.
+    pub(super) tiles: usize,
+    /// The parts after one another: start of each tile's list [tiles + 1], reach by distance in rows
+    /// [h], queries [tiles · 64], all cells [h · w], lists.
+    pub(super) words: Vec<u32>,
+    grid: (usize, usize),
+}
+
+impl Plan {
+    /// The plan of a grid (rows and columns).
+    pub(super) fn new(grid: (usize, usize), settings: &Settings) -> Self {
+        let reach: Vec<u32> = (0..grid.0)
+            .map(|offset| settings.neighborhood.half_width(offset))
+            .map(|half| half.map_or(0, |half| (half + 1).min(grid.1) as u32))
+            .collect();
+        let order = order(grid);
+        let tiles = order.len().div_ceil(QUERIES);
+        let all = lines(grid);
+        let (mut start, mut near) = (vec![0], Vec::new());
+        for tile in order.chunks(QUERIES) {
+            let seen = seen(tile, grid, &reach);
+            near.extend(all.iter().filter(|&&(y, x)| seen[y * grid.1 + x]).map(|&at| packed(at)));
+            start.push(near.len() as u32);
+        }
+        let mut queries: Vec<u32> = order.iter().map(|&cell| packed(cell)).collect();
+        queries.resize(tiles * QUERIES, NOWHERE);
+        let all: Vec<u32> = all.into_iter().map(packed).collect();
+        Self { tiles, words: [start, reach, queries, all, near].concat(), grid }
+    }
+
+    /// Keys that the queries of all tiles are multiplied with, once each tile.
+    #[cfg(feature = "cuda")]
+    pub(super) fn keys(&self, sources: usize, everywhere: bool) -> usize {
+        let near = self.words[self.tiles] as usize;
+        let first = if everywhere { self.tiles * self.grid.0 * self.grid.1 } else { near };
+        first + (sources - 1) * near
+    }
+
+    /// `count` words from where the part begins that has `before` words before it.
+    fn part(&self, before: usize, count: usize) -> &[u32] {
+        &self.words[before..before + count]
+    }
+
+    /// A tile's queries.
+    pub(super) fn queries(&self, tile: usize) -> impl Iterator<Item = u32> + '_ {
+        let before = self.tiles + 1 + self.grid.0 + tile * QUERIES;
+        self.part(before, QUERIES).iter().copied().filter(|&cell| cell != NOWHERE)
+    }
+
+    /// The keys of a frame that a tile is multiplied with.
+    pub(super) fn list(&self, tile: usize, everywhere: bool) -> &[u32] {
+        let (cells, before) =
+            (self.grid.0 * self.grid.1, self.tiles + 1 + self.grid.0 + self.tiles * QUERIES);
+        if everywhere {
+            return self.part(before, cells);
+        }
+        let [from, to] = [self.words[tile], self.words[tile + 1]].map(|word| word as usize);
+        self.part(before + cells + from, to - from)
+    }
+
+    /// Whether a query can see a key.
+    pub(super) fn inside(&self, query: u32, key: u32) -> bool {
+        let offset = (query >> 16).abs_diff(key >> 16) as usize;
+        (query & 0xffff).abs_diff(key & 0xffff) < self.words[self.tiles + 1 + offset]
+    }
+}
+
+/// The cells in bands of [`SIDE`] rows, each read column by column, there and back again: any 64 in
+/// a row lie close together.
+fn order((height, width): (usize, usize)) -> Vec<(usize, usize)> {
+    let mut cells = Vec::with_capacity(height * width);
+    for (band, top) in (0..height).step_by(SIDE).enumerate() {
+        for step in 0..width {
+            let x = if band % 2 == 0 { step } else { width - 1 - step };
+            cells.extend((top..(top + SIDE).min(height)).map(|y| (y, x)));
+        }
+    }
+    cells
+}
+
+/// The cells line by line along the longer axis: the order in which the CPU's engine offers keys, so
+/// that ties fall alike.
+fn lines((height, width): (usize, usize)) -> Vec<(usize, usize)> {
+    match width > height {
+        true => (0..width).flat_map(|x| (0..height).map(move |y| (y, x))).collect(),
+        false => (0..height).flat_map(|y| (0..width).map(move |x| (y, x))).collect(),
+    }
+}
+
+/// Which cells any of the queries sees, row by row.
+fn seen(tile: &[(usize, usize)], (height, width): (usize, usize), reach: &[u32]) -> Vec<bool> {
+    // Where a run of seen cells begins and ends, added up below.
+    let mut changes = vec![0_i32; height * (width + 1)];
+    for &(y, x) in tile {
+        for key_y in 0..height {
+            let reach = reach[y.abs_diff(key_y)] as usize;
+            if reach > 0 {
+                changes[key_y * (width + 1) + (x + 1).saturating_sub(reach)] += 1;
+                changes[key_y * (width + 1) + (x + reach).min(width)] -= 1;
+            }
+        }
+    }
+    let rows = changes.chunks_exact(width + 1);
+    rows.flat_map(|row| {
+        let sums = row[..width].iter().scan(0, |sum, change| {
+            *sum += change;
+            Some(*sum > 0)
+        });
+        sums.collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::propagation::{Neighborhood, Shape};
+
+    fn settings(shape: Shape, radius: f64) -> Settings {
+        Settings {
+            topk: 7,
+            keep_ties: false,
+            temperature: 0.7,
+            neighborhood: Neighborhood { shape, radius },
+            restrict_first: false,
+            queue: 20,
+            padded: true,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lists_hold_what_a_tile_sees_and_nothing_else(
+            height in 1_usize..20,
+            width in 1_usize..20,
+            radius in 0.5_f64..25.0,
+            shape in
+                prop_oneof![Just(Shape::Circle), Just(Shape::CircleInclusive), Just(Shape::Square)],
+        ) {
+            let settings = settings(shape, radius);
+            let plan = Plan::new((height, width), &settings);
+            let mut queries = Vec::new();
+            for tile in 0..plan.tiles {
+                let of_tile: Vec<u32> = plan.queries(tile).collect();
+                let sees = |query: u32, key: u32| {
+                    let [dy, dx] = [16, 0].map(|shift| {
+                        ((query >> shift) & 0xffff).abs_diff((key >> shift) & 0xffff) as usize
+                    });
+                    settings.neighborhood.half_width(dy).is_some_and(|half| dx <= half)
+                };
+                let all = plan.list(tile, true);
+                prop_assert_eq!(all.len(), height * width);
+                let want: Vec<u32> = all
+                    .iter()
+                    .copied()
+                    .filter(|&key| of_tile.iter().any(|&query| sees(query, key)))
+                    .collect();
+                prop_assert_eq!(plan.list(tile, false), want);
+                for &query in &of_tile {
+                    prop_assert!(all.iter().all(|&k| plan.inside(query, k) == sees(query, k)));
+                }
+                queries.extend(of_tile);
+            }
+            queries.sort_unstable();
+            let mut cells: Vec<u32> =
+                (0..height * width).map(|cell| packed((cell / width, cell % width))).collect();
+            cells.sort_unstable();
+            prop_assert_eq!(queries, cells);
+        }
+    }
+
+    #[test]
+    fn skips_what_the_radius_excludes() {
+        // 30×55 cells and a radius of 20: 46 % of all pairs are visible, and no more than a third
+        // beyond that is multiplied.
+        let plan = Plan::new((30, 55), &settings(Shape::Circle, 20.0));
+        let seen =
+            |query: u32| plan.list(0, true).iter().filter(|&&k| plan.inside(query, k)).count();
+        let visible: usize = (0..plan.tiles).flat_map(|tile| plan.queries(tile)).map(seen).sum();
+        let share = visible as f64 / (1650.0 * 1650.0);
+        let excess = (plan.words[plan.tiles] as usize * QUERIES) as f64 / visible as f64;
+        assert!((share - 0.455).abs() < 0.01 && excess < 1.34, "{share} {excess}");
+    }
+}

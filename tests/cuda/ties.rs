@@ -1,0 +1,63 @@
+//! Keys that score the same: which of them count must not depend on the engine.
+
+use candle_core::{Device, Tensor};
+use cropmae::propagation::{
+    Engine, LabelMap, Neighborhood, Precision, Propagation, Settings, Shape,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::other_device;
+
+const WIDTH: usize = 16;
+
+/// Unit rows of ±1/4: cosines are whole eighths, exact in every arithmetic, and many are equal.
+fn coarse(seed: u64, cells: usize) -> Tensor {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let draw =
+        |rng: &mut ChaCha8Rng| if rng.next_u32().is_multiple_of(2) { 0.25_f32 } else { -0.25 };
+    let values: Vec<f32> = (0..cells * WIDTH).map(|_| draw(&mut rng)).collect();
+    Tensor::from_vec(values, (cells, WIDTH), &Device::Cpu).unwrap()
+}
+
+fn settings(topk: usize, keep_ties: bool) -> Settings {
+    Settings {
+        topk,
+        keep_ties,
+        temperature: 0.3,
+        neighborhood: Neighborhood { shape: Shape::Circle, radius: 4.5 },
+        restrict_first: keep_ties,
+        queue: 3,
+        padded: topk.is_multiple_of(2),
+    }
+}
+
+fn soft_labels(engine: Engine, settings: &Settings, grid: (usize, usize), on: &Device) -> Vec<f32> {
+    let cells = grid.0 * grid.1;
+    let values = (0..cells * 3).map(|n| (n * 7 % 11) as f32 / 10.0).collect();
+    let first = LabelMap { grid, channels: 3, values };
+    let features = |t| coarse(t, cells).to_device(on).unwrap();
+    let mut clip = Propagation::start(settings, engine, &features(0), &first).unwrap();
+    (1..7).flat_map(|t| clip.step(&features(t)).unwrap().values).collect()
+}
+
+#[test]
+fn ties_fall_alike() {
+    let other = other_device();
+    // With ties kept, hundreds of keys can count, many more than the kernel's lists hold; 41
+    // neighbours are more than it can do.
+    for (topk, keep_ties) in
+        [(1, false), (6, false), (7, true), (10, true), (32, false), (41, true)]
+    {
+        for grid in [(9, 13), (20, 7), (1, 5)] {
+            let settings = settings(topk, keep_ties);
+            let ours = soft_labels(Engine::Tiled, &settings, grid, &Device::Cpu);
+            for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+                let theirs = soft_labels(Engine::Fused(precision), &settings, grid, &other);
+                let gap = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                // Means over up to some hundreds of labels, added up in another order.
+                assert!(gap < 1e-5, "{precision:?}, k {topk}, {grid:?}: {gap}");
+            }
+        }
+    }
+}
