@@ -1,7 +1,7 @@
 //! The encoder: a vision transformer from a checkpoint, and the patch features it makes of frames.
 //!
 //! [`source`] turns `--weights` into an [`Encoder`]: [`weights`] reads a checkpoint of any family
-//! under one set of names ([`init`] draws one from a seed), [`vit`] computes, [`pos_embed`] stretches
+//! under one set of names ([`init`] draws one from a seed, [`shipped`] carries one), [`vit`] computes, [`pos_embed`] stretches
 //! the position table to a frame's grid. Next stop of the features: [`crate::propagation`].
 
 mod attention;
@@ -9,6 +9,7 @@ pub mod config;
 pub mod encoder;
 pub mod init;
 pub mod pos_embed;
+pub mod shipped;
 pub mod source;
 pub mod vit;
 pub mod weights;

@@ -1,4 +1,4 @@
-//! `--weights`: a checkpoint, a seeded random encoder, or none at all.
+//! `--weights`: a checkpoint, the shipped encoder, a seeded random one, or none at all.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::config::{PositionRule, VitConfig};
 use super::encoder::Encoder;
 use super::init;
+use super::shipped;
 use super::vit::{Layer, Vit};
 use super::weights::{self, Checkpoint, Overrides};
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 pub enum Source {
     /// A checkpoint: `.safetensors`, `.pth`, `.pt` or `.bin`.
     File(PathBuf),
+    /// The small encoder that ships with the program: `sample` (a file of this name: `./sample`).
+    Sample,
     /// A seeded initialisation, never trained: `random:vits16@0`.
     Random {
         /// The architecture's name.
@@ -37,7 +40,7 @@ impl FromStr for Source {
             return Ok(Self::Pixels);
         }
         if text == "sample" {
-            return Err("no trained encoder ships with this version yet; use pixels or random:vits16@0 (a file of this name: ./sample)".into());
+            return Ok(Self::Sample);
         }
         let Some(random) = text.strip_prefix("random:") else {
             return Ok(Self::File(PathBuf::from(text)));
@@ -58,6 +61,7 @@ impl std::fmt::Display for Source {
                 f.write_str(&path.file_name().unwrap_or_default().to_string_lossy())
             }
             Self::Random { arch, seed } => write!(f, "random:{arch}@{seed}"),
+            Self::Sample => f.write_str("sample"),
             Self::Pixels => f.write_str("pixels"),
         }
     }
@@ -103,14 +107,13 @@ pub struct Loaded {
 pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -> Result<Loaded> {
     let checkpoint = match source {
         Source::Pixels => return pixels(choices, device),
+        Source::Sample => {
+            refuse(&sizes(choices), "the shipped encoder is what it is; leave it out")?;
+            shipped::sample()?
+        }
         Source::Random { arch, seed } => {
-            let said = [
-                ("--arch", choices.arch.is_some()),
-                ("--patch-size", choices.patch.is_some()),
-                ("--heads", choices.heads.is_some()),
-                ("--checkpoint-key", choices.checkpoint_key.is_some()),
-            ];
-            refuse(&said, "random:ARCH@SEED says itself what the encoder is; leave it out")?;
+            let why = "random:ARCH@SEED says itself what the encoder is; leave it out";
+            refuse(&sizes(choices), why)?;
             init::random(&VitConfig::named(arch)?, *seed)?
         }
         Source::File(path) => weights::load(path, &overrides(choices)?)?,
@@ -151,6 +154,16 @@ fn from_checkpoint(
     })
 }
 
+/// What was said about an encoder's sizes and where they stand, and whether.
+fn sizes(choices: &Choices) -> [(&'static str, bool); 4] {
+    [
+        ("--arch", choices.arch.is_some()),
+        ("--patch-size", choices.patch.is_some()),
+        ("--heads", choices.heads.is_some()),
+        ("--checkpoint-key", choices.checkpoint_key.is_some()),
+    ]
+}
+
 /// Refuses the first setting that was made and would have no effect.
 fn refuse(made: &[(&str, bool)], why: &str) -> Result<()> {
     match made.iter().find(|(_, made)| *made) {
@@ -189,13 +202,12 @@ mod tests {
 
     #[test]
     fn sources_are_parsed_and_shown_alike() {
-        for text in ["pixels", "random:vits16@7", "w.safetensors"] {
+        for text in ["pixels", "sample", "random:vits16@7", "w.safetensors"] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
         assert_eq!("random:vitb8".parse::<Source>().unwrap().to_string(), "random:vitb8@0");
         assert!("random:vits16@x".parse::<Source>().is_err());
         assert!("random:resnet50".parse::<Source>().unwrap_err().contains("resnet50"));
-        assert!("sample".parse::<Source>().unwrap_err().contains("use pixels"));
     }
 
     #[test]
@@ -207,6 +219,8 @@ mod tests {
         let arch = Choices { arch: Some("vitti16".into()), ..Choices::default() };
         assert!(load("pixels", &arch).starts_with("--arch: raw pixels"));
         assert!(load("random:vitti16@0", &arch).starts_with("--arch: random:ARCH@SEED"));
+        assert!(load("sample", &arch).starts_with("--arch: the shipped encoder"));
+        assert_eq!(load("sample", &Choices::default()), "");
         let layer = Choices { layer: "3".parse().unwrap(), ..Choices::default() };
         assert!(load("pixels", &layer).starts_with("--layer"));
         let patch = Choices { patch: Some(0), ..Choices::default() };

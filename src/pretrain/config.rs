@@ -203,8 +203,8 @@ impl Config {
 
     /// Sizes and rates that learn to match from a thousand photographs on two cores within an hour; what
     /// they reach stands in results/pretrain. Crops that often are nearly the whole view, none of them
-    /// mirrored, are what makes it learn so soon: the decoder first copies from the same place, then
-    /// finds the right one. With the paper's crops it stays with colours for ten times as long.
+    /// mirrored, make it learn sooner than the paper's: a decoder can begin by copying from the same
+    /// place.
     fn tiny() -> Self {
         let paper = Self::cropmae_in();
         Self {

@@ -40,7 +40,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: 
 
 const EVALUATE_EXAMPLES: &str = "\
 Examples:
-  propagate davis --data sample                                 rendered clips, raw pixels
+  propagate davis --data sample                                 rendered clips, the shipped encoder
   propagate davis --data DAVIS --weights w.pth --dry-run        what would be done
   propagate davis --data DAVIS --weights w.pth --limit 2        a first look
   propagate davis --data DAVIS --weights w.pth --preset dino    another published protocol
@@ -157,13 +157,14 @@ pub(crate) struct DataArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Encoder")]
 pub(crate) struct ModelArgs {
-    /// A checkpoint (.safetensors, .pth, .pt), `random:vits16@SEED` or `pixels`
+    /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED` or `pixels`
     ///
     /// CropMAE, SiamMAE, MAE, DINO, iBOT, DINOv2, timm and Hugging Face names are understood, and
-    /// the architecture is read off the tensors. `random:ARCH@SEED` is a seeded initialisation that
+    /// the architecture is read off the tensors. `sample` is a small encoder that ships with the
+    /// program, trained on 850 photographs. `random:ARCH@SEED` is a seeded initialisation that
     /// was never trained; `pixels` takes the raw pixels of each patch, the floor that every encoder
-    /// must beat. Needed, but for `--data sample`, where `pixels` is the default.
-    #[arg(long, value_name = "FILE|random:ARCH@SEED|pixels")]
+    /// must beat. Needed, but for `--data sample`, where `sample` is the default.
+    #[arg(long, value_name = "FILE|sample|random:ARCH@SEED|pixels")]
     pub(crate) weights: Option<Source>,
     /// The architecture, vit{ti,s,b,l}{8,14,16} [default: read off the checkpoint]
     #[arg(long, value_name = "NAME")]

@@ -79,10 +79,9 @@ pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Re
 pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
     match (&model.weights, sample) {
         (Some(source), _) => Ok(source.clone()),
-        // Until an encoder ships with the program, the sample is shown with the floor.
-        (None, true) => Ok(Source::Pixels),
+        (None, true) => Ok(Source::Sample),
         (None, false) => bail!(
-            "which encoder? Pass --weights FILE, or random:vits16@0 or pixels to try the program"
+            "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
         ),
     }
 }

@@ -44,6 +44,8 @@ pub enum Container {
     Torch,
     /// No file: drawn from a seed.
     Seeded,
+    /// No file: a part of this program.
+    Shipped,
     /// No file: weights that are being trained.
     Memory,
 }
@@ -101,6 +103,7 @@ impl fmt::Display for Container {
             Self::Safetensors => "safetensors",
             Self::Torch => "PyTorch zip",
             Self::Seeded => "seeded, no file",
+            Self::Shipped => "shipped with the program",
             Self::Memory => "in memory, no file",
         })
     }
