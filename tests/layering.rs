@@ -8,7 +8,7 @@ use std::path::Path;
 const MAY_USE: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("elementwise", &[]),
-    ("product", &[]),
+    ("product", &["elementwise"]),
     ("progress", &["error"]),
     ("device", &["error"]),
     ("image", &["error"]),
