@@ -51,8 +51,9 @@ pub(crate) fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 /// The polynomial with these coefficients, the highest power first.
 #[inline(always)]
 fn polynomial<S: Simd>(simd: S, coefficients: &[f32], x: S::f32s) -> S::f32s {
-    let mut sum = simd.splat_f32s(0.0);
-    for coefficient in coefficients {
+    let (highest, others) = coefficients.split_first().unwrap_or((&0.0, &[]));
+    let mut sum = simd.splat_f32s(*highest);
+    for coefficient in others {
         sum = simd.mul_add_e_f32s(sum, x, simd.splat_f32s(*coefficient));
     }
     sum

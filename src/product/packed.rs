@@ -135,7 +135,17 @@ pub(crate) fn tile<S: Simd, const ROWS: usize>(
     panel: &[[S::f32s; VECTORS]],
     left: impl Fn(usize, usize) -> f32,
 ) -> [[S::f32s; VECTORS]; ROWS] {
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    tile_onto(simd, [[simd.splat_f32s(0.0); VECTORS]; ROWS], panel, left)
+}
+
+/// As [`tile`], added one product after the other to the `sums` there are.
+#[inline(always)]
+pub(crate) fn tile_onto<S: Simd, const ROWS: usize>(
+    simd: S,
+    mut sums: [[S::f32s; VECTORS]; ROWS],
+    panel: &[[S::f32s; VECTORS]],
+    left: impl Fn(usize, usize) -> f32,
+) -> [[S::f32s; VECTORS]; ROWS] {
     for (p, columns) in panel.iter().enumerate() {
         for (row, sums) in sums.iter_mut().enumerate() {
             let value = simd.splat_f32s(left(p, row));

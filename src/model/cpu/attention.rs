@@ -1,20 +1,21 @@
 //! Softmax attention, a panel of queries at a time.
 //!
-//! The scores of a panel with all keys are one column a query: they come out of registers, become
-//! exponentials in the cache and are multiplied with the values from there, so that no more than
-//! (keys × panel) of them exist on a core. Queries and keys are read where the projection left them.
+//! A panel's scores with some keys, one column a query, come out of registers, become exponentials in
+//! the innermost cache and are multiplied with the values from there; then come the next keys. The
+//! largest score so far is subtracted, and what was summed up before is scaled down when it grows
+//! (Milakov and Gimelshein 2018; Dao et al. 2022), so that a core never holds more scores than that,
+//! however long the sequence.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::workers::{self, Worker};
 use crate::elementwise::lanes;
 use crate::product::packed::{
-    Aligned, Sizes, VECTORS, rows_of, tile, tile_rows, vectors, vectors_mut,
+    Aligned, Sizes, VECTORS, rows_of, tile, tile_onto, tile_rows, vectors, vectors_mut,
 };
 
-/// Keys whose exponentials are summed up before they join the total: long sums lose digits.
-const KEYS_AT_ONCE: usize = 64;
+/// Keys that a panel of queries meets at a time: their scores stay in the innermost cache.
+const KEYS_AT_ONCE: usize = 96;
 
 /// The sizes of a batch of sequences.
 #[derive(Debug, Clone, Copy)]
@@ -42,32 +43,40 @@ impl Sequences {
 }
 
 /// Attention over `qkv` [B, N, 3·D], whose channels are queries, keys and values, each head by
-/// head, into `mixed` [B, heads, N, head width]. `values` is room to rearrange the values in.
+/// head, into `mixed` [B, heads, N, head width]. `memory` is room to rearrange keys and values in.
 pub(super) fn attend(
     arch: Arch,
     qkv: &[f32],
     sizes: Sequences,
-    values: &mut Aligned,
+    memory: &mut Aligned,
     workers: &mut [Worker],
     mixed: &mut [f32],
 ) {
-    let Sequences { tokens, heads, head_width, .. } = sizes;
+    let Sequences { batch, tokens, heads, head_width } = sizes;
     let tile = Sizes::of(arch);
-    // blocks of as many channels as a tile has rows, the last one filled up with zeros
-    let packed = head_width.div_ceil(tile.rows) * tile.rows * tokens;
-    values.resize(sizes.batch * heads * packed);
-    values.values_mut().par_chunks_mut(packed).enumerate().for_each(|(head, blocks)| {
-        pack_values(Head { qkv, sizes, head }, tile.rows, blocks);
+    let token = head_width + head_width.next_multiple_of(tile.rows);
+    memory.resize(batch * heads * tokens * token);
+    let parts = memory.values_mut().chunks_mut(tokens * token).enumerate();
+    let parts = parts.flat_map(|(head, memory)| {
+        let parts = memory.chunks_mut(KEYS_AT_ONCE * token).enumerate();
+        parts.map(move |(part, memory)| (head, part * KEYS_AT_ONCE, memory))
     });
-    let values = values.values();
+    workers::share(workers, parts, |_, (head, first, memory)| {
+        let head = Head { qkv, sizes, head };
+        match tile.rows {
+            8 => remember::<8>(head, first, memory),
+            _ => remember::<4>(head, first, memory),
+        }
+    });
+    let memory = memory.values();
     let panels = mixed.chunks_mut(tokens * head_width).enumerate().flat_map(|(head, mixed)| {
         let panels = mixed.chunks_mut(tile.columns * head_width).enumerate();
         panels.map(move |(panel, mixed)| (head, panel * tile.columns, mixed))
     });
     workers::share(workers, panels, |worker, (head, first, mixed)| {
-        let values = &values[head * packed..][..packed];
+        let memory = &memory[head * tokens * token..][..tokens * token];
         let head = Head { qkv, sizes, head };
-        arch.dispatch(Attend { head, values, first, worker, mixed });
+        arch.dispatch(Attend { head, memory, first, worker, mixed });
     });
 }
 
@@ -95,15 +104,27 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The values of a head as blocks of `channels` channels: [blocks, tokens, channels].
-fn pack_values(head: Head<'_>, channels: usize, blocks: &mut [f32]) {
-    let tokens = head.sizes.tokens;
-    for (token, values) in head.part(2).chunks(head.stride()).enumerate() {
-        let values = &values[..head.sizes.head_width];
-        for (block, values) in values.chunks(channels).enumerate() {
-            let row = &mut blocks[(block * tokens + token) * channels..][..channels];
-            row[..values.len()].copy_from_slice(values);
-            row[values.len()..].fill(0.0);
+/// Lays keys and values of some of a head's tokens, from the `first`-th on, side by side: the keys as
+/// they are, then the values as blocks of `ROWS` channels, [blocks, tokens, ROWS], the last block
+/// filled up with zeros.
+fn remember<const ROWS: usize>(head: Head<'_>, first: usize, memory: &mut [f32]) {
+    let (width, stride) = (head.sizes.head_width, head.stride());
+    let count = memory.len() / (width + width.next_multiple_of(ROWS));
+    let (keys, values) = memory.split_at_mut(count * width);
+    let rows = |which: usize| head.part(which)[first * stride..].chunks(stride);
+    for (out, key) in keys.chunks_exact_mut(width).zip(rows(1)) {
+        out.copy_from_slice(&key[..width]);
+    }
+    let blocks = values.as_chunks_mut::<ROWS>().0;
+    for (token, value) in rows(2).take(count).enumerate() {
+        let (whole, rest) = value[..width].as_chunks::<ROWS>();
+        let mut blocks = blocks[token..].iter_mut().step_by(count);
+        for (value, block) in whole.iter().zip(blocks.by_ref()) {
+            *block = *value;
+        }
+        if let Some(block) = blocks.next() {
+            block[..rest.len()].copy_from_slice(rest);
+            block[rest.len()..].fill(0.0);
         }
     }
 }
@@ -111,7 +132,8 @@ fn pack_values(head: Head<'_>, channels: usize, blocks: &mut [f32]) {
 /// A panel of queries from the `first`-th on, into their rows of `mixed`.
 struct Attend<'a> {
     head: Head<'a>,
-    values: &'a [f32],
+    /// What [`remember`] made of all the head's tokens.
+    memory: &'a [f32],
     first: usize,
     worker: &'a mut Worker,
     mixed: &'a mut [f32],
@@ -132,33 +154,32 @@ impl WithSimd for Attend<'_> {
 impl Attend<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
-        let Self { head, values, first, worker, mixed } = self;
-        let Sequences { tokens, head_width, .. } = head.sizes;
-        let columns = VECTORS * S::F32_LANES;
+        let Self { head, memory, first, worker, mixed } = self;
+        let head_width = head.sizes.head_width;
+        let (columns, channels) = (VECTORS * S::F32_LANES, head_width.next_multiple_of(ROWS));
         let Worker { queries, scores, mixture, .. } = worker;
         queries.resize(head_width * columns);
         arrange_queries(head, first, queries.values_mut(), columns);
-        scores.resize(tokens * columns);
-        let scores = vectors_mut::<S>(scores.values_mut());
         let queries = vectors::<S>(queries.values());
-        let largest = score::<S, ROWS>(simd, head, queries, scores);
-        let totals = exponentials(simd, scores, largest);
-
-        mixture.resize(values.len() / tokens * columns);
-        let blocks = values.chunks_exact(tokens * ROWS);
-        let sums = vectors_mut::<S>(mixture.values_mut()).chunks_exact_mut(ROWS);
-        for (values, out) in blocks.zip(sums) {
-            let values = &values.as_chunks::<ROWS>().0[..scores.len()];
-            let sums = tile::<S, ROWS>(
-                simd,
-                scores,
-                #[inline(always)]
-                |key, row| values[key][row],
-            );
-            for (out, sums) in out.iter_mut().zip(sums) {
-                for ((out, sum), total) in out.iter_mut().zip(sums).zip(totals) {
-                    *out = simd.div_f32s(sum, total);
-                }
+        scores.resize(KEYS_AT_ONCE * columns);
+        mixture.resize(channels * columns);
+        mixture.values_mut().fill(0.0);
+        let mut softmax = Softmax::<S>::new(simd);
+        for memory in memory.chunks(KEYS_AT_ONCE * (head_width + channels)) {
+            let count = memory.len() / (head_width + channels);
+            let (keys, values) = memory.split_at(count * head_width);
+            let scores = &mut vectors_mut::<S>(scores.values_mut())[..count];
+            let largest = score::<S, ROWS>(simd, keys, queries, scores);
+            let factors = softmax.take(simd, scores, largest);
+            let blocks = values.as_chunks::<ROWS>().0.chunks_exact(count);
+            let sums = vectors_mut::<S>(mixture.values_mut()).chunks_exact_mut(ROWS);
+            for (values, sums) in blocks.zip(sums) {
+                mix::<S, ROWS>(simd, scores, values, factors, sums);
+            }
+        }
+        for sums in vectors_mut::<S>(mixture.values_mut()) {
+            for (sum, total) in sums.iter_mut().zip(softmax.totals) {
+                *sum = simd.div_f32s(*sum, total);
             }
         }
         for (query, mixed) in mixed.chunks_exact_mut(head_width).enumerate() {
@@ -173,29 +194,31 @@ impl Attend<'_> {
 /// probabilities. Columns beyond the last query are zero.
 #[inline(always)]
 fn arrange_queries(head: Head<'_>, first: usize, panel: &mut [f32], columns: usize) {
-    let scale = (head.sizes.head_width as f32).powf(-0.5) * std::f32::consts::LOG2_E;
-    panel.fill(0.0);
-    let rows = head.part(0).chunks(head.stride()).skip(first).take(columns);
-    for (column, row) in rows.enumerate() {
-        for (line, value) in panel.chunks_exact_mut(columns).zip(row) {
-            line[column] = value * scale;
-        }
+    let Sequences { tokens, head_width, .. } = head.sizes;
+    let scale = (head_width as f32).powf(-0.5) * std::f32::consts::LOG2_E;
+    let queries = &head.part(0)[first * head.stride()..];
+    let count = columns.min(tokens - first);
+    // channel by channel: the first one fetches all queries at once
+    for (channel, line) in panel.chunks_exact_mut(columns).enumerate() {
+        let (line, rest) = line.split_at_mut(count);
+        let values = queries[channel..].iter().step_by(head.stride());
+        line.iter_mut().zip(values).for_each(|(out, value)| *out = value * scale);
+        rest.fill(0.0);
     }
 }
 
-/// A panel's scores with every key, one row a key; returns the largest of each query.
+/// A panel's scores with some `keys`, one row a key; returns the largest of each query.
 #[inline(always)]
 fn score<S: Simd, const ROWS: usize>(
     simd: S,
-    head: Head<'_>,
+    keys: &[f32],
     queries: &[[S::f32s; VECTORS]],
     scores: &mut [[S::f32s; VECTORS]],
 ) -> [S::f32s; VECTORS] {
-    let (keys, depth) = (head.part(1), head.sizes.head_width);
+    let depth = queries.len();
     let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
     for (block, scores) in scores.chunks_mut(ROWS).enumerate() {
-        let rows: [&[f32]; ROWS] = rows_of(keys, block * ROWS, head.stride(), depth);
-        let queries = &queries[..depth];
+        let rows: [&[f32]; ROWS] = rows_of(keys, block * ROWS, depth, depth);
         let sums = tile::<S, ROWS>(
             simd,
             queries,
@@ -212,27 +235,74 @@ fn score<S: Simd, const ROWS: usize>(
     largest
 }
 
-/// Makes powers of two of the scores less their query's largest; returns the sums.
-#[inline(always)]
-fn exponentials<S: Simd>(
-    simd: S,
-    scores: &mut [[S::f32s; VECTORS]],
+/// The softmax of a panel's queries over the keys met so far.
+struct Softmax<S: Simd> {
+    /// Their largest scores.
     largest: [S::f32s; VECTORS],
-) -> [S::f32s; VECTORS] {
-    let mut totals = [simd.splat_f32s(0.0); VECTORS];
-    for scores in scores.chunks_mut(KEYS_AT_ONCE) {
+    /// The sums of two to the scores less the largest.
+    totals: [S::f32s; VECTORS],
+}
+
+impl<S: Simd> Softmax<S> {
+    #[inline(always)]
+    fn new(simd: S) -> Self {
+        let largest = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
+        Self { largest, totals: [simd.splat_f32s(0.0); VECTORS] }
+    }
+
+    /// Makes powers of two of the scores of the next keys, of which the largest are given, and adds
+    /// them up. Returns what all that was summed up before must be multiplied by.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        simd: S,
+        scores: &mut [[S::f32s; VECTORS]],
+        largest: [S::f32s; VECTORS],
+    ) -> [S::f32s; VECTORS] {
+        let mut factors = self.totals;
+        for ((factor, so_far), new) in factors.iter_mut().zip(&mut self.largest).zip(largest) {
+            let both = simd.max_f32s(*so_far, new);
+            *factor = lanes::exp2(simd, simd.sub_f32s(*so_far, both));
+            *so_far = both;
+        }
         let mut sums = [simd.splat_f32s(0.0); VECTORS];
         for row in scores {
-            for ((score, largest), sum) in row.iter_mut().zip(&largest).zip(&mut sums) {
+            for ((score, largest), sum) in row.iter_mut().zip(&self.largest).zip(&mut sums) {
                 *score = lanes::exp2(simd, simd.sub_f32s(*score, *largest));
                 *sum = simd.add_f32s(*sum, *score);
             }
         }
-        for (total, sum) in totals.iter_mut().zip(sums) {
-            *total = simd.add_f32s(*total, sum);
+        for ((total, factor), sum) in self.totals.iter_mut().zip(factors).zip(sums) {
+            *total = simd.mul_add_e_f32s(*total, factor, sum);
+        }
+        factors
+    }
+}
+
+/// Adds the mixture of some keys' values to that of the keys before, channel by channel.
+#[inline(always)]
+fn mix<S: Simd, const ROWS: usize>(
+    simd: S,
+    weights: &[[S::f32s; VECTORS]],
+    values: &[[f32; ROWS]],
+    factors: [S::f32s; VECTORS],
+    mixture: &mut [[S::f32s; VECTORS]],
+) {
+    let mut before = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    for (before, sums) in before.iter_mut().zip(mixture.iter()) {
+        for ((before, sum), factor) in before.iter_mut().zip(sums).zip(factors) {
+            *before = simd.mul_f32s(*sum, factor);
         }
     }
-    totals
+    let values = &values[..weights.len()];
+    let sums = tile_onto::<S, ROWS>(
+        simd,
+        before,
+        weights,
+        #[inline(always)]
+        |key, row| values[key][row],
+    );
+    mixture.copy_from_slice(&sums);
 }
 
 #[cfg(test)]
@@ -273,9 +343,9 @@ mod tests {
             let mut workers = workers::hire();
             let mut mixed = vec![0.0; sizes.rows() * sizes.width()];
             // twice: what the first call leaves behind must not matter to the second
-            let mut values = Aligned::default();
-            attend(arch, &qkv, sizes, &mut values, &mut workers, &mut mixed);
-            attend(arch, &qkv, sizes, &mut values, &mut workers, &mut mixed);
+            let mut memory = Aligned::default();
+            attend(arch, &qkv, sizes, &mut memory, &mut workers, &mut mixed);
+            attend(arch, &qkv, sizes, &mut memory, &mut workers, &mut mixed);
             for (index, mixed) in mixed.chunks_exact(sizes.head_width).enumerate() {
                 let head = Head { qkv: &qkv, sizes, head: index / sizes.tokens };
                 let wanted = by_hand(head, index % sizes.tokens);

@@ -6,8 +6,11 @@ use crate::elementwise::lanes;
 use crate::error::Result;
 use crate::model::parameters::Parameters;
 use crate::product::packed::{
-    Aligned, Packed, VECTORS, load, rows_of, store, tile, tile_rows, vectors,
+    Aligned, Packed, VECTORS, load, rows_of, store, tile_onto, tile_rows, vectors, vectors_mut,
 };
+
+/// Values of a panel that stay in the innermost cache, beside a tile of the left side: 24 KiB.
+const PANEL_AT_ONCE: usize = 6 << 10;
 
 /// What becomes of `row · weight + bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,17 +71,17 @@ impl Linear {
         self.weight.columns
     }
 
-    /// `rows` [n, depth] -> `out` [n, columns], on the calling thread.
+    /// `rows` [n, depth] -> `out` [n, columns], on the calling thread. `room` is for sums on their way.
     ///
     /// # Panics
     /// The numbers of rows differ.
-    pub(super) fn apply(&self, rows: &[f32], then: Then, out: &mut [f32]) {
+    pub(super) fn apply(&self, rows: &[f32], then: Then, room: &mut Aligned, out: &mut [f32]) {
         let count = rows.len() / self.depth();
         assert!(
             rows.len() == count * self.depth() && out.len() == count * self.columns(),
             "rows that do not fit the layer"
         );
-        self.arch.dispatch(Apply { linear: self, rows, then, out });
+        self.arch.dispatch(Apply { linear: self, rows, then, room, out });
     }
 }
 
@@ -87,6 +90,7 @@ struct Apply<'a> {
     linear: &'a Linear,
     rows: &'a [f32],
     then: Then,
+    room: &'a mut Aligned,
     out: &'a mut [f32],
 }
 
@@ -103,40 +107,69 @@ impl WithSimd for Apply<'_> {
 }
 
 impl Apply<'_> {
-    /// Panel by panel, so that a panel stays in the cache while all rows meet it.
+    /// Panel by panel, and of a panel as many rows as the innermost cache holds: they stay there
+    /// while all rows of the left side meet them.
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
-        let Self { linear, rows, then, out } = self;
+        let Self { linear, rows, then, room, out } = self;
         let (depth, columns) = (linear.depth(), linear.columns());
         let width = VECTORS * S::F32_LANES;
+        room.resize((rows.len() / depth).next_multiple_of(ROWS) * width);
+        let kept = vectors_mut::<S>(room.values_mut()).as_chunks_mut::<ROWS>().0;
         let biases = vectors::<S>(linear.bias.values());
         let scales = vectors::<S>(linear.scale.values());
         let panels = linear.weight.panels::<S>().zip(biases).zip(scales);
         for (index, ((panel, bias), scale)) in panels.enumerate() {
-            let panel = &panel[..depth]; // so that the compiler knows it as long as the rows
-            let first = index * width;
-            let end = (first + width).min(columns);
-            for (start, out) in out.chunks_mut(ROWS * columns).enumerate() {
-                let rows: [&[f32]; ROWS] = rows_of(rows, start * ROWS, depth, depth);
-                let sums = tile::<S, ROWS>(
-                    simd,
-                    panel,
-                    #[inline(always)]
-                    |p, row| rows[row][p],
-                );
-                for (out, sums) in out.chunks_exact_mut(columns).zip(&sums) {
-                    let parts = out[first..end].chunks_mut(S::F32_LANES);
-                    for (((part, sum), bias), scale) in parts.zip(sums).zip(bias).zip(scale) {
-                        let sum = simd.add_f32s(*sum, *bias);
-                        let value = match then {
-                            Then::Nothing => sum,
-                            Then::Gelu => lanes::gelu(simd, sum),
-                            Then::Add => simd.mul_add_e_f32s(sum, *scale, load(simd, part)),
-                        };
-                        store(simd, part, value);
+            let place = index * width..(index * width + width).min(columns);
+            let epilogue = Epilogue::<S> { bias: *bias, scale: *scale, then };
+            kept.fill([[simd.splat_f32s(0.0); VECTORS]; ROWS]);
+            for from in (0..depth).step_by(PANEL_AT_ONCE / width) {
+                let panel = &panel[from..depth.min(from + PANEL_AT_ONCE / width)];
+                let last = from + panel.len() == depth;
+                let tiles = kept.iter_mut().zip(out.chunks_mut(ROWS * columns)).enumerate();
+                for (tile, (kept, out)) in tiles {
+                    let rows: [&[f32]; ROWS] = rows_of(rows, tile * ROWS, depth, depth);
+                    let rows = rows.map(|row| &row[from..from + panel.len()]);
+                    let sums = tile_onto::<S, ROWS>(
+                        simd,
+                        *kept,
+                        panel,
+                        #[inline(always)]
+                        |p, row| rows[row][p],
+                    );
+                    if last {
+                        for (out, sums) in out.chunks_exact_mut(columns).zip(sums) {
+                            epilogue.finish(simd, sums, &mut out[place.clone()]);
+                        }
+                    } else {
+                        *kept = sums;
                     }
                 }
             }
+        }
+    }
+}
+
+/// What happens to the sums of a panel.
+struct Epilogue<S: Simd> {
+    bias: [S::f32s; VECTORS],
+    scale: [S::f32s; VECTORS],
+    then: Then,
+}
+
+impl<S: Simd> Epilogue<S> {
+    /// One row, into its place in `out`, which may be shorter than a panel.
+    #[inline(always)]
+    fn finish(&self, simd: S, sums: [S::f32s; VECTORS], out: &mut [f32]) {
+        let parts = out.chunks_mut(S::F32_LANES);
+        for (((part, sum), bias), scale) in parts.zip(sums).zip(&self.bias).zip(&self.scale) {
+            let sum = simd.add_f32s(sum, *bias);
+            let value = match self.then {
+                Then::Nothing => sum,
+                Then::Gelu => lanes::gelu(simd, sum),
+                Then::Add => simd.mul_add_e_f32s(sum, *scale, load(simd, part)),
+            };
+            store(simd, part, value);
         }
     }
 }
@@ -159,7 +192,7 @@ mod tests {
             let linear = Linear::packed(arch, &weight, &bias, &factors);
             let [plain, gelu, sum] = [Then::Nothing, Then::Gelu, Then::Add].map(|then| {
                 let mut out = before.clone();
-                linear.apply(&left, then, &mut out);
+                linear.apply(&left, then, &mut Aligned::default(), &mut out);
                 out
             });
             let mut wanted = vec![0.0; plain.len()];
@@ -183,6 +216,7 @@ mod tests {
         Linear::packed(Arch::new(), &[1.0; 6], &[0.0; 2], &[1.0; 2]).apply(
             &[1.0; 4],
             Then::Nothing,
+            &mut Aligned::default(),
             &mut [0.0; 2],
         );
     }

@@ -88,7 +88,7 @@ impl Block {
     fn project(&self, worker: &mut Worker, xs: &[f32], qkv: &mut [f32]) {
         let rows = room(&mut worker.rows, xs.len());
         self.norm1.apply(xs, rows);
-        self.qkv.apply(rows, Then::Nothing, qkv);
+        self.qkv.apply(rows, Then::Nothing, &mut worker.sums, qkv);
     }
 
     /// All that follows attention, for the tokens `range` of the batch: `xs` [n, D] in place.
@@ -102,11 +102,11 @@ impl Block {
     ) {
         let rows = room(&mut worker.rows, xs.len());
         gather(mixed, sizes, range.clone(), rows);
-        self.proj.apply(rows, Then::Add, xs);
+        self.proj.apply(rows, Then::Add, &mut worker.sums, xs);
         self.norm2.apply(xs, rows);
         let hidden = room(&mut worker.hidden, range.len() * self.fc1.columns());
-        self.fc1.apply(rows, Then::Gelu, hidden);
-        self.fc2.apply(hidden, Then::Add, xs);
+        self.fc1.apply(rows, Then::Gelu, &mut worker.sums, hidden);
+        self.fc2.apply(hidden, Then::Add, &mut worker.sums, xs);
     }
 }
 
@@ -137,8 +137,8 @@ struct Workspace {
     xs: Vec<f32>,
     /// [B, N, 3·D]
     qkv: Vec<f32>,
-    /// The values of all heads, rearranged by [`attend`].
-    values: Aligned,
+    /// The keys and values of all heads, rearranged by [`attend`].
+    memory: Aligned,
     /// [B, heads, N, head width]
     mixed: Vec<f32>,
     workers: Vec<Worker>,
@@ -316,15 +316,15 @@ impl Encoder {
                 copy_patch(frames, image, (place / columns, place % columns), patch, out);
             }
             xs.copy_from_slice(positions);
-            self.patch_embed.apply(rows, Then::Add, xs);
+            self.patch_embed.apply(rows, Then::Add, &mut worker.sums, xs);
         });
     }
 
     /// One block: `space.xs` in place.
     fn pass(&self, block: &Block, space: &mut Workspace, sizes: Sequences) {
         self.project(block, space, sizes);
-        let Workspace { xs, qkv, values, mixed, workers } = space;
-        attend(self.arch, qkv, sizes, values, workers, mixed);
+        let Workspace { xs, qkv, memory, mixed, workers } = space;
+        attend(self.arch, qkv, sizes, memory, workers, mixed);
         let width = self.width();
         let band = Self::band(sizes.rows(), block.fc1.columns(), workers.len());
         share(workers, xs.chunks_mut(band * width).enumerate(), |worker, (index, xs)| {

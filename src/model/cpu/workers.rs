@@ -15,6 +15,8 @@ pub(super) struct Worker {
     pub(super) scores: Aligned,
     /// The mixtures of values of its queries, one column a query.
     pub(super) mixture: Aligned,
+    /// Sums of a linear layer that are not complete.
+    pub(super) sums: Aligned,
     /// A band of rows on its way into a linear layer.
     pub(super) rows: Vec<f32>,
     /// The hidden layer of a band's feed-forward.
