@@ -68,6 +68,7 @@ fn compare(setting: &Setting) {
         own.push(seconds(|| packed.tokens(&setting.frame).unwrap()));
         stock.push(seconds(|| tensors.tokens(&setting.frame).unwrap()));
     }
+    let fastest = own.iter().copied().fold(f64::INFINITY, f64::min);
     let (own, stock, ceiling) = (median(&mut own), median(&mut stock), median(&mut rates));
     let work = flop(setting);
     let rate = |time: f64| work / time / 1e9;
@@ -78,7 +79,12 @@ fn compare(setting: &Setting) {
         setting.arch, setting.frames
     );
     println!("work          {:.1} GFLOP a frame", work / 1e9);
-    println!("packed        {:.0} ms ({:.0} GFLOP/s)", 1e3 * own, rate(own));
+    println!(
+        "packed        {:.0} ms ({:.0} GFLOP/s; fastest {:.0} ms)",
+        1e3 * own,
+        rate(own),
+        1e3 * fastest
+    );
     println!("tensors       {:.0} ms ({:.0} GFLOP/s)", 1e3 * stock, rate(stock));
     println!("gain          {:.2}x", stock / own);
     println!("ceiling       {ceiling:.0} GFLOP/s (product of {SIDE}x{SIDE} matrices)");

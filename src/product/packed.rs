@@ -6,6 +6,8 @@
 //! frame is packed once, and what follows a product costs no pass of its own over memory. The
 //! instruction set is chosen when the program runs (AVX-512, AVX2 with FMA, NEON, or none).
 
+#![forbid(unsafe_code)]
+
 use pulp::{Arch, Simd, WithSimd};
 
 /// Vector registers that a row of a tile takes.

@@ -277,9 +277,10 @@ impl Encoder {
 
     /// Rows of a band, of which `wide` values each must fit the cache.
     fn band(rows: usize, wide: usize, workers: usize) -> usize {
-        // at least four bands a core, so that none waits long for the last one
-        let most = (HIDDEN_AT_ONCE / wide).min(rows.div_ceil(4 * workers));
-        (most / ROWS_OF_A_TILE * ROWS_OF_A_TILE).max(ROWS_OF_A_TILE)
+        // at least four a core, and as many for one core as for another
+        let most = (HIDDEN_AT_ONCE / wide).min(rows.div_ceil(4 * workers)).max(1);
+        let bands = rows.div_ceil(most).next_multiple_of(workers);
+        rows.div_ceil(bands).next_multiple_of(ROWS_OF_A_TILE)
     }
 
     /// What the first block gets: CLS, registers and patches with their rows of the position table.
