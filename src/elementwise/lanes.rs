@@ -19,7 +19,7 @@ pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
         0.009_618_489,
         0.055_503_286,
         0.240_226_47,
-        0.693_147_2,
+        std::f32::consts::LN_2,
         1.0,
     ];
     // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that number.

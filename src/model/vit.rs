@@ -2,8 +2,8 @@
 //!
 //! Weights come under MAE's names from [`super::weights`]; frames come normalised from
 //! [`crate::eval`]; what goes out is one token per patch after the chosen block and the final
-//! LayerNorm. Two implementations stand behind [`Vit`]: [`super::cpu`] on packed weights for f32 on
-//! the CPU, [`super::tensors`] for everything else. Training has a differentiable twin of its own.
+//! LayerNorm. Two implementations stand behind [`Vit`]: `cpu` on packed weights for f32 on
+//! the CPU, `tensors` for everything else. Training has a differentiable twin of its own.
 
 use candle_core::{DType, Device, Tensor};
 
