@@ -42,7 +42,13 @@ fn compile_kernels() {
         "src/pretrain/step.cu",
         "src/propagation/fused/affinity.cu",
     ];
-    for file in FILES.into_iter().chain(["src/autoencoder/ops/gpu/pack.cuh"]) {
+    const HEADERS: [&str; 4] = [
+        "src/autoencoder/ops/gpu/pack.cuh",
+        "src/propagation/fused/products.cuh",
+        "src/propagation/fused/search.cuh",
+        "src/propagation/fused/sequence.cuh",
+    ];
+    for file in FILES.into_iter().chain(HEADERS) {
         println!("cargo:rerun-if-changed={file}");
     }
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
