@@ -49,6 +49,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         encoder: &loaded.encoder,
         engine,
         batch,
+        cache: None,
         save_soft_labels: args.output.save_soft_labels,
         predict_only: args.output.predict_only,
     };
