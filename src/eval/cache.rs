@@ -110,9 +110,8 @@ impl Cache {
 
 /// SHA-256 over the SHA-256 of every frame's file, in hexadecimal.
 fn fingerprint(frames: &[PathBuf]) -> Result<String> {
-    let digest = |path: &PathBuf| {
-        std::fs::read(path).map(Sha256::digest).map_err(Error::io("read", path))
-    };
+    let digest =
+        |path: &PathBuf| std::fs::read(path).map(Sha256::digest).map_err(Error::io("read", path));
     let digests: Vec<_> = frames.par_iter().map(digest).collect::<Result<_>>()?;
     let whole = Sha256::digest(digests.concat());
     Ok(whole.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -367,6 +366,22 @@ mod tests {
         assert_eq!(found(&other, &frames).err().unwrap(), "nothing");
         std::fs::write(&frames[1], "frame One").unwrap();
         assert_eq!(found(&cache, &frames).err().unwrap(), "nothing");
+    }
+
+    #[test]
+    fn leftovers_of_killed_runs_go_and_work_in_progress_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = frames(folder.path());
+        let cache = || Cache::open(&folder.path().join("cache"), &key(), Kept::Always).unwrap();
+        let path = fill(&cache(), &frames);
+        let (old, young) = (path.with_extension("1.partial"), path.with_extension("2.partial"));
+        for file in [&old, &young] {
+            std::fs::write(file, b"half").unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        cache();
+        assert!(!old.exists() && young.exists() && path.exists());
     }
 
     #[test]

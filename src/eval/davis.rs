@@ -42,11 +42,7 @@ fn headline(outcome: &Outcome<ClipScores>, _: &Setup<'_>) -> f64 {
     global(outcome.scores()).j_and_f_mean
 }
 
-fn evaluate_clip(
-    clip: &LabelClip,
-    run: &Run<'_>,
-    staging: &Staging,
-) -> Result<Done<ClipScores>> {
+fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<Done<ClipScores>> {
     let Run { setup, observer, .. } = run;
     let (first, kind) = first_mask(clip)?;
     masks::require_objects(&first, annotation_path(clip))?;

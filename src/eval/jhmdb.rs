@@ -37,7 +37,10 @@ pub fn evaluate(
 ///
 /// # Errors
 /// See [`evaluate`].
-pub fn sweep(dataset: &Dataset<PoseClip>, runs: &[Run<'_>]) -> Result<Vec<Outcome<JointDistances>>> {
+pub fn sweep(
+    dataset: &Dataset<PoseClip>,
+    runs: &[Run<'_>],
+) -> Result<Vec<Outcome<JointDistances>>> {
     super::sweep(dataset, runs, evaluate_clip, headline)
 }
 

@@ -79,11 +79,7 @@ fn headline(outcome: &Outcome<VipScores>, setup: &Setup<'_>) -> f64 {
     sum.map_or(f64::NAN, |sum| sum.finish().mean_iou)
 }
 
-fn evaluate_clip(
-    clip: &LabelClip,
-    run: &Run<'_>,
-    staging: &Staging,
-) -> Result<Done<VipScores>> {
+fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<Done<VipScores>> {
     let Run { setup, observer, .. } = run;
     let path = annotation_path(clip);
     let first = indexed::read(path)?;
