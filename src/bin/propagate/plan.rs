@@ -249,9 +249,10 @@ pub(crate) fn features_size(
     let bytes = (4 * rows * columns * encoder.width()) as f64;
     let words = |bytes: f64| match bytes {
         1e9.. => format!("{:.1} GB", bytes / 1e9),
-        _ => format!("{:.1} MB", bytes / 1e6),
+        1e6.. => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.0} kB", bytes / 1e3),
     };
-    Ok(format!("{} a frame, {} for {frames}", words(bytes), words(bytes * frames as f64)))
+    Ok(format!("{} a frame, {} for {frames} frames", words(bytes), words(bytes * frames as f64)))
 }
 
 /// What `--dry-run` says.
