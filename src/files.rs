@@ -43,10 +43,74 @@ pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
     renamed.map_err(|error| abandoned(&paths, error))
 }
 
+/// A file that is written piece by piece over a long time: it takes its name once it is whole, and
+/// what was written goes where it never is. Others may be writing the same file meanwhile.
+#[derive(Debug)]
+pub struct Pending {
+    path: PathBuf,
+    part: PathBuf,
+    /// `None` once the file has its name.
+    out: Option<BufWriter<File>>,
+}
+
+impl Pending {
+    /// How the names of files in the making end.
+    pub const SUFFIX: &str = ".partial";
+
+    /// Begins the file, in a folder that is there.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn create(path: &Path) -> Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}{}", std::process::id(), Self::SUFFIX));
+        let part = path.with_file_name(name);
+        let file = File::create(&part).map_err(Error::io("create", &part))?;
+        let out = Some(BufWriter::with_capacity(1 << 20, file));
+        Ok(Self { path: path.to_path_buf(), part, out })
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// There is no room, for example.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.out {
+            Some(out) => out.write_all(bytes).map_err(Error::io("write", &self.path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes the file to the disk and gives it its name, which another file may have had.
+    ///
+    /// # Errors
+    /// There is no room, for example; the name's file is then what it was.
+    pub fn finish(mut self) -> Result<()> {
+        let written = self.out.as_mut().map_or(Ok(()), |out| {
+            out.flush()?;
+            // a name must not come to the disk before its contents do
+            out.get_ref().sync_all()?;
+            std::fs::rename(&self.part, &self.path)
+        });
+        written.map_err(Error::io("write", &self.path))?;
+        self.out = None;
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.out.is_some() {
+            // That it cannot be removed is not the news.
+            drop(std::fs::remove_file(&self.part));
+        }
+    }
+}
+
 /// The file beside `path` that takes its place once it is whole.
 fn part_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".partial");
+    name.push(Pending::SUFFIX);
     path.with_file_name(name)
 }
 
@@ -96,6 +160,24 @@ mod tests {
         write(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_file_written_piece_by_piece_is_there_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mut given_up = Pending::create(&path).unwrap();
+        given_up.append(b"half of the n").unwrap();
+        assert_eq!(names(folder.path()), [format!("a.{}.partial", std::process::id())]);
+        drop(given_up);
+        assert!(names(folder.path()).is_empty());
+        std::fs::write(&path, b"old").unwrap();
+        let mut whole = Pending::create(&path).unwrap();
+        whole.append(b"ne").unwrap();
+        whole.append(b"w").unwrap();
+        whole.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["a"]);
     }
 
     #[test]

@@ -13,6 +13,11 @@ pub trait Observer: Sync {
     /// One more frame of it is done.
     fn frame_done(&self) {}
 
+    /// Something about the clip that the user should know now, and that changes no result.
+    fn clip_noted(&self, clip: &str, note: &str) {
+        let _ = (clip, note);
+    }
+
     /// The clip is done and stored; `score` is the headline over all clips so far, as a fraction.
     fn clip_finished(&self, clip: &str, score: Option<f64>) {
         let _ = (clip, score);

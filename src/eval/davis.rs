@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::masks::{self, Labelled};
 use super::soft::SoftLabelWriter;
-use super::{Done, Outcome, RunFolder, Setup, Stages, Staging};
+use super::stream::Frames;
+use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
 use crate::data::davis::{MaskKind, first_mask, read_mask};
 use crate::data::{Dataset, LabelClip};
 use crate::error::{Error, Result};
@@ -24,28 +25,32 @@ pub fn evaluate(
     folder: &RunFolder,
     observer: &dyn Observer,
 ) -> Result<Outcome<ClipScores>> {
-    super::run(
-        dataset,
-        setup,
-        folder,
-        observer,
-        |clip, staging| evaluate_clip(clip, setup, staging, observer),
-        |outcome| global(outcome.scores()).j_and_f_mean,
-    )
+    let run = Run { setup: *setup, folder, observer };
+    super::run(dataset, &run, evaluate_clip, headline)
 }
 
-fn evaluate_clip(
-    clip: &LabelClip,
-    setup: &Setup<'_>,
-    staging: &Staging,
-    observer: &dyn Observer,
-) -> Result<Done<ClipScores>> {
+/// Does so in several ways, sequence after sequence; one outcome for each way.
+///
+/// # Errors
+/// See [`evaluate`].
+pub fn sweep(dataset: &Dataset<LabelClip>, runs: &[Run<'_>]) -> Result<Vec<Outcome<ClipScores>>> {
+    super::sweep(dataset, runs, evaluate_clip, headline)
+}
+
+/// J&F over all sequences so far.
+fn headline(outcome: &Outcome<ClipScores>, _: &Setup<'_>) -> f64 {
+    global(outcome.scores()).j_and_f_mean
+}
+
+fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<Done<ClipScores>> {
+    let Run { setup, observer, .. } = run;
     let (first, kind) = first_mask(clip)?;
     masks::require_objects(&first, annotation_path(clip))?;
     let mut stages = Stages::default();
     let mut judge = Judge::new(clip, &first, kind, setup.protocol);
     let mut soft = None;
-    masks::propagate(&super::images(clip), &first, setup, &mut stages, |frame, stages| {
+    let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
+    masks::propagate(frames, &first, setup, &mut stages, |frame, stages| {
         let start = Instant::now();
         let name = format!("{}.png", clip.frames[frame.index].name);
         indexed::write(&staging.predictions().join(name), &frame.mask)?;

@@ -7,7 +7,8 @@ use ndarray::Array3;
 
 use super::poses::{self, Poses};
 use super::soft::SoftLabelWriter;
-use super::{Done, Outcome, RunFolder, Setup, Stages, Staging, stream};
+use super::stream::{self, Frames};
+use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
 use crate::data::joints::{self, Joints};
 use crate::data::{Dataset, PoseClip};
 use crate::error::{Error, Result};
@@ -28,14 +29,24 @@ pub fn evaluate(
     folder: &RunFolder,
     observer: &dyn Observer,
 ) -> Result<Outcome<JointDistances>> {
-    super::run(
-        dataset,
-        setup,
-        folder,
-        observer,
-        |clip, staging| evaluate_clip(clip, setup, staging, observer),
-        |outcome| pooled(outcome.scores()).at(0.1).mean,
-    )
+    let run = Run { setup: *setup, folder, observer };
+    super::run(dataset, &run, evaluate_clip, headline)
+}
+
+/// Does so in several ways, clip after clip; one outcome for each way.
+///
+/// # Errors
+/// See [`evaluate`].
+pub fn sweep(
+    dataset: &Dataset<PoseClip>,
+    runs: &[Run<'_>],
+) -> Result<Vec<Outcome<JointDistances>>> {
+    super::sweep(dataset, runs, evaluate_clip, headline)
+}
+
+/// PCK@0.1 over all clips so far.
+fn headline(outcome: &Outcome<JointDistances>, _: &Setup<'_>) -> f64 {
+    pooled(outcome.scores()).at(0.1).mean
 }
 
 /// The distances of all clips together.
@@ -47,13 +58,13 @@ pub fn pooled<'a>(scores: impl IntoIterator<Item = &'a JointDistances>) -> Joint
 
 fn evaluate_clip(
     clip: &PoseClip,
-    setup: &Setup<'_>,
+    run: &Run<'_>,
     staging: &Staging,
-    observer: &dyn Observer,
 ) -> Result<Done<JointDistances>> {
+    let setup = &run.setup;
     let truth = joints::read(&clip.joints)?;
     let mut stages = Stages::default();
-    let poses = propagate(clip, &truth, setup, staging, &mut stages, observer)?;
+    let poses = propagate(clip, &truth, run, staging, &mut stages)?;
     let start = Instant::now();
     poses::write(&staging.predictions().join("joints.json"), &poses)?;
     stages.write += start.elapsed().as_secs_f64();
@@ -71,16 +82,17 @@ fn evaluate_clip(
 fn propagate(
     clip: &PoseClip,
     truth: &Joints,
-    setup: &Setup<'_>,
+    run: &Run<'_>,
     staging: &Staging,
     stages: &mut Stages,
-    observer: &dyn Observer,
 ) -> Result<Poses> {
+    let Run { setup, observer, .. } = run;
     let patch = setup.encoder.patch();
     let mut propagation: Option<Propagation> = None;
     let mut poses: Option<Poses> = None;
     let mut soft_file = None;
-    stream::each_frame(&clip.frames, setup, stages, |_, encoded, stages| {
+    let frames = Frames { clip: &clip.name, files: &clip.frames, observer: *observer };
+    stream::each_frame(frames, setup, stages, |_, encoded, stages| {
         let start = Instant::now();
         let soft = match &mut propagation {
             Some(propagation) => propagation.step(&encoded.features)?,

@@ -1,9 +1,9 @@
 //! Masks through a clip: what DAVIS and VIP share.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use super::{Setup, Stages, stream};
+use super::stream::{self, Frames};
+use super::{Setup, Stages};
 use crate::error::{Error, Result};
 use crate::image::LabelImage;
 use crate::image::resize::{nearest_centered, nearest_floor};
@@ -30,7 +30,7 @@ pub(super) struct Labelled<'a> {
 /// # Errors
 /// See [`stream::each_frame`].
 pub(super) fn propagate(
-    frames: &[PathBuf],
+    frames: Frames<'_>,
     annotation: &LabelImage,
     setup: &Setup<'_>,
     stages: &mut Stages,

@@ -2,9 +2,11 @@
 //!
 //! Each benchmark's page ([`davis`], [`vip`], [`jhmdb`]) says how one clip is propagated and scored;
 //! here is what they share: the setup, and the loop over clips that stores each one whole, takes up
-//! where an interrupted run stopped, and lets one broken clip not lose the others. What comes out
-//! are records for [`crate::report`].
+//! where an interrupted run stopped, and lets one broken clip not lose the others. A sweep takes a
+//! clip through all its settings before the next, so that the clip is encoded once and its features
+//! ([`cache`]) need not be kept for longer. What comes out are records for [`crate::report`].
 
+pub mod cache;
 pub mod davis;
 pub mod folder;
 pub mod jhmdb;
@@ -27,9 +29,11 @@ use crate::model::Encoder;
 use crate::progress::Observer;
 use crate::propagation::Engine;
 use crate::protocol::Protocol;
+pub use cache::{Cache, Kept};
 pub use folder::{RunFolder, Staging, flat_name};
 
 /// Everything a clip's evaluation needs beside the clip.
+#[derive(Clone, Copy)]
 pub struct Setup<'a> {
     /// What decides the numbers.
     pub protocol: &'a Protocol,
@@ -39,16 +43,30 @@ pub struct Setup<'a> {
     pub engine: Engine,
     /// Frames encoded at once.
     pub batch: usize,
+    /// Where features are kept; its key must be that of this encoder and of the protocol's
+    /// [`Protocol::preprocessing`].
+    pub cache: Option<&'a Cache>,
     /// Whether soft labels are stored.
     pub save_soft_labels: bool,
     /// Whether predictions are left unscored.
     pub predict_only: bool,
 }
 
+/// One way of evaluating the clips: how, into which folder, and who watches.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// How.
+    pub setup: Setup<'a>,
+    /// Where the results go: a folder of its own for each setup.
+    pub folder: &'a RunFolder,
+    /// Is told of the progress.
+    pub observer: &'a dyn Observer,
+}
+
 /// Seconds spent in each stage. Decoding overlaps the others, in a thread of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stages {
-    /// Reading, decoding, resizing and normalising frames.
+    /// Reading, decoding, resizing and normalising frames, or reading kept features.
     pub decode: f64,
     /// The encoder.
     pub encode: f64,
@@ -56,7 +74,7 @@ pub struct Stages {
     pub propagate: f64,
     /// Upsampling and argmax, or the joints' coordinates.
     pub read_out: f64,
-    /// Writing predictions.
+    /// Writing predictions, and features to be kept.
     pub write: f64,
     /// Scoring.
     pub score: f64,
@@ -169,23 +187,67 @@ impl<S> Outcome<S> {
 /// The folder cannot be written to (no space left, for example): going on would lose every clip.
 fn run<C: Clip, S: Serialize + DeserializeOwned>(
     dataset: &Dataset<C>,
-    setup: &Setup<'_>,
-    folder: &RunFolder,
-    observer: &dyn Observer,
-    one: impl Fn(&C, &Staging) -> Result<Done<S>>,
-    headline: impl Fn(&Outcome<S>) -> f64,
+    run: &Run<'_>,
+    one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
+    headline: impl Fn(&Outcome<S>, &Setup<'_>) -> f64,
 ) -> Result<Outcome<S>> {
-    let mut outcome = Outcome { records: Vec::new(), failures: Vec::new(), resumed: 0 };
-    for broken in &dataset.broken {
-        observer.clip_failed(&broken.name, &broken.error);
-        outcome.failures.push(Failure::of(broken));
-    }
+    let mut outcome = Outcome::begun(dataset, run.observer);
     for clip in &dataset.clips {
-        match evaluate(clip, setup, folder, observer, &one) {
+        outcome.take(clip, run, &one, &headline)?;
+        run.setup.cache.map_or(Ok(()), Cache::clip_done)?;
+    }
+    run.folder.clean()?;
+    Ok(outcome)
+}
+
+/// Evaluates every clip in all ways before the next clip: with a cache it is encoded once. The
+/// outcomes come in the order of `runs`.
+///
+/// # Errors
+/// See [`run`].
+fn sweep<C: Clip, S: Serialize + DeserializeOwned>(
+    dataset: &Dataset<C>,
+    runs: &[Run<'_>],
+    one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
+    headline: impl Fn(&Outcome<S>, &Setup<'_>) -> f64,
+) -> Result<Vec<Outcome<S>>> {
+    let begun = runs.iter().map(|run| Outcome::begun(dataset, run.observer));
+    let mut outcomes: Vec<Outcome<S>> = begun.collect();
+    for clip in &dataset.clips {
+        for (run, outcome) in runs.iter().zip(&mut outcomes) {
+            outcome.take(clip, run, &one, &headline)?;
+        }
+        runs.iter().filter_map(|run| run.setup.cache).try_for_each(Cache::clip_done)?;
+    }
+    runs.iter().try_for_each(|run| run.folder.clean())?;
+    Ok(outcomes)
+}
+
+impl<S: Serialize + DeserializeOwned> Outcome<S> {
+    /// Of no clip yet but the broken ones.
+    fn begun<C>(dataset: &Dataset<C>, observer: &dyn Observer) -> Self {
+        let failed = |broken: &Broken| {
+            observer.clip_failed(&broken.name, &broken.error);
+            Failure::of(broken)
+        };
+        let failures = dataset.broken.iter().map(failed).collect();
+        Self { records: Vec::new(), failures, resumed: 0 }
+    }
+
+    /// Evaluates a clip; that it cannot be done is a failure among others.
+    fn take<C: Clip>(
+        &mut self,
+        clip: &C,
+        run: &Run<'_>,
+        one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
+        headline: impl Fn(&Self, &Setup<'_>) -> f64,
+    ) -> Result<()> {
+        let observer = run.observer;
+        match evaluate(clip, run, one) {
             Ok((record, resumed)) => {
-                outcome.records.push(record);
-                outcome.resumed += usize::from(resumed);
-                let score = headline(&outcome);
+                self.records.push(record);
+                self.resumed += usize::from(resumed);
+                let score = headline(self, &run.setup);
                 match resumed {
                     true => observer.clip_resumed(clip.name(), clip.frame_count()),
                     false => {
@@ -197,22 +259,20 @@ fn run<C: Clip, S: Serialize + DeserializeOwned>(
             Err(error) => {
                 observer.clip_failed(clip.name(), &error);
                 let problem = error.explained();
-                outcome.failures.push(Failure { clip: clip.name().to_owned(), problem });
+                self.failures.push(Failure { clip: clip.name().to_owned(), problem });
             }
         }
+        Ok(())
     }
-    folder.clean()?;
-    Ok(outcome)
 }
 
 /// The record of one clip: an earlier run's where there is a good one.
 fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     clip: &C,
-    setup: &Setup<'_>,
-    folder: &RunFolder,
-    observer: &dyn Observer,
-    one: impl Fn(&C, &Staging) -> Result<Done<S>>,
+    run: &Run<'_>,
+    one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
 ) -> Result<(Record<S>, bool)> {
+    let Run { setup, folder, observer } = run;
     let labels = clip.label_line()?;
     let stored = folder.record::<Record<S>>(clip.name());
     let good = |record: &Record<S>| {
@@ -226,7 +286,7 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     }
     observer.clip_started(clip.name(), clip.frame_count());
     let staging = folder.stage(clip.name())?;
-    let done = one(clip, &staging)?;
+    let done = one(clip, run, &staging)?;
     let record = Record::new(clip, labels, setup, done);
     folder.commit(clip.name(), &staging, &record)?;
     Ok((record, false))

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::propagation::LabelMap;
@@ -25,17 +25,11 @@ impl SoftLabelWriter {
         ids: &[String],
     ) -> Result<Self> {
         let shape = [frames, first.grid.0, first.grid.1, first.channels];
-        let bytes = 4 * shape.iter().product::<usize>();
-        let header = json!({
-            "__metadata__": { "labels": ids.join(","), "axes": "frame,row,column,label" },
-            "soft_labels": { "dtype": "F32", "shape": shape, "data_offsets": [0, bytes] },
-        });
-        let mut header = header.to_string();
-        header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+        let about = json!({ "labels": ids.join(","), "axes": "frame,row,column,label" });
+        let header = tensor_header("soft_labels", &shape, &about);
         let file = File::create(path).map_err(Error::io("create", path))?;
         let mut writer = Self { file: BufWriter::new(file), path: path.to_path_buf() };
-        writer.write(&(header.len() as u64).to_le_bytes())?;
-        writer.write(header.as_bytes())?;
+        writer.write(&header)?;
         Ok(writer)
     }
 
@@ -53,6 +47,18 @@ impl SoftLabelWriter {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))
     }
+}
+
+/// What stands before the numbers of a safetensors file with one f32 tensor; `about` holds words.
+pub(super) fn tensor_header(name: &str, shape: &[usize], about: &Value) -> Vec<u8> {
+    let bytes = 4 * shape.iter().product::<usize>();
+    let header = json!({
+        "__metadata__": about,
+        name: { "dtype": "F32", "shape": shape, "data_offsets": [0, bytes] },
+    });
+    let mut header = header.to_string();
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes()].concat()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! A thread of its own reads, decodes and resizes ahead of the encoder, never more than a batch;
 //! what was encoded is handed on at once. So memory is that of a few frames, however long the clip.
+//! Where [`super::cache`] holds the clip's features, they are read instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -9,10 +10,12 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
+use super::cache::{self, Features, Found};
 use super::{Setup, Stages};
 use crate::error::{Error, Result};
 use crate::image::resize::{frame_to_planes, nearest_frame};
 use crate::image::{Rgb, decode};
+use crate::progress::Observer;
 use crate::protocol::{Protocol, Size};
 
 /// A frame as the encoder takes it.
@@ -36,12 +39,76 @@ pub(super) struct Encoded {
     pub(super) input: Size,
 }
 
-/// Calls `each` with the features of every frame, in order.
+/// The frames of a clip.
+#[derive(Clone, Copy)]
+pub(super) struct Frames<'a> {
+    /// The clip.
+    pub(super) clip: &'a str,
+    /// The pictures, in the order of time.
+    pub(super) files: &'a [PathBuf],
+    /// Who is told where kept features cannot be used.
+    pub(super) observer: &'a dyn Observer,
+}
+
+/// Calls `each` with the features of every frame, in order: kept ones, or made now, and kept where
+/// there is a cache.
 ///
 /// # Errors
-/// A frame does not decode or has another size than the first, the device runs out of memory, or
-/// `each` fails.
+/// A frame does not decode or has another size than the first, the device runs out of memory, the
+/// cache cannot be written to, or `each` fails.
 pub(super) fn each_frame(
+    frames: Frames<'_>,
+    setup: &Setup<'_>,
+    stages: &mut Stages,
+    mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
+) -> Result<()> {
+    let Some(cache) = setup.cache else {
+        return encode_each(frames.files, setup, stages, each);
+    };
+    let start = Instant::now();
+    let place = cache.place(frames.clip, frames.files)?;
+    let found = place.find(setup.encoder.patch(), setup.encoder.width());
+    stages.decode += start.elapsed().as_secs_f64();
+    match found {
+        Found::Features(features) => return read_each(features, setup, stages, each),
+        Found::Nothing => {}
+        Found::Unfit(problem) => {
+            let note = format!("its kept features are made again: {problem}");
+            frames.observer.clip_noted(frames.clip, &note);
+        }
+    }
+    let mut file = None;
+    encode_each(frames.files, setup, stages, |index, encoded, stages| {
+        let start = Instant::now();
+        let file = match &mut file {
+            Some(file) => file,
+            None => file.insert(place.begin(&encoded)?),
+        };
+        cache::append(file, &encoded.features)?;
+        stages.write += start.elapsed().as_secs_f64();
+        each(index, encoded, stages)
+    })?;
+    file.map_or(Ok(()), |file| place.complete(file))
+}
+
+/// Calls `each` with features that an earlier run has left.
+fn read_each(
+    mut features: Features,
+    setup: &Setup<'_>,
+    stages: &mut Stages,
+    mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
+) -> Result<()> {
+    for index in 0..features.frames() {
+        let start = Instant::now();
+        let encoded = features.next(setup.encoder.device())?;
+        stages.decode += start.elapsed().as_secs_f64();
+        each(index, encoded, stages)?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with features made now.
+fn encode_each(
     frames: &[PathBuf],
     setup: &Setup<'_>,
     stages: &mut Stages,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::davis::{annotation_path, predicted_folder, predicted_ids, save_soft};
 use super::masks;
 use super::soft::SoftLabelWriter;
-use super::{Done, Outcome, RunFolder, Setup, Stages, Staging};
+use super::stream::Frames;
+use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
 use crate::data::{Dataset, Frame, LabelClip};
 use crate::error::{Error, Result};
 use crate::image::resize::nearest_centered;
@@ -60,32 +61,34 @@ pub fn evaluate(
     folder: &RunFolder,
     observer: &dyn Observer,
 ) -> Result<Outcome<VipScores>> {
-    super::run(
-        dataset,
-        setup,
-        folder,
-        observer,
-        |clip, staging| evaluate_clip(clip, setup, staging, observer),
-        |outcome| {
-            let sum = pooled(outcome.scores(), setup.protocol.exclude_first_frame);
-            sum.map_or(f64::NAN, |sum| sum.finish().mean_iou)
-        },
-    )
+    let run = Run { setup: *setup, folder, observer };
+    super::run(dataset, &run, evaluate_clip, headline)
 }
 
-fn evaluate_clip(
-    clip: &LabelClip,
-    setup: &Setup<'_>,
-    staging: &Staging,
-    observer: &dyn Observer,
-) -> Result<Done<VipScores>> {
+/// Does so in several ways, video after video; one outcome for each way.
+///
+/// # Errors
+/// See [`evaluate`].
+pub fn sweep(dataset: &Dataset<LabelClip>, runs: &[Run<'_>]) -> Result<Vec<Outcome<VipScores>>> {
+    super::sweep(dataset, runs, evaluate_clip, headline)
+}
+
+/// mIoU over all videos so far.
+fn headline(outcome: &Outcome<VipScores>, setup: &Setup<'_>) -> f64 {
+    let sum = pooled(outcome.scores(), setup.protocol.exclude_first_frame);
+    sum.map_or(f64::NAN, |sum| sum.finish().mean_iou)
+}
+
+fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<Done<VipScores>> {
+    let Run { setup, observer, .. } = run;
     let path = annotation_path(clip);
     let first = indexed::read(path)?;
     masks::require_objects(&first, path)?;
     let mut stages = Stages::default();
     let mut scores = VipScores::new();
     let mut soft = None;
-    masks::propagate(&super::images(clip), &first, setup, &mut stages, |frame, stages| {
+    let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
+    masks::propagate(frames, &first, setup, &mut stages, |frame, stages| {
         let start = Instant::now();
         let name = format!("{}.png", clip.frames[frame.index].name);
         indexed::write(&staging.predictions().join(name), &frame.mask)?;

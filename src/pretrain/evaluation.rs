@@ -94,6 +94,7 @@ impl Evaluation {
             encoder: &encoder,
             engine: Engine::of(device),
             batch: if device.is_cpu() { 1 } else { GPU_BATCH },
+            cache: None,
             save_soft_labels: false,
             predict_only: false,
         };

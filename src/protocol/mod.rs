@@ -8,7 +8,7 @@ pub mod presets;
 pub mod size;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub use crate::data::Benchmark;
@@ -105,6 +105,18 @@ impl Protocol {
         hash(&self.values())
     }
 
+    /// The values that decide what an encoder makes of a frame, as JSON: two protocols that agree in
+    /// them can share features.
+    pub fn preprocessing(&self) -> Value {
+        json!({
+            "copy_size": self.copy_size,
+            "input_size": self.input_size,
+            "frame_filter": self.frame_filter,
+            "mean": self.mean,
+            "std": self.std,
+        })
+    }
+
     /// All values as JSON, nested as in this type.
     pub fn values(&self) -> Value {
         // Plain data: there is no key or number here that JSON could refuse.
@@ -168,6 +180,28 @@ mod tests {
         let names: Vec<&str> = departures.iter().map(|d| d.setting.as_str()).collect();
         assert_eq!(names, ["input_size.exact", "propagation.topk"]);
         assert_eq!((&departures[1].preset, &departures[1].used), (&7.into(), &5.into()));
+    }
+
+    #[test]
+    fn features_depend_on_the_frames_preparation_alone() {
+        let mut used = cropmae();
+        used.propagation.topk = 5;
+        used.propagation.queue = 3;
+        used.readout = Readout::MinMaxArgmax;
+        used.score_size = ScoreSize::Fixed(Size { height: 48, width: 80 });
+        assert_eq!(used.preprocessing(), cropmae().preprocessing());
+        let changes: [fn(&mut Protocol); 5] = [
+            |p| p.copy_size = Some(Size { height: 48, width: 80 }),
+            |p| p.input_size = InputSize::Native,
+            |p| p.frame_filter = FrameFilter::Bicubic,
+            |p| p.mean[2] += 0.001,
+            |p| p.std[0] += 0.001,
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            let mut used = cropmae();
+            change(&mut used);
+            assert_ne!(used.preprocessing(), cropmae().preprocessing(), "change {index}");
+        }
     }
 
     #[test]

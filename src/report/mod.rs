@@ -2,11 +2,13 @@
 //!
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
-//! beside them all that decided the numbers, and [`write()`] stores the lot.
+//! beside them all that decided the numbers, and [`write()`] stores the lot. [`sweep`] sets the
+//! headlines of several settings under one another.
 
 pub mod davis;
 pub mod jhmdb;
 pub mod record;
+pub mod sweep;
 pub mod table;
 pub mod vip;
 
@@ -18,6 +20,7 @@ use crate::error::Result;
 use crate::eval::folder::json_bytes;
 use crate::files;
 pub use record::RunRecord;
+pub use sweep::Sweep;
 pub use table::{Cell, Table};
 
 /// A benchmark's scores, ready to be shown.

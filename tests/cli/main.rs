@@ -6,6 +6,7 @@
 
 mod bad_data;
 mod bad_weights;
+mod cache;
 mod check;
 mod evaluate;
 mod features;
@@ -19,3 +20,4 @@ mod sample;
 mod score;
 mod settings;
 mod streams;
+mod sweep;

@@ -34,7 +34,7 @@ fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
 }
 
 /// What a run is about: predictions and soft labels as they are, records and results without times.
-fn essence(place: &Place, out: &str) -> Files {
+pub(super) fn essence(place: &Place, out: &str) -> Files {
     let mut files = place.files(out);
     files.retain(|name, _| name != "results.md");
     for (name, bytes) in &mut files {

@@ -68,6 +68,7 @@ impl Run {
             encoder,
             engine,
             batch: 1,
+            cache: None,
             save_soft_labels: true,
             predict_only: false,
         };

@@ -213,8 +213,15 @@ fn evaluated(
     let out = tempfile::tempdir().unwrap();
     let run = RunFolder::open(&out.path().join("out"), &protocol.values()).unwrap();
     // Batches of 3: frames that lie together in memory are used one by one, the last ones alone.
-    let setup =
-        Setup { protocol, encoder, engine, batch: 3, save_soft_labels: true, predict_only: false };
+    let setup = Setup {
+        protocol,
+        encoder,
+        engine,
+        batch: 3,
+        cache: None,
+        save_soft_labels: true,
+        predict_only: false,
+    };
     let dataset = davis::open(&folder.join("davis"), &Split::Val, Need::Frames).unwrap();
     let outcome = eval::davis::evaluate(&dataset, &setup, &run, &Silent).unwrap();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);

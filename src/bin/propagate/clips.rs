@@ -47,6 +47,16 @@ impl Clips {
         }
     }
 
+    /// Frames of all clips.
+    pub(crate) fn frames(&self) -> usize {
+        self.list().iter().map(|(_, frames)| frames).sum()
+    }
+
+    /// Frames of the longest clip.
+    pub(crate) fn longest(&self) -> usize {
+        self.list().iter().map(|(_, frames)| *frames).max().unwrap_or(0)
+    }
+
     fn notices(&self) -> &[String] {
         match self {
             Self::Masks(set) => &set.notices,

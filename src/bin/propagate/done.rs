@@ -1,8 +1,12 @@
 //! What the outcomes of the three benchmarks have in common.
 
 use anyhow::Result;
+use cropmae::eval::vip::VipScores;
 use cropmae::eval::{Outcome, Stages};
-use cropmae::report::Summary;
+use cropmae::metric::davis::ClipScores;
+use cropmae::metric::pck::JointDistances;
+use cropmae::protocol::Protocol;
+use cropmae::report::{self, Summary};
 
 /// An outcome without its kind of scores.
 pub(crate) struct Done {
@@ -42,5 +46,47 @@ impl Done {
                 .map(|failure| (failure.clip.clone(), failure.problem.clone()))
                 .collect(),
         })
+    }
+
+    /// What several settings share: clips that all have done, and all that was said of any, once.
+    pub(crate) fn together(all: &[Self]) -> Self {
+        let fewest = all.iter().min_by_key(|done| done.clips);
+        let (clips, frames) = fewest.map_or((0, 0), |done| (done.clips, done.frames));
+        let mut stages = Stages::default();
+        all.iter().for_each(|done| stages += done.stages);
+        let once = |said: fn(&Self) -> &Vec<(String, String)>| {
+            let mut kept = Vec::new();
+            for line in all.iter().flat_map(said) {
+                if !kept.contains(line) {
+                    kept.push(line.clone());
+                }
+            }
+            kept
+        };
+        Self {
+            summary: None,
+            clips,
+            frames,
+            resumed: all.iter().map(|done| done.resumed).sum(),
+            stages,
+            notes: once(|done| &done.notes),
+            failures: once(|done| &done.failures),
+        }
+    }
+
+    /// Of DAVIS.
+    pub(crate) fn davis(outcome: &Outcome<ClipScores>) -> Result<Self> {
+        Self::new(outcome, |outcome| Ok(report::davis::summary(outcome)))
+    }
+
+    /// Of VIP.
+    pub(crate) fn vip(outcome: &Outcome<VipScores>, protocol: &Protocol) -> Result<Self> {
+        let exclude = protocol.exclude_first_frame;
+        Self::new(outcome, |outcome| Ok(report::vip::summary(outcome, exclude)?))
+    }
+
+    /// Of JHMDB.
+    pub(crate) fn jhmdb(outcome: &Outcome<JointDistances>) -> Result<Self> {
+        Self::new(outcome, |outcome| Ok(report::jhmdb::summary(outcome)))
     }
 }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use anyhow::Result;
 use cropmae::data::Need;
 use cropmae::device::peak_memory;
-use cropmae::eval::{self, RunFolder, Setup};
-use cropmae::model::source;
+use cropmae::eval::{self, Cache, Kept, RunFolder, Setup};
+use cropmae::model::source::{self, Loaded};
 use cropmae::propagation::Engine;
-use cropmae::protocol::Benchmark;
+use cropmae::protocol::{Benchmark, Protocol};
+use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use cropmae::report::{self, RunRecord, Summary};
 use serde_json::{Value, json};
 
@@ -18,77 +19,145 @@ use crate::clips::Clips;
 use crate::done::Done;
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, plan, show};
+use crate::{Outcome, common, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
-    let start = Instant::now();
+    if !args.propagation.sweep.is_empty() {
+        return sweep::run(benchmark, args);
+    }
     let say = Notes::new(args.output.quiet);
     let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
-    let device = plan::open_device(&args.run)?;
-    let batch = plan::batch(&args.run, &device)?;
-    let clips = Clips::open(benchmark, &args.data, Need::Frames, &say)?;
-    let source =
-        plan::source(&args.model, args.data.data.as_deref().is_some_and(common::is_sample))?;
-    let choices = plan::choices(&args.model);
-    let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
-    loaded.notes.iter().for_each(|note| say.line(note));
-    let weights = plan::weights_record(&source, &loaded, &args.model);
-    let mut provenance = plan::provenance(&device, Some(args.run.dtype.name()));
-    let identity =
-        plan::identity(&protocol, &weights, &provenance, &plan::data(&clips, &args.data));
+    let ready = Ready::new(benchmark, args, &say)?;
+    let identity = ready.identity(&protocol);
     let out = plan::out(&args.output, &protocol, &identity);
-    let engine = Engine::of(&device);
     if args.output.dry_run {
-        let lines = plan::describe(&clips, &used, &loaded, engine, &out)?;
+        let mut lines = plan::describe(&ready.clips, &used, &ready.loaded, ready.engine, &out)?;
+        lines.extend(ready.cache_line(args, &used)?);
         show::text(&(lines.join("\n") + "\n"))?;
         return Ok(Outcome::Done);
     }
     let folder = RunFolder::open(&out, &identity)?;
-    let setup = Setup {
-        protocol: &used,
-        encoder: &loaded.encoder,
-        engine,
-        batch,
-        save_soft_labels: args.output.save_soft_labels,
-        predict_only: args.output.predict_only,
-    };
-    let done = evaluate(benchmark, &clips, &setup, &folder, args.output.quiet)?;
-    provenance.seconds = done.stages;
-    provenance.wall_seconds = start.elapsed().as_secs_f64();
-    provenance.resumed = done.resumed;
-    provenance.peak_memory_bytes = peak_memory();
-    let record = RunRecord {
-        protocol,
-        weights: Some(weights),
-        dataset: clips.record(done.clips, done.frames),
-        provenance,
-        notes: done.notes,
-        failures: done.failures,
-    };
-    finish(&args.output, &out, &clips, done.summary, record, &say)
+    ready.cache_line(args, &used)?.iter().for_each(|line| say.line(line));
+    let cache = ready.cache(args, &used)?;
+    let setup = ready.setup(&args.output, &used, cache.as_ref());
+    let done = evaluate(&ready, &setup, &folder, args.output.quiet)?;
+    let (summary, record) = ready.record(protocol, done);
+    finish(&args.output, &out, &ready.clips, summary, record, &say)
 }
 
-fn evaluate(
-    benchmark: Benchmark,
-    clips: &Clips,
-    setup: &Setup<'_>,
-    folder: &RunFolder,
-    quiet: bool,
-) -> Result<Done> {
-    let bars = Bars::new(benchmark, clips, quiet);
-    let done = match (benchmark, clips) {
+/// What a run needs whatever its settings, all at hand.
+pub(crate) struct Ready {
+    start: Instant,
+    pub(crate) benchmark: Benchmark,
+    pub(crate) clips: Clips,
+    pub(crate) loaded: Loaded,
+    pub(crate) engine: Engine,
+    batch: usize,
+    data: Value,
+    pub(crate) weights: WeightsRecord,
+    pub(crate) provenance: Provenance,
+}
+
+impl Ready {
+    pub(crate) fn new(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
+        let start = Instant::now();
+        let device = plan::open_device(&args.run)?;
+        let batch = plan::batch(&args.run, &device)?;
+        let clips = Clips::open(benchmark, &args.data, Need::Frames, say)?;
+        let sample = args.data.data.as_deref().is_some_and(common::is_sample);
+        let source = plan::source(&args.model, sample)?;
+        let choices = plan::choices(&args.model);
+        let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
+        loaded.notes.iter().for_each(|note| say.line(note));
+        let weights = plan::weights_record(&source, &loaded, &args.model);
+        let provenance = plan::provenance(&device, Some(args.run.dtype.name()));
+        let data = plan::data(&clips, &args.data);
+        let engine = Engine::of(&device);
+        Ok(Self { start, benchmark, clips, loaded, engine, batch, data, weights, provenance })
+    }
+
+    /// All that decides the results.
+    pub(crate) fn identity(&self, protocol: &ProtocolRecord) -> Value {
+        plan::identity(protocol, &self.weights, &self.provenance, &self.data)
+    }
+
+    /// What is said of `--cache` before it is filled.
+    pub(crate) fn cache_line(
+        &self,
+        args: &EvaluateArgs,
+        used: &Protocol,
+    ) -> Result<Option<String>> {
+        let Some(cache) = &args.output.cache else { return Ok(None) };
+        let frames = self.clips.frames();
+        let size = plan::features_size(&self.clips, used, &self.loaded, frames)?;
+        Ok(Some(format!("features are kept in {}: {size}", cache.folder.display())))
+    }
+
+    /// The cache that the user asked for.
+    pub(crate) fn cache(&self, args: &EvaluateArgs, used: &Protocol) -> Result<Option<Cache>> {
+        let Some(asked) = &args.output.cache else { return Ok(None) };
+        let kept = if asked.refresh { Kept::Refreshed } else { Kept::Always };
+        Ok(Some(Cache::open(&asked.folder, &self.features_key(args, used), kept)?))
+    }
+
+    /// All that decides the features.
+    pub(crate) fn features_key(&self, args: &EvaluateArgs, used: &Protocol) -> Value {
+        plan::features_key(used, &self.weights, &self.provenance, &args.model, self.batch)
+    }
+
+    pub(crate) fn setup<'a>(
+        &'a self,
+        args: &OutputArgs,
+        protocol: &'a Protocol,
+        cache: Option<&'a Cache>,
+    ) -> Setup<'a> {
+        Setup {
+            protocol,
+            encoder: &self.loaded.encoder,
+            engine: self.engine,
+            batch: self.batch,
+            cache,
+            save_soft_labels: args.save_soft_labels,
+            predict_only: args.predict_only,
+        }
+    }
+
+    /// The scores, and all that decided them.
+    pub(crate) fn record(
+        &self,
+        protocol: ProtocolRecord,
+        done: Done,
+    ) -> (Option<Summary>, RunRecord) {
+        let provenance = Provenance {
+            seconds: done.stages,
+            wall_seconds: self.start.elapsed().as_secs_f64(),
+            resumed: done.resumed,
+            peak_memory_bytes: peak_memory(),
+            ..self.provenance.clone()
+        };
+        let record = RunRecord {
+            protocol,
+            weights: Some(self.weights.clone()),
+            dataset: self.clips.record(done.clips, done.frames),
+            provenance,
+            notes: done.notes,
+            failures: done.failures,
+        };
+        (done.summary, record)
+    }
+}
+
+fn evaluate(ready: &Ready, setup: &Setup<'_>, folder: &RunFolder, quiet: bool) -> Result<Done> {
+    let bars = Bars::new(ready.benchmark, &ready.clips, 1, quiet);
+    let done = match (ready.benchmark, &ready.clips) {
         (Benchmark::Davis, Clips::Masks(dataset)) => {
-            let outcome = eval::davis::evaluate(dataset, setup, folder, &bars)?;
-            Done::new(&outcome, |outcome| Ok(report::davis::summary(outcome)))
+            Done::davis(&eval::davis::evaluate(dataset, setup, folder, &bars)?)
         }
         (_, Clips::Masks(dataset)) => {
-            let outcome = eval::vip::evaluate(dataset, setup, folder, &bars)?;
-            let exclude = setup.protocol.exclude_first_frame;
-            Done::new(&outcome, |outcome| Ok(report::vip::summary(outcome, exclude)?))
+            Done::vip(&eval::vip::evaluate(dataset, setup, folder, &bars)?, setup.protocol)
         }
         (_, Clips::Poses(dataset)) => {
-            let outcome = eval::jhmdb::evaluate(dataset, setup, folder, &bars)?;
-            Done::new(&outcome, |outcome| Ok(report::jhmdb::summary(outcome)))
+            Done::jhmdb(&eval::jhmdb::evaluate(dataset, setup, folder, &bars)?)
         }
     };
     bars.finish();
@@ -104,23 +173,13 @@ fn finish(
     mut record: RunRecord,
     say: &Notes,
 ) -> Result<Outcome> {
-    if args.quiet {
-        record
-            .failures
-            .iter()
-            .for_each(|(clip, why)| show::note(&format!("{clip}: failed: {why}")));
-    }
+    failures_if_quiet(args, &record);
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let stored = stored(out);
-    if let Some(provenance) = unchanged(stored.as_ref(), &record) {
-        record.provenance = provenance;
-    }
+    keep_unchanged(stored.as_ref(), &mut record);
     match summary {
         Some(summary) => {
-            // A smoke run into the folder of a whole one does not replace its results.
-            let keep = clips.narrowed() && stored.is_some_and(|json| json["partial"] == false);
-            let json =
-                if keep { record.json(&summary) } else { report::write(out, &summary, &record)? };
+            let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
             show::results(&summary, &record, &json, args.json, args.per_item)?;
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
@@ -142,15 +201,44 @@ fn finish(
     Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
 }
 
+/// Failures are errors, which stand on stderr where all else is quiet too.
+pub(crate) fn failures_if_quiet(args: &OutputArgs, record: &RunRecord) {
+    if args.quiet {
+        record
+            .failures
+            .iter()
+            .for_each(|(clip, why)| show::note(&format!("{clip}: failed: {why}")));
+    }
+}
+
+/// Stores the scores, but where the folder keeps those of more clips: a smoke run into the folder of
+/// a whole one does not replace its results. The content of `results.json`, and whether it is kept.
+pub(crate) fn store(
+    out: &Path,
+    clips: &Clips,
+    summary: &Summary,
+    record: &RunRecord,
+    stored: Option<&Value>,
+) -> Result<(Value, bool)> {
+    let keep = clips.narrowed() && stored.is_some_and(|json| json["partial"] == false);
+    let json = if keep { record.json(summary) } else { report::write(out, summary, record)? };
+    Ok((json, keep))
+}
+
 /// The results of an earlier run in this folder.
-fn stored(out: &Path) -> Option<Value> {
+pub(crate) fn stored(out: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(out.join("results.json")).ok()?).ok()
 }
 
-/// The stored provenance, where this run has done nothing but find the same again.
-fn unchanged(stored: Option<&Value>, record: &RunRecord) -> Option<report::record::Provenance> {
-    let stored = stored?;
+/// Takes the stored provenance, where this run has done nothing but find the same again.
+pub(crate) fn keep_unchanged(stored: Option<&Value>, record: &mut RunRecord) {
+    let Some(stored) = stored else { return };
     let idle = record.provenance.resumed == record.dataset.done && record.failures.is_empty();
     let same = stored["dataset"] == json!(record.dataset);
-    (idle && same).then(|| serde_json::from_value(stored["provenance"].clone()).ok()).flatten()
+    if let Ok(provenance) = serde_json::from_value(stored["provenance"].clone())
+        && idle
+        && same
+    {
+        record.provenance = provenance;
+    }
 }

@@ -1,7 +1,7 @@
 //! `propagate`: one command from a checkpoint to the table.
 //!
 //! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]), the plan runs
-//! ([`evaluate`]), the results are shown ([`show`]). The other verbs have a file each. stdout carries
+//! ([`evaluate`], or [`sweep`] where several settings are asked for), the results are shown ([`show`]). The other verbs have a file each. stdout carries
 //! results, stderr all else.
 
 // Comments on arguments are help texts, not Markdown.
@@ -23,6 +23,7 @@ mod reconstruct;
 mod sample;
 mod score;
 mod show;
+mod sweep;
 
 use std::process::ExitCode;
 

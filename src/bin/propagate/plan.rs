@@ -24,11 +24,11 @@ pub(crate) fn protocol(
 ) -> Result<(Protocol, ProtocolRecord)> {
     let mut used = args.preset.protocol(benchmark)?;
     let propagation = &mut used.propagation;
-    set(&mut propagation.topk, args.topk);
-    set(&mut propagation.temperature, args.temperature);
-    set(&mut propagation.queue, args.queue);
-    set(&mut propagation.neighborhood.radius, args.radius);
-    set(&mut propagation.neighborhood.shape, args.neighborhood);
+    set(&mut propagation.topk, args.affinity.topk);
+    set(&mut propagation.temperature, args.affinity.temperature);
+    set(&mut propagation.queue, args.affinity.queue);
+    set(&mut propagation.neighborhood.radius, args.affinity.radius);
+    set(&mut propagation.neighborhood.shape, args.affinity.neighborhood);
     set(&mut used.frame_filter, args.frame_filter);
     set(&mut used.score_size, args.score_size);
     set(&mut used.input_size, input_size(args));
@@ -197,6 +197,64 @@ pub(crate) fn out(args: &OutputArgs, protocol: &ProtocolRecord, identity: &Value
     })
 }
 
+/// All that decides what features are made of a frame.
+pub(crate) fn features_key(
+    protocol: &Protocol,
+    weights: &WeightsRecord,
+    provenance: &Provenance,
+    model: &ModelArgs,
+    batch: usize,
+) -> Value {
+    json!({
+        "preprocessing": protocol.preprocessing(),
+        "weights_sha256": weights.sha256,
+        "checkpoint_key": model.checkpoint_key,
+        "arch": weights.arch,
+        "layer": weights.layer,
+        "positions": weights.positions,
+        "dtype": provenance.dtype,
+        // sums of products come out in another order, and so with other last bits
+        "device": provenance.device.split(':').next(),
+        "batch": batch,
+        "jpeg_decoder": provenance.jpeg_decoder,
+        "version": provenance.version,
+        "git_commit": provenance.git_commit,
+    })
+}
+
+/// The size of the first frame, the encoder's input for it, and the grid of patches; none where
+/// there is no clip.
+fn grid(
+    clips: &Clips,
+    protocol: &Protocol,
+    patch: usize,
+) -> Result<Option<(Size, Size, [usize; 2])>> {
+    let Some(path) = clips.first_frame() else { return Ok(None) };
+    let (width, height) = image::decode::size(path)?;
+    let frame = Size { height, width };
+    let input = protocol.input_size.resolve(protocol.copy_size.unwrap_or(frame), patch)?;
+    Ok(Some((frame, input, [input.height / patch, input.width / patch])))
+}
+
+/// What features on disk take, in words; `frames` is how many there are at once.
+pub(crate) fn features_size(
+    clips: &Clips,
+    protocol: &Protocol,
+    loaded: &Loaded,
+    frames: usize,
+) -> Result<String> {
+    let encoder = &loaded.encoder;
+    let [rows, columns] =
+        grid(clips, protocol, encoder.patch())?.map_or([0; 2], |(_, _, grid)| grid);
+    let bytes = (4 * rows * columns * encoder.width()) as f64;
+    let words = |bytes: f64| match bytes {
+        1e9.. => format!("{:.1} GB", bytes / 1e9),
+        1e6.. => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.0} kB", bytes / 1e3),
+    };
+    Ok(format!("{} a frame, {} for {frames} frames", words(bytes), words(bytes * frames as f64)))
+}
+
 /// What `--dry-run` says.
 pub(crate) fn describe(
     clips: &Clips,
@@ -206,18 +264,14 @@ pub(crate) fn describe(
     out: &Path,
 ) -> Result<Vec<String>> {
     let list = clips.list();
-    let frames: usize = list.iter().map(|(_, frames)| frames).sum();
+    let frames = clips.frames();
     let (whole, asked) = (list.len(), clips.asked());
     let mut lines = vec![match whole == asked {
         true => format!("{whole} clips, {frames} frames"),
         false => format!("{whole} of {asked} clips, {frames} frames; `propagate check` says why"),
     }];
-    if let Some(path) = clips.first_frame() {
-        let (width, height) = image::decode::size(path)?;
-        let frame = Size { height, width };
-        let patch = loaded.encoder.patch();
-        let input = protocol.input_size.resolve(protocol.copy_size.unwrap_or(frame), patch)?;
-        let (rows, columns) = (input.height / patch, input.width / patch);
+    let grid = grid(clips, protocol, loaded.encoder.patch())?;
+    if let Some((frame, input, [rows, columns])) = grid {
         let context = protocol.propagation.queue.saturating_add(1);
         let bytes = (4 * rows * columns * loaded.encoder.width()) as f64 * context as f64;
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));

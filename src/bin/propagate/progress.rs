@@ -20,6 +20,8 @@ pub(crate) struct Bars {
     /// Whether clips are reported as lines, since a bar would not be seen.
     lines: bool,
     clips: usize,
+    /// Whether every clip is taken through several settings, whose scores are not one another's.
+    sweep: bool,
     state: Mutex<State>,
 }
 
@@ -36,8 +38,9 @@ struct State {
 }
 
 impl Bars {
-    pub(crate) fn new(benchmark: Benchmark, clips: &Clips, quiet: bool) -> Self {
-        let frames: usize = clips.list().iter().map(|(_, frames)| frames).sum();
+    /// For this many settings.
+    pub(crate) fn new(benchmark: Benchmark, clips: &Clips, settings: usize, quiet: bool) -> Self {
+        let frames = settings * clips.frames();
         let lines = !quiet && !std::io::stderr().is_terminal();
         let target = match quiet || lines {
             true => ProgressDrawTarget::hidden(),
@@ -62,7 +65,8 @@ impl Bars {
             started: Instant::now(),
             score: String::new(),
         };
-        Self { bar, metric, lines, clips: clips.asked(), state: Mutex::new(state) }
+        let (clips, sweep, state) = (settings * clips.asked(), settings > 1, Mutex::new(state));
+        Self { bar, metric, lines, clips, sweep, state }
     }
 
     pub(crate) fn finish(&self) {
@@ -116,7 +120,11 @@ impl Observer for Bars {
         if self.lines {
             self.line(&format!("{place}: {:.1} frames/s{score}", frames as f64 / seconds));
         }
-        self.state().score = score;
+        self.state().score = if self.sweep { String::new() } else { score };
+    }
+
+    fn clip_noted(&self, clip: &str, note: &str) {
+        self.line(&format!("{clip}: {note}"));
     }
 
     fn clip_resumed(&self, clip: &str, frames: usize) {
@@ -130,5 +138,44 @@ impl Observer for Bars {
         let (frames, _) = self.taken();
         let place = self.behind(clip, frames);
         self.line(&format!("{place}: failed: {}", error.explained()));
+    }
+}
+
+/// The progress of one setting among several.
+pub(crate) struct OfSetting<'a> {
+    pub(crate) bars: &'a Bars,
+    /// The setting in words.
+    pub(crate) setting: &'a str,
+}
+
+impl OfSetting<'_> {
+    fn named(&self, clip: &str) -> String {
+        format!("{clip} ({})", self.setting)
+    }
+}
+
+impl Observer for OfSetting<'_> {
+    fn clip_started(&self, clip: &str, frames: usize) {
+        self.bars.clip_started(&self.named(clip), frames);
+    }
+
+    fn frame_done(&self) {
+        self.bars.frame_done();
+    }
+
+    fn clip_noted(&self, clip: &str, note: &str) {
+        self.bars.clip_noted(clip, note);
+    }
+
+    fn clip_finished(&self, clip: &str, score: Option<f64>) {
+        self.bars.clip_finished(&self.named(clip), score);
+    }
+
+    fn clip_resumed(&self, clip: &str, frames: usize) {
+        self.bars.clip_resumed(&self.named(clip), frames);
+    }
+
+    fn clip_failed(&self, clip: &str, error: &Error) {
+        self.bars.clip_failed(&self.named(clip), error);
     }
 }

@@ -1,0 +1,238 @@
+//! `--sweep`: every combination of some settings, each into a folder as if it had been run alone, and
+//! one table of all.
+//!
+//! A clip is encoded for the first combination that needs it; the others read its features, from
+//! `--cache` or from a file that goes when the clip is done. So memory is that of one setting, however
+//! many there are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use cropmae::eval::{self, Cache, Kept, Run, RunFolder};
+use cropmae::protocol::{self, Benchmark, Protocol};
+use cropmae::report::record::ProtocolRecord;
+use cropmae::report::sweep::Row;
+use cropmae::report::{RunRecord, Sweep};
+use serde_json::{Value, json};
+
+use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs};
+use crate::clips::Clips;
+use crate::done::Done;
+use crate::evaluate::{self, Ready};
+use crate::progress::{Bars, OfSetting};
+use crate::show::Notes;
+use crate::{Outcome, plan, show};
+
+/// One combination of the values.
+struct Combination {
+    /// The values as typed, in the order of the axes.
+    values: Vec<String>,
+    /// In words: `topk 5, radius 12`.
+    words: String,
+    used: Protocol,
+    protocol: ProtocolRecord,
+}
+
+pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
+    let say = Notes::new(args.output.quiet);
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
+    let combinations = combinations(benchmark, &args.propagation)?;
+    let ready = Ready::new(benchmark, args, &say)?;
+    let identities: Vec<Value> =
+        combinations.iter().map(|one| ready.identity(&one.protocol)).collect();
+    let out = out(args, &protocol, &identities);
+    let folders = folders(args, &out, &combinations, &identities);
+    if args.output.dry_run {
+        let mut lines = plan::describe(&ready.clips, &used, &ready.loaded, ready.engine, &out)?;
+        lines.extend(ready.cache_line(args, &used)?);
+        let places = combinations.iter().zip(&folders);
+        lines.extend(places.map(|(one, to)| format!("  {}: {}", one.words, to.display())));
+        show::text(&(lines.join("\n") + "\n"))?;
+        return Ok(Outcome::Done);
+    }
+    let top = RunFolder::open(&out, &json!({ "sweep": identities }))?;
+    // where a killed sweep has left features
+    top.clean()?;
+    let opened =
+        folders.iter().zip(&identities).map(|(to, identity)| RunFolder::open(to, identity));
+    let opened: Vec<RunFolder> = opened.collect::<cropmae::Result<_>>()?;
+    let cache = cache(&ready, args, &used, &out, &say)?;
+    let done = evaluate_each(&ready, args, &combinations, &opened, &cache)?;
+    top.clean()?;
+    let (_, record) = ready.record(protocol, Done::together(&done));
+    let mut sweep = Sweep { names: names(&args.propagation.sweep), rows: Vec::new() };
+    for ((one, done), folder) in combinations.into_iter().zip(done).zip(&folders) {
+        sweep.rows.push(store(&ready, one, done, folder)?);
+    }
+    finish(args, &out, &ready.clips, &sweep, &record, &say)
+}
+
+/// What was swept.
+fn names(axes: &[Axis]) -> Vec<String> {
+    axes.iter().map(|axis| axis.name.clone()).collect()
+}
+
+/// Every combination of the axes' values, the last axis fastest.
+fn combinations(benchmark: Benchmark, args: &PropagationArgs) -> Result<Vec<Combination>> {
+    let axes = &args.sweep;
+    for (index, axis) in axes.iter().enumerate() {
+        let name = &axis.name;
+        let twice = axes[..index].iter().any(|earlier| earlier.name == *name);
+        anyhow::ensure!(!twice, "--sweep: {name} is there twice; write its values in one list");
+        let typed = axis.values.iter().any(|(_, value)| overlap(&args.affinity, value));
+        anyhow::ensure!(!typed, "--sweep: {name} is set by --{name} too; leave one of them out");
+    }
+    let mut found = vec![(Vec::new(), args.affinity.clone())];
+    for axis in axes {
+        let with = |(values, affinity): &(Vec<String>, AffinityArgs)| {
+            let (values, affinity) = (values.clone(), affinity.clone());
+            let one = move |(value, more): &(String, AffinityArgs)| {
+                let values = values.iter().chain([value]).cloned().collect();
+                (values, merged(&affinity, more))
+            };
+            axis.values.iter().map(one).collect::<Vec<_>>()
+        };
+        found = found.iter().flat_map(with).collect();
+    }
+    let combination = |(values, affinity): (Vec<String>, AffinityArgs)| {
+        let (used, protocol) =
+            plan::protocol(benchmark, &PropagationArgs { affinity, ..args.clone() })?;
+        let words = axes.iter().zip(&values).map(|(axis, value)| format!("{} {value}", axis.name));
+        let words = words.collect::<Vec<_>>().join(", ");
+        Ok(Combination { values, words, used, protocol })
+    };
+    found.into_iter().map(combination).collect()
+}
+
+/// Whether both set the same.
+fn overlap(a: &AffinityArgs, b: &AffinityArgs) -> bool {
+    a.topk.and(b.topk).is_some()
+        || a.radius.and(b.radius).is_some()
+        || a.neighborhood.and(b.neighborhood).is_some()
+        || a.temperature.and(b.temperature).is_some()
+        || a.queue.and(b.queue).is_some()
+}
+
+fn merged(a: &AffinityArgs, b: &AffinityArgs) -> AffinityArgs {
+    AffinityArgs {
+        topk: b.topk.or(a.topk),
+        radius: b.radius.or(a.radius),
+        neighborhood: b.neighborhood.or(a.neighborhood),
+        temperature: b.temperature.or(a.temperature),
+        queue: b.queue.or(a.queue),
+    }
+}
+
+/// The sweep's folder: `--out`, or one named after all that decides the results.
+fn out(args: &EvaluateArgs, protocol: &ProtocolRecord, identities: &[Value]) -> PathBuf {
+    args.output.out.clone().unwrap_or_else(|| {
+        let hash = protocol::hash(&json!(identities));
+        let (benchmark, preset) = (protocol.benchmark.name(), &protocol.preset);
+        Path::new("runs").join(format!("{benchmark}-{preset}-sweep-{}", &hash[..8]))
+    })
+}
+
+/// Each combination's folder: in `--out`, or where it would go if it were run alone.
+fn folders(
+    args: &EvaluateArgs,
+    out: &Path,
+    combinations: &[Combination],
+    identities: &[Value],
+) -> Vec<PathBuf> {
+    let each = combinations.iter().zip(identities);
+    let folder = |(one, identity): (&Combination, &Value)| match args.output.out {
+        Some(_) => out.join(one.words.replace(", ", "_").replace(' ', "-")),
+        None => plan::out(&args.output, &one.protocol, identity),
+    };
+    each.map(folder).collect()
+}
+
+/// Where features are kept: for good, or for a clip in the sweep's folder.
+fn cache(
+    ready: &Ready,
+    args: &EvaluateArgs,
+    used: &Protocol,
+    out: &Path,
+    say: &Notes,
+) -> Result<Cache> {
+    if let Some(cache) = ready.cache(args, used)? {
+        ready.cache_line(args, used)?.iter().for_each(|line| say.line(line));
+        return Ok(cache);
+    }
+    let place = out.join(".unfinished");
+    let longest = ready.clips.longest();
+    let size = plan::features_size(&ready.clips, used, &ready.loaded, longest)?;
+    let place_name = place.display();
+    say.line(&format!("features of one clip at a time are kept in {place_name}: {size} at most"));
+    Ok(Cache::open(&place, &ready.features_key(args, used), Kept::WithinClip)?)
+}
+
+fn evaluate_each(
+    ready: &Ready,
+    args: &EvaluateArgs,
+    combinations: &[Combination],
+    folders: &[RunFolder],
+    cache: &Cache,
+) -> Result<Vec<Done>> {
+    let bars = Bars::new(ready.benchmark, &ready.clips, combinations.len(), args.output.quiet);
+    let each = combinations.iter();
+    let watchers: Vec<OfSetting<'_>> =
+        each.map(|one| OfSetting { bars: &bars, setting: &one.words }).collect();
+    let each = combinations.iter().zip(folders).zip(&watchers);
+    let runs: Vec<Run<'_>> = each
+        .map(|((one, folder), observer)| {
+            let setup = ready.setup(&args.output, &one.used, Some(cache));
+            Run { setup, folder, observer }
+        })
+        .collect();
+    let done = match (ready.benchmark, &ready.clips) {
+        (Benchmark::Davis, Clips::Masks(dataset)) => {
+            eval::davis::sweep(dataset, &runs)?.iter().map(Done::davis).collect()
+        }
+        (_, Clips::Masks(dataset)) => {
+            let outcomes = eval::vip::sweep(dataset, &runs)?;
+            let each = outcomes.iter().zip(&runs);
+            each.map(|(outcome, run)| Done::vip(outcome, run.setup.protocol)).collect()
+        }
+        (_, Clips::Poses(dataset)) => {
+            eval::jhmdb::sweep(dataset, &runs)?.iter().map(Done::jhmdb).collect()
+        }
+    };
+    bars.finish();
+    done
+}
+
+/// Stores a combination's results as its own run would have.
+fn store(ready: &Ready, one: Combination, done: Done, folder: &Path) -> Result<Row> {
+    let protocol_hash = one.protocol.hash.clone();
+    let (summary, mut record) = ready.record(one.protocol, done);
+    let stored = evaluate::stored(folder);
+    evaluate::keep_unchanged(stored.as_ref(), &mut record);
+    if let Some(summary) = &summary {
+        evaluate::store(folder, &ready.clips, summary, &record, stored.as_ref())?;
+    }
+    let (clips, folder) = (record.dataset.done, folder.display().to_string());
+    Ok(Row { values: one.values, summary, folder, protocol_hash, clips })
+}
+
+/// Stores and shows the table.
+fn finish(
+    args: &EvaluateArgs,
+    out: &Path,
+    clips: &Clips,
+    sweep: &Sweep,
+    record: &RunRecord,
+    say: &Notes,
+) -> Result<Outcome> {
+    evaluate::failures_if_quiet(&args.output, record);
+    anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
+    let json = sweep.write(out, record)?;
+    if args.output.json {
+        show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
+    } else {
+        let lines = sweep.lines(record).into_iter().map(|line| format!("  {line}\n"));
+        show::text(&format!("{}\n{}", sweep.table().text(), lines.collect::<String>()))?;
+    }
+    say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
+    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+}

@@ -1,0 +1,405 @@
+//! Features on disk: what an encoder made of a clip, kept so that the next setting of the
+//! propagation neither decodes nor encodes.
+//!
+//! ```text
+//! DIR/<weights>-<key>/<clip>-<frames>.safetensors     features [T, h·w, D], f32
+//! ```
+//!
+//! A file is used only where it says that it was made by the same encoder in the same way, of frames
+//! with the same bytes, and has the length that it should have; else it is made again. It is written
+//! while the clip is labelled and read frame by frame, so memory stays that of a few frames. f32 is
+//! what features are compared in whatever the encoder computes in: nothing is lost, and labels come
+//! out the same to the last bit. [`super::stream`] asks here before it decodes anything.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::folder::flat_name;
+use super::soft::tensor_header;
+use super::stream::Encoded;
+use crate::error::{Error, Result};
+use crate::files::Pending;
+use crate::protocol::{self, Size};
+
+/// Changes with the layout of the files.
+const FORMAT: u64 = 1;
+/// The longest header that is read: they have some hundred bytes.
+const LONGEST_HEADER: u64 = 1 << 20;
+/// What a run has not written to for so long, it was killed over.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// A folder of features made by one encoder in one way.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    key: Value,
+    /// Whether files go once their clip is done.
+    passing: bool,
+    refresh: bool,
+    /// What this run has made, which need not be made again for the sake of [`Kept::Refreshed`].
+    made: Mutex<HashSet<PathBuf>>,
+}
+
+/// How long features are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Until the user removes them.
+    Always,
+    /// As [`Kept::Always`], and what earlier runs have left is made again.
+    Refreshed,
+    /// Until [`Cache::clip_done`].
+    WithinClip,
+}
+
+impl Cache {
+    /// Opens a cache in `root`. `key` holds everything that decides the features of a frame: the
+    /// encoder and how frames are prepared for it.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(root: &Path, key: &Value, kept: Kept) -> Result<Self> {
+        let weights = key["weights_sha256"].as_str().unwrap_or_default();
+        let weights = weights.get(..8).unwrap_or(weights);
+        let key = json!({ "format": FORMAT, "made_by": key });
+        let folder = root.join(format!("{weights}-{}", &protocol::hash(&key)[..8]));
+        let passing = kept == Kept::WithinClip;
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        remove_abandoned(&folder);
+        let refresh = kept == Kept::Refreshed;
+        Ok(Self { folder, key, passing, refresh, made: Mutex::default() })
+    }
+
+    /// Told when all settings are through with a clip.
+    ///
+    /// # Errors
+    /// Features that were kept for the clip alone cannot be removed.
+    pub fn clip_done(&self) -> Result<()> {
+        if !self.passing {
+            return Ok(());
+        }
+        for path in self.made().drain() {
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The place of a clip's features; reads the bytes of all its frames, and decodes none.
+    ///
+    /// # Errors
+    /// A frame cannot be read.
+    pub(super) fn place(&self, clip: &str, frames: &[PathBuf]) -> Result<Place<'_>> {
+        let fingerprint = fingerprint(frames)?;
+        let name = format!("{}-{}.safetensors", flat_name(clip), &fingerprint[..16]);
+        let key = json!({ "key": self.key, "frames": fingerprint }).to_string();
+        Ok(Place { cache: self, path: self.folder.join(name), key, frames: frames.len() })
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// SHA-256 over the SHA-256 of every frame's file, in hexadecimal.
+fn fingerprint(frames: &[PathBuf]) -> Result<String> {
+    let digest =
+        |path: &PathBuf| std::fs::read(path).map(Sha256::digest).map_err(Error::io("read", path));
+    let digests: Vec<_> = frames.par_iter().map(digest).collect::<Result<_>>()?;
+    let whole = Sha256::digest(digests.concat());
+    Ok(whole.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Removes what killed runs have left; that it cannot be removed hinders nothing.
+fn remove_abandoned(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|time| time.elapsed().ok());
+        let partial = entry.file_name().to_string_lossy().ends_with(Pending::SUFFIX);
+        if partial && age.is_some_and(|age| age > ABANDONED) {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// Where the features of a clip are, or will be.
+pub(super) struct Place<'a> {
+    cache: &'a Cache,
+    path: PathBuf,
+    /// All that decides them, as the file says it.
+    key: String,
+    /// How many frames the clip has.
+    frames: usize,
+}
+
+/// What is at the place of a clip's features.
+pub(super) enum Found {
+    /// They are.
+    Features(Features),
+    /// Nothing.
+    Nothing,
+    /// Something that must not be used, and why.
+    Unfit(String),
+}
+
+impl Place<'_> {
+    /// Looks there. `width` is that of the encoder's features, `patch` the side of its patches.
+    pub(super) fn find(&self, patch: usize, width: usize) -> Found {
+        if self.cache.refresh && !self.cache.made().contains(&self.path) {
+            return Found::Nothing;
+        }
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
+            Err(error) => return Found::Unfit(error.to_string()),
+        };
+        match self.read_header(&mut file, patch, width) {
+            Ok((frame, input, cells)) => {
+                let (path, frames) = (self.path.clone(), self.frames);
+                Found::Features(Features { file, path, frames, frame, input, cells, width })
+            }
+            Err(problem) => Found::Unfit(format!("{}: {problem}", self.path.display())),
+        }
+    }
+
+    /// The frames' size, the input's, and the cells of the grid; leaves the file at the first number.
+    fn read_header(
+        &self,
+        file: &mut File,
+        patch: usize,
+        width: usize,
+    ) -> Result<(Size, Size, usize), String> {
+        let damaged = || "is damaged".to_owned();
+        let said = |error: std::io::Error| error.to_string();
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(|_| damaged())?;
+        let length = u64::from_le_bytes(length);
+        let mut header = Vec::new();
+        file.by_ref().take(length.min(LONGEST_HEADER)).read_to_end(&mut header).map_err(said)?;
+        let header: Value = serde_json::from_slice(&header).map_err(|_| damaged())?;
+        let about = &header["__metadata__"];
+        if about["key"] != *self.key {
+            return Err("is not of this encoder and these frames".into());
+        }
+        let size = |name: &str| about[name].as_str().and_then(|size| size.parse::<Size>().ok());
+        let (frame, input) = size("frame").zip(size("input")).ok_or_else(damaged)?;
+        let cells = (input.height / patch.max(1)) * (input.width / patch.max(1));
+        let tensor = &header[TENSOR];
+        let shape = [self.frames, cells, width];
+        if tensor["dtype"] != "F32" || tensor["shape"] != json!(shape) {
+            return Err(format!("holds {} and not {shape:?}", tensor["shape"]));
+        }
+        let bytes = file.metadata().map_err(said)?.len();
+        let expected = 8 + length + 4 * shape.iter().product::<usize>() as u64;
+        if bytes != expected {
+            return Err(format!("has {bytes} bytes and not {expected}"));
+        }
+        file.seek(std::io::SeekFrom::Start(8 + length)).map_err(said)?;
+        Ok((frame, input, cells))
+    }
+
+    /// Begins the file for features like the first frame's.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub(super) fn begin(&self, first: &Encoded) -> Result<Pending> {
+        let (cells, width) = first.features.dims2()?;
+        let about = json!({
+            "key": self.key,
+            "frame": first.frame.to_string(),
+            "input": first.input.to_string(),
+            "axes": "frame,cell,channel",
+        });
+        let mut file = Pending::create(&self.path)?;
+        file.append(&tensor_header(TENSOR, &[self.frames, cells, width], &about))?;
+        Ok(file)
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// There is no room, for example.
+    pub(super) fn complete(&self, file: Pending) -> Result<()> {
+        file.finish()?;
+        self.cache.made().insert(self.path.clone());
+        Ok(())
+    }
+}
+
+/// The tensor's name.
+const TENSOR: &str = "features";
+
+/// Appends a frame's features.
+///
+/// # Errors
+/// There is no room, for example.
+pub(super) fn append(file: &mut Pending, features: &Tensor) -> Result<()> {
+    let values: Vec<f32> = features.flatten_all()?.to_vec1()?;
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    file.append(&bytes)
+}
+
+/// The features of a clip, to be read frame after frame.
+pub(super) struct Features {
+    file: File,
+    path: PathBuf,
+    frames: usize,
+    frame: Size,
+    input: Size,
+    cells: usize,
+    width: usize,
+}
+
+impl Features {
+    /// How many frames there are.
+    pub(super) fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// The next frame's.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has been cut since.
+    pub(super) fn next(&mut self, device: &Device) -> Result<Encoded> {
+        let mut bytes = vec![0; 4 * self.cells * self.width];
+        self.file.read_exact(&mut bytes).map_err(|error| {
+            let remedy = "remove the file and run again";
+            Error::data(&self.path, format!("cannot be read ({error})"), remedy)
+        })?;
+        let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        let shape = (self.cells, self.width);
+        let features = Tensor::from_vec(values.collect::<Vec<f32>>(), shape, device)?;
+        Ok(Encoded { features, frame: self.frame, input: self.input })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INPUT: Size = Size { height: 32, width: 48 };
+
+    fn encoded(seed: f32) -> Encoded {
+        let values: Vec<f32> = (0..24).map(|i| (seed + i as f32).sin()).collect();
+        let features = Tensor::from_vec(values, (6, 4), &Device::Cpu).unwrap();
+        Encoded { features, frame: Size { height: 31, width: 50 }, input: INPUT }
+    }
+
+    /// Three "frames" and a cache beside them.
+    fn frames(folder: &Path) -> Vec<PathBuf> {
+        let path = |t: usize| folder.join(format!("{t}.jpg"));
+        (0..3).for_each(|t| std::fs::write(path(t), format!("frame {t}")).unwrap());
+        (0..3).map(path).collect()
+    }
+
+    fn key() -> Value {
+        json!({ "weights_sha256": "0123456789abcdef" })
+    }
+
+    fn fill(cache: &Cache, frames: &[PathBuf]) -> PathBuf {
+        let place = cache.place("a/b", frames).unwrap();
+        let mut file = place.begin(&encoded(0.0)).unwrap();
+        (0..3).for_each(|t| append(&mut file, &encoded(t as f32).features).unwrap());
+        place.complete(file).unwrap();
+        place.path
+    }
+
+    fn found(cache: &Cache, frames: &[PathBuf]) -> Result<Features, String> {
+        match cache.place("a/b", frames).unwrap().find(16, 4) {
+            Found::Features(features) => Ok(features),
+            Found::Nothing => Err("nothing".into()),
+            Found::Unfit(problem) => Err(problem),
+        }
+    }
+
+    #[test]
+    fn features_come_back_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = frames(folder.path());
+        let cache = Cache::open(&folder.path().join("cache"), &key(), Kept::Always).unwrap();
+        assert_eq!(found(&cache, &frames).err().unwrap(), "nothing");
+        let path = fill(&cache, &frames);
+        let bytes = std::fs::read(path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.tensor("features").unwrap().shape(), [3, 6, 4]);
+        let mut features = found(&cache, &frames).unwrap();
+        assert_eq!(features.frames(), 3);
+        for t in 0..3 {
+            let (ours, made) = (features.next(&Device::Cpu).unwrap(), encoded(t as f32));
+            let values = |it: &Encoded| it.features.to_vec2::<f32>().unwrap();
+            assert_eq!(values(&ours), values(&made));
+            assert_eq!((ours.frame, ours.input), (made.frame, made.input));
+        }
+        assert!(features.next(&Device::Cpu).is_err());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = frames(folder.path());
+        let root = folder.path().join("cache");
+        let cache = Cache::open(&root, &key(), Kept::Always).unwrap();
+        let path = fill(&cache, &frames);
+        let whole = std::fs::read(&path).unwrap();
+        let with = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            found(&cache, &frames).err().unwrap_or_default()
+        };
+        assert!(with(&whole[..whole.len() - 1]).contains("bytes and not"));
+        assert!(with(&[&whole[..], &[0]].concat()).contains("bytes and not"));
+        assert!(with(&whole[..100]).contains("damaged") && with(b"").contains("damaged"));
+        let mut other = whole.clone();
+        let at = whole.windows(8).position(|word| word == b"01234567").unwrap();
+        other[at] = b'X';
+        assert!(with(&other).contains("not of this encoder"), "{}", with(&other));
+        assert_eq!(with(&whole), "");
+        // Another encoder, other frames: another file.
+        let key = json!({ "weights_sha256": "0123456789abcdef", "layer": "3" });
+        let other = Cache::open(&root, &key, Kept::Always).unwrap();
+        assert_eq!(found(&other, &frames).err().unwrap(), "nothing");
+        std::fs::write(&frames[1], "frame One").unwrap();
+        assert_eq!(found(&cache, &frames).err().unwrap(), "nothing");
+    }
+
+    #[test]
+    fn leftovers_of_killed_runs_go_and_work_in_progress_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = frames(folder.path());
+        let cache = || Cache::open(&folder.path().join("cache"), &key(), Kept::Always).unwrap();
+        let path = fill(&cache(), &frames);
+        let (old, young) = (path.with_extension("1.partial"), path.with_extension("2.partial"));
+        for file in [&old, &young] {
+            std::fs::write(file, b"half").unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        cache();
+        assert!(!old.exists() && young.exists() && path.exists());
+    }
+
+    #[test]
+    fn refreshed_once_and_removed_where_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = frames(folder.path());
+        let root = folder.path().join("cache");
+        fill(&Cache::open(&root, &key(), Kept::Always).unwrap(), &frames);
+        let cache = Cache::open(&root, &key(), Kept::Refreshed).unwrap();
+        assert_eq!(found(&cache, &frames).err().unwrap(), "nothing");
+        let path = fill(&cache, &frames);
+        assert!(found(&cache, &frames).is_ok());
+        cache.clip_done().unwrap();
+        assert!(path.exists());
+        let passing = Cache::open(&folder.path().join("x"), &key(), Kept::WithinClip).unwrap();
+        let path = fill(&passing, &frames);
+        assert!(found(&passing, &frames).is_ok());
+        passing.clip_done().unwrap();
+        assert!(!path.exists());
+    }
+}
