@@ -2,7 +2,10 @@
 //!
 //! Plain loops over slices, written so that the compiler turns them into the widest vector
 //! instructions that the machine has: `pulp` chooses when the program runs. Attention, feed-forwards
-//! and the optimiser of pre-training are made of them. A leaf.
+//! and the optimiser of pre-training are made of them. [`lanes`] has what works on values that are
+//! in a register already. A leaf.
+
+pub(crate) mod lanes;
 
 /// Replaces scores by `exp(score - largest)` and returns their sum.
 pub(crate) fn exponentials(scores: &mut [f32]) -> f32 {
@@ -60,27 +63,30 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { series * f32::from_bits(exponent) }
 }
 
-/// The error function to five parts in ten million: an odd rational function on ±4, beyond which
-/// it is ±1 in f32. The coefficients are the minimax ones that Eigen uses.
+/// Above the fraction bar of the error function, the highest power first: an odd rational function
+/// on ±4, beyond which it is ±1 in f32. The coefficients are the minimax ones that Eigen uses.
+const ERF_ABOVE: [f32; 7] = [
+    -2.726_142_3e-10,
+    2.770_681_4e-8,
+    -2.101_024e-6,
+    -5.692_506_4e-5,
+    -7.349_906_3e-4,
+    -2.954_6e-3,
+    -1.609_603_4e-2,
+];
+/// Below it.
+const ERF_BELOW: [f32; 5] =
+    [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+
+/// The error function to five parts in ten million.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
-    const ABOVE: [f32; 7] = [
-        -2.726_142_3e-10,
-        2.770_681_4e-8,
-        -2.101_024e-6,
-        -5.692_506_4e-5,
-        -7.349_906_3e-4,
-        -2.954_6e-3,
-        -1.609_603_4e-2,
-    ];
-    const BELOW: [f32; 5] =
-        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let polynomial = |coefficients: &[f32]| {
         coefficients.iter().fold(0.0, |sum, coefficient| sum * square + coefficient)
     };
-    x * polynomial(&ABOVE) / polynomial(&BELOW)
+    x * polynomial(&ERF_ABOVE) / polynomial(&ERF_BELOW)
 }
 
 /// The share of the normal distribution below `x`.
@@ -129,6 +135,31 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
         *sum += a * b;
     }
     sums.iter().sum()
+}
+
+/// LayerNorm: every `weight.len()` values of `rows` become
+/// `weight · (x − mean) / √(variance + epsilon) + bias` in `out`.
+pub(crate) fn layer_norm(
+    rows: &[f32],
+    (weight, bias): (&[f32], &[f32]),
+    epsilon: f32,
+    out: &mut [f32],
+) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let width = weight.len();
+            for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+                let mean = sum(row) / width as f32;
+                // the centred row first: its squares' sum is the variance, to the last bits
+                out.iter_mut().zip(row).for_each(|(out, value)| *out = value - mean);
+                let scale = 1.0 / (dot(out, out) / width as f32 + epsilon).sqrt();
+                for ((out, weight), bias) in out.iter_mut().zip(weight).zip(bias) {
+                    *out = *out * scale * weight + bias;
+                }
+            }
+        },
+    );
 }
 
 /// Σ a, one accumulator per lane.
@@ -196,6 +227,21 @@ mod tests {
             // a few roundings of numbers up to 5 and 1
             assert!((f64::from(value[0]) - gelu_f64(x)).abs() < 1e-6, "{x}");
             assert!((f64::from(slope[0]) - wanted).abs() < 1e-6, "{x}: {} {wanted}", slope[0]);
+        }
+    }
+
+    #[test]
+    fn layer_norm_of_a_row_worked_by_hand() {
+        // 1, 2, 3, 6 and the same times ten: mean 3, variance 3.5
+        let rows = [1., 2., 3., 6., 10., 20., 30., 60.];
+        let mut out = [0.0; 8];
+        layer_norm(&rows, (&[1., 1., 2., 1.], &[0., 1., 0., 0.]), 0.5, &mut out);
+        for (scale, out) in [(1.0, &out[..4]), (10.0, &out[4..])] {
+            let deviation = (3.5 * scale * scale + 0.5_f32).sqrt();
+            let wanted = [-2.0, -1.0, 0.0, 3.0].map(|x| x * scale / deviation);
+            let wanted = [wanted[0], wanted[1] + 1.0, wanted[2], wanted[3]];
+            // a few roundings of numbers up to 2
+            out.iter().zip(wanted).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a} {b}"));
         }
     }
 

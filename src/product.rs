@@ -2,9 +2,12 @@
 //!
 //! [`product`] hands views to the `gemm` crate, which packs and multiplies; it is the one place that
 //! deals in raw pointers. It runs on the calling thread: callers split their work over the cores.
-//! A leaf.
+//! [`packed`] is for a right side that is used again and again, and for going on with a product
+//! while it is in registers. Almost a leaf.
 
 #![allow(unsafe_code)]
+
+pub(crate) mod packed;
 
 /// A matrix of f32 inside a slice.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("elementwise", &[]),
     ("kernel", &[]),
-    ("product", &[]),
+    ("product", &["elementwise"]),
     ("progress", &["error"]),
     ("device", &["error"]),
     ("files", &["error"]),

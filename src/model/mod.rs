@@ -1,16 +1,21 @@
 //! The encoder: a vision transformer from a checkpoint, and the patch features it makes of frames.
 //!
 //! [`source`] turns `--weights` into an [`Encoder`]: [`weights`] reads a checkpoint of any family
-//! under one set of names ([`init`] draws one from a seed, [`shipped`] carries one), [`vit`] computes, [`pos_embed`] stretches
-//! the position table to a frame's grid. Next stop of the features: [`crate::propagation`].
+//! under one set of names ([`init`] draws one from a seed, [`shipped`] carries one), [`vit`] computes
+//! (by `cpu` on packed weights, or by `tensors` on any device), [`pos_embed`] stretches the position
+//! table to a frame's grid. Next stop of the features: [`crate::propagation`].
 
 mod attention;
 pub mod config;
+mod cpu;
 pub mod encoder;
 pub mod init;
+mod parameters;
+mod patches;
 pub mod pos_embed;
 pub mod shipped;
 pub mod source;
+mod tensors;
 pub mod vit;
 pub mod weights;
 

@@ -1,0 +1,85 @@
+//! The packed encoder against the tensor operations, and against itself on other cores.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::model::config::VitConfig;
+use crate::model::init;
+use crate::model::vit::{Layer, Vit};
+use crate::model::weights::Checkpoint;
+
+/// An untrained encoder of two blocks, with register tokens and LayerScale where `registers` > 0.
+fn checkpoint(name: &str, registers: usize) -> Checkpoint {
+    let config = VitConfig::named(name).unwrap();
+    let config = VitConfig { depth: 2, table_side: 4, registers, ..config };
+    let mut checkpoint = init::random(&config, 5).unwrap();
+    if registers > 0 {
+        for (index, name) in ["0.ls1", "0.ls2", "1.ls1", "1.ls2"].iter().enumerate() {
+            let factors = (0..config.width).map(|i| ((i + index) as f32).cos());
+            let factors = Tensor::from_iter(factors, &Device::Cpu).unwrap();
+            checkpoint.tensors.insert(format!("blocks.{name}.gamma"), factors);
+        }
+    }
+    checkpoint
+}
+
+fn frames(batch: usize, height: usize, width: usize) -> Tensor {
+    let pixels = (0..batch * 3 * height * width).map(|i| ((i * 7919 % 1009) as f32 / 70.0).sin());
+    let pixels = Tensor::from_iter(pixels, &Device::Cpu).unwrap();
+    pixels.reshape((batch, 3, height, width)).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn assert_near(ours: &Tensor, theirs: &Tensor, tolerance: f32) {
+    assert_eq!(ours.dims(), theirs.dims());
+    for (ours, theirs) in values(ours).iter().zip(values(theirs)) {
+        assert!((ours - theirs).abs() <= tolerance, "{ours} {theirs}");
+    }
+}
+
+#[test]
+fn equals_tensor_operations() {
+    // the second frame size leaves pixels over on both sides
+    for (name, registers, size) in [("vitti16", 0, (96, 160)), ("vits16", 3, (70, 100))] {
+        let checkpoint = checkpoint(name, registers);
+        let frames = frames(2, size.0, size.1);
+        for layer in [Layer::Last, Layer::Block(1), Layer::MeanLast(2)] {
+            let packed = Vit::new(&checkpoint, layer, &Device::Cpu, DType::F32).unwrap();
+            let plain = Vit::by_tensors(&checkpoint, layer, &Device::Cpu, DType::F32).unwrap();
+            // Two blocks of f32 sums in another order; the last norm brings values to a few units.
+            assert_near(&packed.tokens(&frames).unwrap(), &plain.tokens(&frames).unwrap(), 1e-5);
+            // Shares of a sixteenth and less.
+            let shares = packed.cls_attention(&frames).unwrap();
+            assert_near(&shares, &plain.cls_attention(&frames).unwrap(), 1e-6);
+        }
+    }
+}
+
+#[test]
+fn the_number_of_cores_changes_no_byte() {
+    let checkpoint = checkpoint("vitti16", 0);
+    let vit = Vit::new(&checkpoint, Layer::Last, &Device::Cpu, DType::F32).unwrap();
+    let frames = frames(3, 128, 240);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        values(&pool.install(|| vit.tokens(&frames)).unwrap())
+    };
+    let one = on(1);
+    assert_eq!(on(2), one);
+    assert_eq!(on(5), one);
+}
+
+#[test]
+fn a_frame_is_the_same_alone_and_in_a_batch() {
+    let checkpoint = checkpoint("vitti16", 2);
+    let vit = Vit::new(&checkpoint, Layer::Last, &Device::Cpu, DType::F32).unwrap();
+    let batch = frames(3, 64, 80);
+    let together = vit.tokens(&batch).unwrap();
+    for image in 0..3 {
+        // a view into the batch, which begins in the middle of its values
+        let alone = vit.tokens(&batch.narrow(0, image, 1).unwrap()).unwrap();
+        assert_eq!(values(&alone), values(&together.narrow(0, image, 1).unwrap()));
+    }
+}

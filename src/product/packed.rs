@@ -1,0 +1,269 @@
+//! Products whose right side was packed beforehand, a tile at a time.
+//!
+//! [`Packed`] lays the columns of a matrix out in panels as wide as three vector registers; [`tile`]
+//! multiplies a few rows with a panel and leaves the sums in registers, where its caller goes on
+//! with them: adds a bias, takes a GELU, looks for the largest. So a matrix that is used for every
+//! frame is packed once, and what follows a product costs no pass of its own over memory. The
+//! instruction set is chosen when the program runs (AVX-512, AVX2 with FMA, NEON, or none).
+
+#![forbid(unsafe_code)]
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Vector registers that a row of a tile takes.
+pub(crate) const VECTORS: usize = 3;
+/// Values in a cache line: where a panel begins on one, no register is loaded from two.
+const LINE: usize = 16;
+
+/// The number of rows of a tile, as a constant: `VECTORS` times as many sums stay in registers, and
+/// a few more registers are needed beside them.
+#[inline(always)]
+pub(crate) const fn tile_rows<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+}
+
+/// What the widest instruction set of a machine makes of a tile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Rows of a tile.
+    pub(crate) rows: usize,
+    /// Columns of a panel.
+    pub(crate) columns: usize,
+}
+
+impl Sizes {
+    pub(crate) fn of(arch: Arch) -> Self {
+        struct Ask;
+        impl WithSimd for Ask {
+            type Output = Sizes;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> Sizes {
+                Sizes { rows: tile_rows::<S>(), columns: VECTORS * S::F32_LANES }
+            }
+        }
+        arch.dispatch(Ask)
+    }
+}
+
+/// Values that begin on a cache line.
+#[derive(Debug, Default)]
+pub(crate) struct Aligned {
+    values: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    /// Makes room for `len` values, whatever they are now.
+    pub(crate) fn resize(&mut self, len: usize) {
+        if self.values.len() < len + LINE {
+            self.values = vec![0.0; len + LINE];
+            self.start = self.values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        }
+        self.len = len;
+    }
+
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values[self.start..][..self.len]
+    }
+
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values[self.start..][..self.len]
+    }
+}
+
+/// A matrix of `depth` rows as panels of neighbouring columns, the last one filled up with zeros.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    panels: Aligned,
+    /// Rows of the matrix: products summed up for one value.
+    pub(crate) depth: usize,
+    /// Columns of the matrix.
+    pub(crate) columns: usize,
+}
+
+impl Packed {
+    /// Packs for `arch` the transpose of `rows` [columns, depth]: what a linear layer multiplies by,
+    /// from its weight as checkpoints have it.
+    pub(crate) fn transposed(arch: Arch, rows: &[f32], depth: usize) -> Self {
+        let width = Sizes::of(arch).columns;
+        let columns = rows.len() / depth;
+        let mut panels = Aligned::default();
+        panels.resize(columns.div_ceil(width) * width * depth);
+        for (panel, rows) in
+            panels.values_mut().chunks_exact_mut(width * depth).zip(rows.chunks(width * depth))
+        {
+            for (column, row) in rows.chunks_exact(depth).enumerate() {
+                for (line, value) in panel.chunks_exact_mut(width).zip(row) {
+                    line[column] = *value;
+                }
+            }
+        }
+        Self { panels, depth, columns }
+    }
+
+    /// Columns of all panels together.
+    pub(crate) fn padded_columns(&self) -> usize {
+        self.panels.values().len() / self.depth
+    }
+
+    /// The panels, each `depth` rows of [`VECTORS`] registers.
+    ///
+    /// `S` must be the instruction set that they were packed for.
+    #[inline(always)]
+    pub(crate) fn panels<S: Simd>(&self) -> impl Iterator<Item = &[[S::f32s; VECTORS]]> {
+        vectors::<S>(self.panels.values()).chunks_exact(self.depth)
+    }
+}
+
+/// A slice as rows of a panel.
+#[inline(always)]
+pub(crate) fn vectors<S: Simd>(values: &[f32]) -> &[[S::f32s; VECTORS]] {
+    S::as_simd_f32s(values).0.as_chunks().0
+}
+
+/// A slice as rows of a panel, to write to.
+#[inline(always)]
+pub(crate) fn vectors_mut<S: Simd>(values: &mut [f32]) -> &mut [[S::f32s; VECTORS]] {
+    S::as_mut_simd_f32s(values).0.as_chunks_mut().0
+}
+
+/// The sums over p of `left(p, row) * panel[p]` for every row of a tile. An element's sum runs in
+/// the order of p, one after the other.
+#[inline(always)]
+pub(crate) fn tile<S: Simd, const ROWS: usize>(
+    simd: S,
+    panel: &[[S::f32s; VECTORS]],
+    left: impl Fn(usize, usize) -> f32,
+) -> [[S::f32s; VECTORS]; ROWS] {
+    tile_onto(simd, [[simd.splat_f32s(0.0); VECTORS]; ROWS], panel, left)
+}
+
+/// As [`tile`], added one product after the other to the `sums` there are.
+#[inline(always)]
+pub(crate) fn tile_onto<S: Simd, const ROWS: usize>(
+    simd: S,
+    mut sums: [[S::f32s; VECTORS]; ROWS],
+    panel: &[[S::f32s; VECTORS]],
+    left: impl Fn(usize, usize) -> f32,
+) -> [[S::f32s; VECTORS]; ROWS] {
+    for (p, columns) in panel.iter().enumerate() {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let value = simd.splat_f32s(left(p, row));
+            for (sum, column) in sums.iter_mut().zip(columns) {
+                *sum = simd.mul_add_e_f32s(value, *column, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// `ROWS` rows of `depth` values from the `start`-th on; past the last one, that one again: a tile is
+/// always whole.
+#[inline(always)]
+pub(crate) fn rows_of<const ROWS: usize>(
+    values: &[f32],
+    start: usize,
+    stride: usize,
+    depth: usize,
+) -> [&[f32]; ROWS] {
+    let last = values.len().saturating_sub(depth) / stride;
+    std::array::from_fn(|row| &values[(start + row).min(last) * stride..][..depth])
+}
+
+/// Stores a register in a slice that may be shorter.
+#[inline(always)]
+pub(crate) fn store<S: Simd>(simd: S, part: &mut [f32], value: S::f32s) {
+    match S::as_mut_simd_f32s(part) {
+        ([whole], _) => *whole = value,
+        (_, rest) => simd.partial_store_f32s(rest, value),
+    }
+}
+
+/// Loads a register from a slice that may be shorter.
+#[inline(always)]
+pub(crate) fn load<S: Simd>(simd: S, part: &[f32]) -> S::f32s {
+    match S::as_simd_f32s(part) {
+        ([whole], _) => *whole,
+        (_, rest) => simd.partial_load_f32s(rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elementwise::lanes::every_arch;
+
+    /// `out` [rows, columns] = `left` [rows, depth] times the packed matrix.
+    struct Multiply<'a> {
+        left: &'a [f32],
+        right: &'a Packed,
+        out: &'a mut [f32],
+    }
+
+    impl WithSimd for Multiply<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            match tile_rows::<S>() {
+                8 => self.run::<S, 8>(simd),
+                _ => self.run::<S, 4>(simd),
+            }
+        }
+    }
+
+    impl Multiply<'_> {
+        #[inline(always)]
+        fn run<S: Simd, const ROWS: usize>(self, simd: S) {
+            let (depth, columns) = (self.right.depth, self.right.columns);
+            for (panel, values) in self.right.panels::<S>().enumerate() {
+                for start in (0..self.left.len() / depth).step_by(ROWS) {
+                    let rows: [&[f32]; ROWS] = rows_of(self.left, start, depth, depth);
+                    let sums = tile::<S, ROWS>(simd, values, |p, row| rows[row][p]);
+                    let first = panel * VECTORS * S::F32_LANES;
+                    let out = self.out.chunks_exact_mut(columns).skip(start);
+                    for (out, sums) in out.zip(sums) {
+                        for (part, sum) in out[first..].chunks_mut(S::F32_LANES).zip(sums) {
+                            store(simd, part, sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packed_products_are_products() {
+        // more rows and columns than a tile has and no multiple of either
+        let (rows, depth, columns) = (21, 37, 101);
+        let values = |count: usize| (0..count).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5);
+        let left: Vec<f32> = values(rows * depth).collect();
+        let weight: Vec<f32> = values(columns * depth).collect();
+        for arch in every_arch() {
+            let right = Packed::transposed(arch, &weight, depth);
+            let mut out = vec![0.0; rows * columns];
+            arch.dispatch(Multiply { left: &left, right: &right, out: &mut out });
+            for (row, out) in out.chunks_exact(columns).enumerate() {
+                for (column, out) in out.iter().enumerate() {
+                    let pairs = left[row * depth..].iter().zip(&weight[column * depth..]);
+                    let wanted: f64 =
+                        pairs.take(depth).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    // 37 roundings of sums up to 3, at worst
+                    assert!((f64::from(*out) - wanted).abs() < 5e-6, "{out} {wanted}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn buffers_begin_on_a_cache_line_and_grow() {
+        let mut buffer = Aligned::default();
+        for len in [1, 100, 7, 10_000] {
+            buffer.resize(len);
+            assert_eq!(buffer.values().len(), len);
+            assert_eq!(buffer.values_mut().as_ptr().align_offset(64), 0);
+        }
+    }
+}
