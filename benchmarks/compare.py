@@ -77,6 +77,15 @@ def run_ours(program, weights, data, out):
     return took, stages, results / "predictions"
 
 
+def in_turn(number, theirs, ours):
+    """Both runs of a round, theirs first in even rounds, so that a drift of the load favours neither."""
+    if number % 2 == 0:
+        first = theirs()
+        return first, ours()
+    first = ours()
+    return theirs(), first
+
+
 def agreement(one: Path, other: Path) -> float:
     """Share of pixels to which both programs gave the same label, over all frames but the given first."""
     import numpy
@@ -163,16 +172,21 @@ def main():
         lengths = [sum(1 for _ in clip.glob("*.jpg")) for clip in data.glob("JPEGImages/480p/*")]
         print(f"{measure.machine()} before the runs", flush=True)
         theirs, ours = [], []
-        for number in range(given.rounds):
-            turns = [
-                lambda: theirs.append(run_reference(given, weights, data, folder)),
-                lambda: ours.append(run_ours(program, weights, data, folder)),
-            ]
-            # The order changes from round to round, so that a drift of the load favours neither.
-            for turn in turns if number % 2 == 0 else reversed(turns):
-                turn()
-            took = f"reference {theirs[-1][0].seconds:.1f} s, propagate {ours[-1][0].seconds:.1f} s"
-            print(f"round {number + 1}: {took}", flush=True)
+        try:
+            for number in range(given.rounds):
+                one, other = in_turn(
+                    number,
+                    lambda: run_reference(given, weights, data, folder),
+                    lambda: run_ours(program, weights, data, folder),
+                )
+                theirs.append(one)
+                ours.append(other)
+                took = f"reference {one[0].seconds:.1f} s, propagate {other[0].seconds:.1f} s"
+                print(f"round {number + 1}: {took}", flush=True)
+        except KeyboardInterrupt:
+            # What was measured so far is worth its table.
+            if not ours:
+                raise
         report(given, lengths, theirs, ours)
 
 
