@@ -33,12 +33,22 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// includes.
 #[cfg(feature = "cuda")]
 fn compile_kernels() {
-    const FILES: [&str; 3] = [
-        "src/autoencoder/ops/gpu/training.cu",
+    const FILES: [&str; 7] = [
+        "src/autoencoder/ops/gpu/attention.cu",
+        "src/autoencoder/ops/gpu/norm.cu",
+        "src/autoencoder/ops/gpu/pixels.cu",
+        "src/autoencoder/ops/gpu/sums.cu",
+        "src/autoencoder/ops/gpu/values.cu",
         "src/pretrain/step.cu",
         "src/propagation/fused/affinity.cu",
     ];
-    for file in FILES {
+    const HEADERS: [&str; 4] = [
+        "src/autoencoder/ops/gpu/pack.cuh",
+        "src/propagation/fused/products.cuh",
+        "src/propagation/fused/search.cuh",
+        "src/propagation/fused/sequence.cuh",
+    ];
+    for file in FILES.into_iter().chain(HEADERS) {
         println!("cargo:rerun-if-changed={file}");
     }
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());

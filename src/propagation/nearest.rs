@@ -40,28 +40,13 @@ impl Nearest {
         }
     }
 
-    /// Takes in the scores of consecutive cells beginning at `cell`.
-    #[inline]
-    pub(super) fn scan(&mut self, scores: &[f32], source: u32, cell: usize, copies: usize) {
-        // Most groups hold nothing above the bar; the test of a whole group is a few vector
-        // instructions.
-        const GROUP: usize = 16;
-        for (group, scores) in scores.chunks(GROUP).enumerate() {
-            let bar = self.bar;
-            let worthy = match self.keep_ties {
-                true => scores.iter().fold(false, |any, &s| any | (s >= bar)),
-                false => scores.iter().fold(false, |any, &s| any | (s > bar)),
-            };
-            if worthy {
-                for (index, &score) in scores.iter().enumerate() {
-                    let cell = (cell + group * GROUP + index) as u32;
-                    self.offer(Neighbor { score, source, cell, copies: copies as u32 });
-                }
-            }
-        }
+    /// What a key must score to be worth offering: more than this, or as much where ties are kept.
+    pub(super) fn bar(&self) -> f32 {
+        self.bar
     }
 
-    fn offer(&mut self, key: Neighbor) {
+    /// Takes in a key. Those of one score must come in the order in which they are to be preferred.
+    pub(super) fn offer(&mut self, key: Neighbor) {
         let worthy = if self.keep_ties { key.score >= self.bar } else { key.score > self.bar };
         if !worthy {
             return;
@@ -110,6 +95,13 @@ impl Nearest {
 mod tests {
     use super::*;
 
+    /// Offers consecutive cells from `cell` on.
+    fn scan(nearest: &mut Nearest, scores: &[f32], source: u32, cell: u32, copies: u32) {
+        for (cell, &score) in (cell..).zip(scores) {
+            nearest.offer(Neighbor { score, source, cell, copies });
+        }
+    }
+
     fn kept(nearest: &Nearest) -> Vec<(u32, f32)> {
         nearest.weights(1.0).map(|(n, weight)| (n.cell, weight)).collect()
     }
@@ -119,7 +111,7 @@ mod tests {
         // k = 3: cell 0 scores 2 and stands there twice, cell 1 scores 1 and stands there twice.
         // The three best are 2, 2, 1: weights e^0, e^0, e^-1.
         let mut nearest = Nearest::new(3, false);
-        nearest.scan(&[2.0, 1.0, 0.5], 0, 0, 2);
+        scan(&mut nearest, &[2.0, 1.0, 0.5], 0, 0, 2);
         let total = 2.0 + (-1.0_f32).exp();
         assert_eq!(kept(&nearest), [(0, 2.0 / total), (1, (-1.0_f32).exp() / total)]);
     }
@@ -128,20 +120,20 @@ mod tests {
     fn ties_at_the_last_place() {
         let scores = [1.0, 3.0, 1.0, 1.0, 0.0];
         let mut first = Nearest::new(2, false);
-        first.scan(&scores, 0, 10, 1);
+        scan(&mut first, &scores, 0, 10, 1);
         assert_eq!(kept(&first).iter().map(|k| k.0).collect::<Vec<_>>(), [11, 10]);
         let mut all = Nearest::new(2, true);
-        all.scan(&scores, 0, 10, 1);
+        scan(&mut all, &scores, 0, 10, 1);
         assert_eq!(kept(&all).iter().map(|k| k.0).collect::<Vec<_>>(), [11, 10, 12, 13]);
         // A better key pushes all the tied ones out at once.
-        all.scan(&[2.0], 1, 0, 1);
+        scan(&mut all, &[2.0], 1, 0, 1);
         assert_eq!(kept(&all).iter().map(|k| k.0).collect::<Vec<_>>(), [11, 0]);
     }
 
     #[test]
     fn fewer_keys_than_k_are_all_kept() {
         let mut nearest = Nearest::new(7, false);
-        nearest.scan(&[0.5, 0.5], 0, 0, 1);
+        scan(&mut nearest, &[0.5, 0.5], 0, 0, 1);
         assert_eq!(kept(&nearest), [(0, 0.5), (1, 0.5)]);
     }
 
@@ -157,7 +149,7 @@ mod tests {
             let scores: Vec<f32> = scores.into_iter().map(|s| f32::from(s) / 8.0).collect();
             let mut nearest = Nearest::new(topk, keep_ties);
             for (part, piece) in scores.chunks(cut).enumerate() {
-                nearest.scan(piece, 0, part * cut, 1);
+                scan(&mut nearest, piece, 0, (part * cut) as u32, 1);
             }
             let mut sorted: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
             sorted.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: earlier cells first

@@ -1,23 +1,28 @@
 //! The affinity on the CPU: tiles of products, a running top-k, nothing stored that is not needed.
 //!
-//! Cells are kept in the order of the grid's longer axis, so that the cells within reach of a band
+//! Cells are kept in the order of the grid's longer axis, so that the cells within reach of a panel
 //! of queries are one contiguous range of keys: what lies outside the radius along that axis is
-//! never multiplied. A tile of scores stays in the cache, is scanned for the k nearest and
-//! overwritten by the next one; the affinity matrix of a frame never exists.
+//! never multiplied. A tile of scores never leaves the registers unless one of them beats its query's
+//! k-th nearest so far; the affinity matrix of a frame never exists.
 
 use candle_core::Tensor;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::context::Source;
-use super::nearest::Nearest;
+use super::nearest::{Nearest, Neighbor};
 use super::{LabelMap, Settings};
 use crate::error::Result;
-use crate::product::{View, product};
+use crate::product::packed::{
+    Aligned, Packed, Sizes, VECTORS, tile_rows, tiles, vectors, vectors_mut,
+};
 
-/// Queries in a tile, about: whole lines are taken.
-const QUERIES_AT_ONCE: usize = 128;
-/// Keys in a tile, about: 128 × 1024 scores are half a megabyte, which stays in the cache.
-const KEYS_AT_ONCE: usize = 1024;
+/// Panels of queries that meet the same keys: more of them fetch keys from far away less often, but
+/// take in more keys beyond the reach of some.
+const PANELS_AT_ONCE: usize = 2;
+/// Keys that a panel of queries meets at a time: their sums, while they are not complete, stay in
+/// the innermost cache.
+const KEYS_AT_ONCE: usize = 64;
 
 /// A context frame, its cells ordered along the grid's longer axis.
 #[derive(Debug)]
@@ -90,15 +95,19 @@ pub(super) fn propagate(
     channels: usize,
     settings: &Settings,
 ) -> Vec<f32> {
-    let order = Order::of(grid);
-    let width = query.len() / (order.lines * order.cells);
+    let (order, arch) = (Order::of(grid), Arch::new());
+    let cells = order.lines * order.cells;
+    let width = query.len() / cells;
     let reach: Vec<usize> =
         (0..order.lines).map_while(|offset| settings.neighborhood.half_width(offset)).collect();
-    let lines = (QUERIES_AT_ONCE / order.cells).clamp(1, order.lines);
-    let mut labels = vec![0.0; order.lines * order.cells * channels];
-    labels.par_chunks_mut(lines * order.cells * channels).enumerate().for_each(|(index, out)| {
-        let band = Band { order, first: index * lines, width, reach: &reach };
-        let nearest = band.search(query, out.len() / channels, sources, settings);
+    let columns = PANELS_AT_ONCE * Sizes::of(arch).columns;
+    let mut labels = vec![0.0; cells * channels];
+    let panels = query.par_chunks(columns * width).zip(labels.par_chunks_mut(columns * channels));
+    panels.enumerate().for_each(|(index, (query, out))| {
+        let count = query.len() / width;
+        let panel = Panel { order, first: index * columns, count, reach: &reach, settings };
+        let packed = Packed::transposed(arch, query, width);
+        let nearest = arch.dispatch(Search { panel, packed: &packed, sources });
         for (nearest, out) in nearest.iter().zip(out.chunks_exact_mut(channels)) {
             for (neighbor, weight) in nearest.weights(settings.temperature as f32) {
                 let frame = sources[neighbor.source as usize].frame;
@@ -110,88 +119,150 @@ pub(super) fn propagate(
     order.restore(&labels, channels)
 }
 
-/// A band of consecutive query lines.
-struct Band<'a> {
+/// Consecutive cells, as many as a panel has columns.
+#[derive(Clone, Copy)]
+struct Panel<'a> {
     order: Order,
-    /// Its first line.
+    /// The first cell.
     first: usize,
-    /// Width of a feature.
-    width: usize,
+    /// How many there are; columns beyond are empty.
+    count: usize,
     /// Half-widths of the neighbourhood by distance in lines.
     reach: &'a [usize],
+    settings: &'a Settings,
 }
 
-impl Band<'_> {
-    fn search(
-        &self,
-        query: &[f32],
-        queries: usize,
-        sources: &[Source<'_, Frame>],
-        settings: &Settings,
-    ) -> Vec<Nearest> {
-        let mut nearest = vec![Nearest::new(settings.topk, settings.keep_ties); queries];
+impl Panel<'_> {
+    /// The lines of keys that any of these queries can see.
+    fn lines_in_reach(self, everywhere: bool) -> std::ops::Range<usize> {
+        if everywhere {
+            return 0..self.order.lines;
+        }
+        let (first, last) = (self.first, self.first + self.count - 1);
+        let reach = self.reach.len().saturating_sub(1);
+        let to = (last / self.order.cells + reach + 1).min(self.order.lines);
+        (first / self.order.cells).saturating_sub(reach)..to
+    }
+
+    /// Whether the key `cell` lies in the neighbourhood of a query.
+    fn near(self, query: usize, cell: usize) -> bool {
         let cells = self.order.cells;
-        let query = &query[self.first * cells * self.width..][..queries * self.width];
-        let mut scores = Vec::new();
+        let query = self.first + query;
+        let half = self.reach.get((query / cells).abs_diff(cell / cells));
+        half.is_some_and(|half| (query % cells).abs_diff(cell % cells) <= *half)
+    }
+}
+
+/// The k nearest of a panel's queries.
+struct Search<'a> {
+    panel: Panel<'a>,
+    packed: &'a Packed,
+    sources: &'a [Source<'a, Frame>],
+}
+
+impl WithSimd for Search<'_> {
+    type Output = Vec<Nearest>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Nearest> {
+        match tile_rows::<S>() {
+            8 => self.run::<S, 8>(simd),
+            _ => self.run::<S, 4>(simd),
+        }
+    }
+}
+
+impl Search<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize>(self, simd: S) -> Vec<Nearest> {
+        let Self { panel, packed, sources } = self;
+        let cells = panel.order.cells;
+        let width = VECTORS * S::F32_LANES;
+        let mut found = Found::new(panel, packed.padded_columns(), width);
+        let mut kept = Aligned::default();
         for (index, source) in sources.iter().enumerate() {
-            let (from, to) = self.lines_in_reach(queries / cells, source.free > 0);
-            for from in (from..to).step_by((KEYS_AT_ONCE / cells).max(1)) {
-                let lines = (KEYS_AT_ONCE / cells).max(1).min(to - from);
-                let keys = &source.frame.features[from * cells * self.width..]
-                    [..lines * cells * self.width];
-                let width = self.width;
-                scores.resize(queries * lines * cells, 0.0);
-                product(
-                    &mut scores,
-                    View::rows(query, queries, width, width),
-                    View::rows(keys, lines * cells, width, width).transposed(),
-                    1.0,
-                );
-                let tile = scores.chunks_exact(lines * cells);
-                for (cell, (nearest, scores)) in nearest.iter_mut().zip(tile).enumerate() {
-                    self.scan(nearest, cell, scores, from, index as u32, source);
+            let lines = panel.lines_in_reach(source.free > 0);
+            let keys = &source.frame.features[lines.start * cells * packed.depth..];
+            let keys = &keys[..lines.len() * cells * packed.depth];
+            for (part, keys) in keys.chunks(KEYS_AT_ONCE * packed.depth).enumerate() {
+                let from = lines.start * cells + part * KEYS_AT_ONCE;
+                let count = keys.len() / packed.depth;
+                for (part, columns) in packed.panels::<S>().enumerate() {
+                    tiles::<S, ROWS>(
+                        simd,
+                        columns,
+                        keys,
+                        &mut kept,
+                        #[inline(always)]
+                        |first, sums| {
+                            for (cell, scores) in (first..count).zip(sums) {
+                                if found.worthy(simd, part, scores) {
+                                    vectors_mut::<S>(found.scores.values_mut()).fill(scores);
+                                    found.offer(part * width, index, source, from + cell);
+                                }
+                            }
+                        },
+                    );
                 }
             }
         }
-        nearest
+        found.nearest
+    }
+}
+
+/// What a panel's queries have found so far.
+struct Found<'a> {
+    panel: Panel<'a>,
+    nearest: Vec<Nearest>,
+    /// What a key must beat, query by query; nothing beats that of an empty column.
+    bars: Aligned,
+    /// Room for one key's scores.
+    scores: Aligned,
+}
+
+impl<'a> Found<'a> {
+    fn new(panel: Panel<'a>, columns: usize, width: usize) -> Self {
+        let Settings { topk, keep_ties, .. } = *panel.settings;
+        let nearest = vec![Nearest::new(topk, keep_ties); panel.count];
+        let (mut bars, mut scores) = (Aligned::default(), Aligned::default());
+        bars.resize(columns);
+        bars.values_mut().fill(f32::INFINITY);
+        bars.values_mut()[..panel.count].fill(f32::NEG_INFINITY);
+        scores.resize(width);
+        Self { panel, nearest, bars, scores }
     }
 
-    /// The lines of keys that this band of `count` lines can see.
-    fn lines_in_reach(&self, count: usize, everywhere: bool) -> (usize, usize) {
-        if everywhere {
-            return (0, self.order.lines);
+    /// Whether any query's score with a key beats its bar.
+    #[inline(always)]
+    fn worthy<S: Simd>(&self, simd: S, part: usize, scores: [S::f32s; VECTORS]) -> bool {
+        let mut any = false;
+        for (score, bar) in scores.iter().zip(&vectors::<S>(self.bars.values())[part]) {
+            let beaten = match self.panel.settings.keep_ties {
+                true => simd.greater_than_or_equal_f32s(*score, *bar),
+                false => simd.greater_than_f32s(*score, *bar),
+            };
+            any |= simd.first_true_m32s(beaten) < S::F32_LANES;
         }
-        let reach = self.reach.len().saturating_sub(1);
-        let to = (self.first + count + reach).min(self.order.lines);
-        (self.first.saturating_sub(reach), to)
+        any
     }
 
-    /// Offers one query its scores with the keys of the lines beginning at `from`.
-    fn scan(
-        &self,
-        nearest: &mut Nearest,
-        cell: usize,
-        scores: &[f32],
-        from: usize,
-        index: u32,
-        source: &Source<'_, Frame>,
-    ) {
-        let cells = self.order.cells;
-        let (line, place) = (self.first + cell / cells, cell % cells);
-        for (offset, scores) in scores.chunks_exact(cells).enumerate() {
-            let key_line = from + offset;
-            let window = match self.reach.get(line.abs_diff(key_line)) {
-                Some(half) => (place.saturating_sub(*half), (place + half + 1).min(cells)),
-                None => (0, 0),
-            };
-            let mut part = |from: usize, to: usize, copies: usize| {
-                if copies > 0 && from < to {
-                    nearest.scan(&scores[from..to], index, key_line * cells + from, copies);
+    /// Offers a key, whose scores are in their room, to those queries from the `first`-th on whose
+    /// bars it beats, as often as they may see it.
+    #[cold]
+    fn offer(&mut self, first: usize, index: usize, source: &Source<'_, Frame>, cell: usize) {
+        let Self { panel, nearest, bars, scores } = self;
+        let bars = &mut bars.values_mut()[first..];
+        let queries = nearest[first..].iter_mut().zip(bars).zip(scores.values());
+        for (query, ((nearest, bar), &score)) in (first..).zip(queries) {
+            if score > *bar || panel.settings.keep_ties && score == *bar {
+                let near = if panel.near(query, cell) { source.near } else { 0 };
+                let copies = (source.free + near) as u32;
+                if copies > 0 {
+                    let (source, cell) = (index as u32, cell as u32);
+                    nearest.offer(Neighbor { score, source, cell, copies });
+                    *bar = nearest.bar();
                 }
-            };
-            part(0, window.0, source.free);
-            part(window.0, window.1, source.free + source.near);
-            part(window.1, cells, source.free);
+            }
         }
     }
 }

@@ -131,6 +131,21 @@ fn killed_ten_times_it_ends_where_the_straight_run_does() {
 }
 
 #[test]
+fn checkpoints_come_every_so_many_epochs_and_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 12); // three steps an epoch
+    let out = folder.path().join("out");
+    let more = ["--epochs", "5", "--save-every", "2", "--keep-last", "9", "--set"];
+    succeed(&mut pretrain(&data, &out, &[&more[..], &["optimization.warmup_epochs=1"]].concat()));
+    let names = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with("checkpoint"));
+    names.sort();
+    let wanted = [6, 12, 15].map(|steps| format!("checkpoint-{steps:08}.safetensors"));
+    assert_eq!(names, wanted);
+}
+
+#[test]
 fn goes_on_only_with_the_same_settings_and_data() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));

@@ -5,12 +5,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::elementwise::lanes;
 use crate::error::Result;
 use crate::model::parameters::Parameters;
-use crate::product::packed::{
-    Aligned, Packed, VECTORS, load, rows_of, store, tile_onto, tile_rows, vectors, vectors_mut,
-};
-
-/// Values of a panel that stay in the innermost cache, beside a tile of the left side: 24 KiB.
-const PANEL_AT_ONCE: usize = 6 << 10;
+use crate::product::packed::{Aligned, Packed, VECTORS, load, store, tile_rows, tiles, vectors};
 
 /// What becomes of `row · weight + bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,45 +102,30 @@ impl WithSimd for Apply<'_> {
 }
 
 impl Apply<'_> {
-    /// Panel by panel, and of a panel as many rows as the innermost cache holds: they stay there
-    /// while all rows of the left side meet them.
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
         let Self { linear, rows, then, room, out } = self;
-        let (depth, columns) = (linear.depth(), linear.columns());
+        let columns = linear.columns();
         let width = VECTORS * S::F32_LANES;
-        room.resize((rows.len() / depth).next_multiple_of(ROWS) * width);
-        let kept = vectors_mut::<S>(room.values_mut()).as_chunks_mut::<ROWS>().0;
         let biases = vectors::<S>(linear.bias.values());
         let scales = vectors::<S>(linear.scale.values());
         let panels = linear.weight.panels::<S>().zip(biases).zip(scales);
         for (index, ((panel, bias), scale)) in panels.enumerate() {
             let place = index * width..(index * width + width).min(columns);
             let epilogue = Epilogue::<S> { bias: *bias, scale: *scale, then };
-            kept.fill([[simd.splat_f32s(0.0); VECTORS]; ROWS]);
-            for from in (0..depth).step_by(PANEL_AT_ONCE / width) {
-                let panel = &panel[from..depth.min(from + PANEL_AT_ONCE / width)];
-                let last = from + panel.len() == depth;
-                let tiles = kept.iter_mut().zip(out.chunks_mut(ROWS * columns)).enumerate();
-                for (tile, (kept, out)) in tiles {
-                    let rows: [&[f32]; ROWS] = rows_of(rows, tile * ROWS, depth, depth);
-                    let rows = rows.map(|row| &row[from..from + panel.len()]);
-                    let sums = tile_onto::<S, ROWS>(
-                        simd,
-                        *kept,
-                        panel,
-                        #[inline(always)]
-                        |p, row| rows[row][p],
-                    );
-                    if last {
-                        for (out, sums) in out.chunks_exact_mut(columns).zip(sums) {
-                            epilogue.finish(simd, sums, &mut out[place.clone()]);
-                        }
-                    } else {
-                        *kept = sums;
+            tiles::<S, ROWS>(
+                simd,
+                panel,
+                rows,
+                room,
+                #[inline(always)]
+                |first, sums| {
+                    let out = out[first * columns..].chunks_exact_mut(columns);
+                    for (out, sums) in out.zip(sums) {
+                        epilogue.finish(simd, sums, &mut out[place.clone()]);
                     }
-                }
-            }
+                },
+            );
         }
     }
 }

@@ -4,14 +4,12 @@
 //! cores take without detours. Probabilities are kept for the backward pass: recomputing them would
 //! cost the product that writes them again.
 
-use candle_core::{DType, Result, Tensor};
-use half::bf16;
+use candle_core::{Result, Tensor};
 
-use super::{
-    Dropout, Operand, Tape, Value, by_row, by_type, by_value, kernel, launch, named, wrapped,
-};
-use crate::autoencoder::ops::dropout::Numbers;
-use crate::kernel::Number;
+use super::{by_type, named};
+use crate::autoencoder::ops::dropout::{Dropout, Numbers};
+use crate::autoencoder::tape::{Tape, Value};
+use crate::kernel::{self, Number, Operand, by_row, by_value, launch, wrapped};
 
 /// Tokens come in groups of so many, which is also what the kernels for scores move at a time.
 const TOGETHER: usize = kernel::PACK;
@@ -20,7 +18,7 @@ const GROUP: usize = 4;
 /// The most keys that a warp keeps.
 const MOST_KEYS: usize = 1024;
 
-/// `Heads` of `training.cu`.
+/// `Heads` of `attention.cu`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 struct Heads {
@@ -31,7 +29,7 @@ struct Heads {
     width: u32,
 }
 
-/// `Scores` of `training.cu`.
+/// `Scores` of `attention.cu`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 struct Scores {
@@ -119,7 +117,7 @@ fn split<T: Number>(x: &Tensor, sizes: Sizes, parts: usize) -> Result<Tensor> {
     let groups = values / GROUP;
     launch!(
         device,
-        TRAINING,
+        ATTENTION,
         &named::<T>("split_heads"),
         by_value(groups),
         &xs.values::<T>()?,
@@ -140,7 +138,7 @@ fn merge<T: Number>(parts: &[&Tensor], sizes: Sizes, tokens: usize) -> Result<Te
     let mut out = kernel::room::<T>(device, groups * GROUP)?;
     launch!(
         device,
-        TRAINING,
+        ATTENTION,
         &named::<T>("merge_heads"),
         by_value(groups),
         &part(0)?,
@@ -175,7 +173,7 @@ fn softmax<T: Number>(
         let none = 0_u64; // a null pointer
         launch!(
             device,
-            TRAINING,
+            ATTENTION,
             &name,
             config,
             &xs.values::<T>()?,
@@ -190,7 +188,7 @@ fn softmax<T: Number>(
     let mut dropped = kernel::room::<T>(device, count)?;
     launch!(
         device,
-        TRAINING,
+        ATTENTION,
         &name,
         config,
         &xs.values::<T>()?,
@@ -215,7 +213,7 @@ fn softmax_backward<T: Number>(
     let mut out = kernel::room::<T>(device, p.elem_count())?;
     launch!(
         device,
-        TRAINING,
+        ATTENTION,
         &sized::<T>("softmax_backward", sizes.keys),
         by_row(p.elem_count() / sizes.keys as usize),
         &probabilities.values::<T>()?,
@@ -234,7 +232,7 @@ fn drop_again<T: Number>(p: &Tensor, sizes: Scores, drop: Numbers) -> Result<Ten
     let mut out = kernel::room::<T>(device, p.elem_count())?;
     launch!(
         device,
-        TRAINING,
+        ATTENTION,
         &named::<T>("drop_again"),
         by_row(p.elem_count() / sizes.keys as usize),
         &probabilities.values::<T>()?,

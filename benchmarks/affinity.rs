@@ -1,0 +1,117 @@
+//! Milliseconds a frame of the affinity on the CPU, and what share of the machine's matrix-product
+//! rate its products reach.
+//!
+//! `cargo bench --bench affinity -- [STEPS]`, by default 15: CropMAE's protocol for DAVIS (7 nearest
+//! of frame 0 and 20 frames, radius 20) on a grid of 30×55 and random features of 384 channels. Of
+//! the products only those are counted that the radius leaves: a query with all of frame 0, and with
+//! the columns of the grid within its reach of every other frame. The ceiling, one large f32 product by
+//! the `gemm` crate, is measured between the steps.
+
+#![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use cropmae::propagation::{Engine, LabelMap, Propagation};
+use cropmae::protocol::{Benchmark, Preset};
+
+/// As in the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Side of the product that stands for the ceiling.
+const SIDE: usize = 2048;
+const GRID: (usize, usize) = (30, 55);
+const WIDTH: usize = 384;
+
+fn main() {
+    let steps = std::env::args().skip(1).find(|a| !a.starts_with("--"));
+    let steps: usize = steps.map_or(15, |text| text.parse().unwrap());
+    let settings = Preset::Cropmae.protocol(Benchmark::Davis).unwrap().propagation;
+    let cells = GRID.0 * GRID.1;
+    let values = (0..cells * 2).map(|i| (i % 2) as f32).collect();
+    let labels = LabelMap { grid: GRID, channels: 2, values };
+    let mut clip = Propagation::start(&settings, Engine::Tiled, &features(0), &labels).unwrap();
+    for seed in 0..settings.queue {
+        clip.step(&features(1 + seed)).unwrap();
+    }
+    let (mut times, mut rates) = (Vec::new(), Vec::new());
+    for step in 0..steps {
+        let query = features(100 + step);
+        rates.push(product_rate());
+        let start = Instant::now();
+        clip.step(&query).unwrap();
+        times.push(start.elapsed().as_secs_f64());
+    }
+    let reach = settings.neighborhood.half_width(0).unwrap();
+    let near: usize = (0..GRID.1)
+        .map(|column| (column + reach).min(GRID.1 - 1) - column.saturating_sub(reach) + 1)
+        .sum();
+    let pairs = cells * cells + settings.queue * near * GRID.0 * GRID.0;
+    let work = 2.0 * (pairs * WIDTH) as f64;
+    let (time, ceiling) = (median(&mut times), median(&mut rates));
+    let rate = work / time / 1e9;
+    println!("affinity, 30x55, 21 frames, {} threads, {steps} steps", rayon::current_num_threads());
+    println!("step          {:.0} ms (fastest {:.0} ms)", 1e3 * time, 1e3 * times[0]);
+    println!("work          {:.1} GFLOP within reach", work / 1e9);
+    println!("step's rate   {rate:.0} GFLOP/s");
+    println!("ceiling       {ceiling:.0} GFLOP/s (product of {SIDE}x{SIDE} matrices)");
+    println!("share         {:.0} %", 100.0 * rate / ceiling);
+    println!("peak memory   {} MiB", cropmae::device::peak_memory().unwrap_or(0) >> 20);
+}
+
+/// Unit vectors that look random, others for every seed.
+fn features(seed: usize) -> Tensor {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed as u64 + 1);
+    let mut values: Vec<f32> = (0..GRID.0 * GRID.1 * WIDTH)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    for row in values.chunks_exact_mut(WIDTH) {
+        let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|value| *value /= length);
+    }
+    Tensor::from_vec(values, (GRID.0 * GRID.1, WIDTH), &Device::Cpu).unwrap()
+}
+
+/// GFLOP/s of one large product on all cores.
+fn product_rate() -> f64 {
+    let (a, b) = (vec![0.5_f32; SIDE * SIDE], vec![0.25_f32; SIDE * SIDE]);
+    let mut out = vec![0_f32; SIDE * SIDE];
+    let side = SIDE as isize;
+    let start = Instant::now();
+    // SAFETY: three square matrices of SIDE * SIDE values each, row by row, `out` borrowed mutably.
+    unsafe {
+        gemm::gemm(
+            SIDE,
+            SIDE,
+            SIDE,
+            out.as_mut_ptr(),
+            1,
+            side,
+            false,
+            a.as_ptr(),
+            1,
+            side,
+            b.as_ptr(),
+            1,
+            side,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(rayon::current_num_threads()),
+        );
+    }
+    let time = start.elapsed().as_secs_f64();
+    assert_eq!(out[SIDE * SIDE - 1], 0.125 * SIDE as f32);
+    2.0 * (SIDE as f64).powi(3) / time / 1e9
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

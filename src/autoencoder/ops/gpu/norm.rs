@@ -1,0 +1,92 @@
+//! LayerNorm on a GPU (`norm.cu`); what its weight and bias get is summed by `sums.cu`.
+
+use candle_core::{Result, Tensor};
+
+use super::sums::{BAND, bands, sum_bands};
+use super::{by_type, named, rows_of};
+use crate::autoencoder::tape::{Tape, Value};
+use crate::kernel::{self, Number, Operand, by_row, launch, wrapped};
+
+/// See [`super::norm()`].
+pub(in crate::autoencoder) fn norm(
+    tape: &Tape,
+    xs: &Value,
+    (weight, bias): (&Value, &Value),
+    epsilon: f32,
+) -> Result<Value> {
+    let [x, w, b] = [xs, weight, bias].map(|value| kernel::packed(&value.tensor));
+    let (x, w, b) = (x?, w?, b?);
+    let out = by_type!(x, norm_forward(&x, &w, &b, epsilon))?;
+    Ok(tape.push(out, &[xs, weight, bias], move |gradient| {
+        by_type!(x, norm_backward(&x, &w, &kernel::packed(gradient)?, epsilon))
+    }))
+}
+
+fn norm_forward<T: Number>(x: &Tensor, w: &Tensor, b: &Tensor, epsilon: f32) -> Result<Tensor> {
+    let (rows, columns) = rows_of(x)?;
+    let [xs, weight, bias] = [x, w, b].map(Operand::open);
+    let device = xs.device()?;
+    let mut out = kernel::room::<T>(device, rows * columns)?;
+    launch!(
+        device,
+        NORM,
+        &named::<T>("norm"),
+        by_row(rows),
+        &xs.values::<T>()?,
+        &weight.values::<T>()?,
+        &bias.values::<T>()?,
+        &mut out,
+        &(rows as u32),
+        &(columns as u32),
+        &epsilon,
+    );
+    Ok(wrapped(out, x.shape(), device))
+}
+
+fn norm_backward<T: Number>(
+    x: &Tensor,
+    w: &Tensor,
+    g: &Tensor,
+    epsilon: f32,
+) -> Result<Vec<Option<Tensor>>> {
+    let (rows, columns) = rows_of(x)?;
+    let [xs, weight, gradient] = [x, w, g].map(Operand::open);
+    let device = xs.device()?;
+    let mut out = kernel::room::<T>(device, rows * columns)?;
+    let mut kept = kernel::room::<f32>(device, 2 * rows)?;
+    launch!(
+        device,
+        NORM,
+        &named::<T>("norm_backward"),
+        by_row(rows),
+        &xs.values::<T>()?,
+        &weight.values::<T>()?,
+        &gradient.values::<T>()?,
+        &mut out,
+        &mut kept,
+        &(rows as u32),
+        &(columns as u32),
+        &epsilon,
+    );
+    let (bands, config) = bands(rows, columns);
+    let mut parts = kernel::room::<f32>(device, bands * 2 * columns)?;
+    launch!(
+        device,
+        SUMS,
+        &named::<T>("norm_sums"),
+        config,
+        &xs.values::<T>()?,
+        &gradient.values::<T>()?,
+        &kept,
+        &mut parts,
+        &(rows as u32),
+        &(columns as u32),
+        &(BAND as u32),
+    );
+    let sums = sum_bands::<T>(&parts, (bands, 2 * columns), device)?;
+    Ok(vec![
+        Some(wrapped(out, x.shape(), device)),
+        Some(sums.narrow(0, 0, columns)?),
+        Some(sums.narrow(0, columns, columns)?),
+    ])
+}

@@ -1,0 +1,174 @@
+//! Patches of views, what the decoder must say of them, and the loss, on a GPU (`pixels.cu`).
+
+use candle_core::{DType, Result, Shape, Tensor};
+use half::bf16;
+
+use super::sums::MOST_THREADS;
+use super::{named, rows_of};
+use crate::autoencoder::ops::error::Removed;
+use crate::autoencoder::tape::{Tape, Value};
+use crate::kernel::{self, Number, Operand, by_row, by_value, launch, wrapped};
+
+/// The patches of views [B, 3, S, S] in f32, as [`crate::model::vit::patchify`] orders them, in
+/// `dtype`: those at `rows` among all of the batch [n, p·p·3], or all [B, N, p·p·3].
+pub(in crate::autoencoder) fn patches(
+    views: &Tensor,
+    rows: Option<&Tensor>,
+    (patch, dtype): (usize, DType),
+) -> Result<Tensor> {
+    match dtype {
+        DType::BF16 => patches_of::<bf16>(views, rows, patch),
+        _ => patches_of::<f32>(views, rows, patch),
+    }
+}
+
+fn patches_of<T: Number>(views: &Tensor, rows: Option<&Tensor>, patch: usize) -> Result<Tensor> {
+    let (batch, _, side, _) = views.dims4()?;
+    let (all, values) = ((side / patch) * (side / patch), 3 * patch * patch);
+    let shape = match rows {
+        Some(rows) => Shape::from((rows.elem_count(), values)),
+        None => Shape::from((batch, all, values)),
+    };
+    let views = views.contiguous()?;
+    let pixels = Operand::open(&views);
+    let device = pixels.device()?;
+    let count = shape.elem_count();
+    let mut out = kernel::room::<T>(device, count)?;
+    let (config, name) = (by_value(count), named::<T>("patches"));
+    let (side, patch) = (side as u32, patch as u32);
+    let values = pixels.values::<f32>()?;
+    match rows {
+        Some(rows) => {
+            let rows = Operand::open(rows);
+            let rows = rows.values::<u32>()?;
+            launch!(
+                device,
+                PIXELS,
+                &name,
+                config,
+                &values,
+                &rows,
+                &mut out,
+                &(count as u32),
+                &side,
+                &patch,
+            );
+        }
+        None => {
+            let none = 0_u64; // a null pointer
+            launch!(
+                device,
+                PIXELS,
+                &name,
+                config,
+                &values,
+                &none,
+                &mut out,
+                &(count as u32),
+                &side,
+                &patch,
+            );
+        }
+    }
+    Ok(wrapped(out, shape, device))
+}
+
+/// See [`crate::autoencoder::target::target`].
+pub(in crate::autoencoder) fn target(
+    views: &Tensor,
+    patch: usize,
+    normalize: bool,
+    epsilon: f64,
+) -> Result<Tensor> {
+    let (batch, _, side, _) = views.dims4()?;
+    let (all, values) = ((side / patch) * (side / patch), 3 * patch * patch);
+    let views = views.contiguous()?;
+    let pixels = Operand::open(&views);
+    let device = pixels.device()?;
+    let mut out = kernel::room::<f32>(device, batch * all * values)?;
+    launch!(
+        device,
+        PIXELS,
+        "target",
+        by_row(batch * all),
+        &pixels.values::<f32>()?,
+        &mut out,
+        &((batch * all) as u32),
+        &(side as u32),
+        &(patch as u32),
+        &u32::from(normalize),
+        &(epsilon as f32),
+    );
+    Ok(wrapped(out, (batch, all, values), device))
+}
+
+/// See [`super::masked_error()`]; all in f32.
+pub(in crate::autoencoder) fn masked_error(
+    tape: &Tape,
+    predicted: &Value,
+    target: &Tensor,
+    Removed { patches, count }: Removed<'_>,
+) -> Result<Value> {
+    let [p, t, r] = [&predicted.tensor, target, patches].map(kernel::packed);
+    let (p, t, r) = (p?, t?, r?);
+    let out = masked_error_forward([&p, &t, &r], count)?;
+    Ok(tape.push(out, &[predicted], move |gradient| {
+        let of_predicted = masked_error_backward([&p, &t, &r], gradient, count)?;
+        Ok(vec![Some(of_predicted)])
+    }))
+}
+
+fn masked_error_forward(operands: [&Tensor; 3], count: usize) -> Result<Tensor> {
+    let (rows, columns) = rows_of(operands[0])?;
+    let [predicted, target, removed] = operands.map(Operand::open);
+    let device = predicted.device()?;
+    let mut errors = kernel::room::<f32>(device, rows)?;
+    launch!(
+        device,
+        PIXELS,
+        "patch_errors",
+        by_row(rows),
+        &predicted.values::<f32>()?,
+        &target.values::<f32>()?,
+        &removed.values::<f32>()?,
+        &mut errors,
+        &(rows as u32),
+        &(columns as u32),
+    );
+    let mut mean = kernel::room::<f32>(device, 1)?;
+    launch!(
+        device,
+        SUMS,
+        "total",
+        kernel::grid((1, 1), MOST_THREADS),
+        &errors,
+        &mut mean,
+        &(rows as u32),
+        &(1.0 / count as f32),
+    );
+    Ok(wrapped(mean, (), device))
+}
+
+fn masked_error_backward(operands: [&Tensor; 3], g: &Tensor, count: usize) -> Result<Tensor> {
+    let (rows, columns) = rows_of(operands[0])?;
+    let [predicted, target, removed] = operands.map(Operand::open);
+    let gradient = Operand::open(g);
+    let device = predicted.device()?;
+    let mut out = kernel::room::<f32>(device, rows * columns)?;
+    let factor = (2.0 / (count * columns) as f64) as f32;
+    launch!(
+        device,
+        PIXELS,
+        "patch_errors_backward",
+        by_value(rows * columns),
+        &predicted.values::<f32>()?,
+        &target.values::<f32>()?,
+        &removed.values::<f32>()?,
+        &gradient.values::<f32>()?,
+        &mut out,
+        &((rows * columns) as u32),
+        &(columns as u32),
+        &factor,
+    );
+    Ok(wrapped(out, operands[0].shape(), device))
+}

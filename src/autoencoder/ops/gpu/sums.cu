@@ -1,0 +1,122 @@
+// Sums over the rows of a tensor, band by band, and over a whole tensor.
+
+#include "pack.cuh"
+
+// Packs of columns and rows that a block of 256 threads adds up at a time.
+static const unsigned PACKS = 8, LANES = 32, COLUMNS = PACKS * PACK;
+
+// A thread's place in such a block.
+struct Column {
+    unsigned pack, lane, first, rows_from, rows_to;
+    bool whole;
+
+    __device__ __forceinline__ Column(unsigned rows, unsigned columns, unsigned band) {
+        pack = threadIdx.x % PACKS;
+        lane = threadIdx.x / PACKS;
+        first = blockIdx.x * COLUMNS + pack * PACK;
+        rows_from = blockIdx.y * band + lane;
+        rows_to = first < columns ? min(blockIdx.y * band + band, rows) : 0;
+        whole = columns % PACK == 0;
+    }
+
+    // The columns' values of a row; what lies behind its end is zero.
+    template <typename T>
+    __device__ __forceinline__ Pack values(const T *xs, unsigned row, unsigned columns) const {
+        const T *from = xs + (size_t)row * columns + first;
+        if (whole) return load_pack(from);
+        Pack pack = {};
+        for (unsigned i = 0; i < PACK && first + i < columns; i++) pack.values[i] = load(from + i);
+        return pack;
+    }
+
+    // Adds up what the lanes found and writes it to `out`.
+    __device__ __forceinline__ void write(const Pack &found, float *out, unsigned columns) const {
+        __shared__ float sums[LANES][COLUMNS];
+        __syncthreads();
+#pragma unroll
+        for (unsigned i = 0; i < PACK; i++) sums[lane][pack * PACK + i] = found.values[i];
+        __syncthreads();
+        const unsigned column = blockIdx.x * COLUMNS + threadIdx.x;
+        if (threadIdx.x >= COLUMNS || column >= columns) return;
+        float sum = 0;
+        for (unsigned other = 0; other < LANES; other++) sum += sums[other][threadIdx.x];
+        out[column] = sum;
+    }
+};
+
+// Block (x, y) adds up columns 64x.. of the rows band y.. of `values`: parts [bands, columns].
+template <typename T>
+static __device__ void column_sums(const T *values, float *parts, unsigned rows, unsigned columns, unsigned band) {
+    const Column place(rows, columns, band);
+    Pack sum = {};
+    for (unsigned row = place.rows_from; row < place.rows_to; row += LANES) {
+        const Pack pack = place.values(values, row, columns);
+#pragma unroll
+        for (unsigned i = 0; i < PACK; i++) sum.values[i] += pack.values[i];
+    }
+    place.write(sum, parts + (size_t)blockIdx.y * columns, columns);
+}
+
+// The same for what a LayerNorm's weight and bias get: parts [bands, 2 columns], the weight's first.
+template <typename T>
+static __device__ void norm_sums(const T *xs, const T *gradient, const float *kept, float *parts,
+                                 unsigned rows, unsigned columns, unsigned band) {
+    const Column place(rows, columns, band);
+    Pack of_weight = {}, of_bias = {};
+    for (unsigned row = place.rows_from; row < place.rows_to; row += LANES) {
+        const Pack g = place.values(gradient, row, columns), x = place.values(xs, row, columns);
+        const float mean = kept[2 * row], scale = kept[2 * row + 1];
+#pragma unroll
+        for (unsigned i = 0; i < PACK; i++) {
+            of_weight.values[i] += g.values[i] * (x.values[i] - mean) * scale;
+            of_bias.values[i] += g.values[i];
+        }
+    }
+    float *out = parts + (size_t)blockIdx.y * 2 * columns;
+    place.write(of_weight, out, columns);
+    place.write(of_bias, out + columns, columns);
+}
+
+// Adds up the bands: a thread a column.
+template <typename T>
+static __device__ void sum_bands(const float *parts, T *out, unsigned bands, unsigned columns) {
+    const unsigned column = place();
+    if (column >= columns) return;
+    float sum = 0;
+    for (unsigned band = 0; band < bands; band++) sum += parts[(size_t)band * columns + column];
+    store(out + column, sum);
+}
+
+// The sum over a block of whole warps, in its first warp.
+static __device__ __forceinline__ float block_sum(float value) {
+    __shared__ float sums[WARP];
+    value = warp_sum(value);
+    if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
+    __syncthreads();
+    if (threadIdx.x >= WARP) return 0;
+    return warp_sum(threadIdx.x < blockDim.x / WARP ? sums[threadIdx.x] : 0);
+}
+
+// The sum of squares of `count` values, by one block of 1024 threads, to out[slot].
+extern "C" __global__ void square_sum(const float *values, float *out, unsigned count, unsigned slot) {
+    float sum = 0;
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) sum += values[i] * values[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) out[slot] = sum;
+}
+
+// The sum of `count` values times `factor`, by one block of 1024 threads.
+extern "C" __global__ void total(const float *values, float *out, unsigned count, float factor) {
+    float sum = 0;
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) sum += values[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *out = factor * sum;
+}
+
+#define P_COLUMN_SUMS(T) (const T *x, float *parts, unsigned rows, unsigned columns, unsigned band)
+FOR_BOTH(column_sums, P_COLUMN_SUMS, (x, parts, rows, columns, band))
+#define P_NORM_SUMS(T) \
+    (const T *x, const T *g, const float *kept, float *parts, unsigned rows, unsigned columns, unsigned band)
+FOR_BOTH(norm_sums, P_NORM_SUMS, (x, g, kept, parts, rows, columns, band))
+#define P_SUM_BANDS(T) (const float *parts, T *o, unsigned bands, unsigned columns)
+FOR_BOTH(sum_bands, P_SUM_BANDS, (parts, o, bands, columns))

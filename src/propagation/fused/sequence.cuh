@@ -1,0 +1,112 @@
+// What one frame's affinity is told: sizes, the plan of tiles, and the sequence of keys that blocks
+// share. The first page of affinity.cu says how it all fits together.
+
+#pragma once
+
+typedef unsigned int u32;
+
+constexpr u32 QUERIES = 64;   // queries in a tile
+constexpr u32 KEYS = 128;     // keys in a tile
+constexpr u32 THREADS = 128;  // threads of a searching block: 2 × 2 warps, each 32 queries × 64 keys
+constexpr u32 PIECES = 4;     // 16-byte pieces of a row multiplied between two barriers
+constexpr u32 SCORES = KEYS + 8;  // words from one row of scores to the next: no bank conflicts
+constexpr u32 NOWHERE = 0xffffffffu;  // in place of a cell: none
+constexpr u32 ALL = 0xffffffffu;      // all lanes of a warp
+constexpr u32 MIXERS = 8;             // warps of a mixing block, one a query
+
+// One frame to be labelled; gpu.rs has the same structure.
+struct Step {
+    u32 height, width;  // the grid, in cells
+    u32 pieces;         // 16-byte pieces of a row of features in the ring, a multiple of PIECES
+    u32 tiles;          // tiles of queries
+    u32 slots;          // the ring's frames beside frame 0, which lies in slot 0
+    u32 query;          // slot of the frame to be labelled
+    u32 oldest;         // source 1 lies in slot 1 + oldest, the following ones in those after it
+    u32 sources;        // context frames, frame 0 included
+    u32 free, near;     // copies of frame 0 seen from everywhere, and within reach
+    u32 topk, kept;     // k; entries of a list, k or more
+    u32 keep_ties;      // whether all keys as close as the k-th count
+    u32 channels;       // labels
+    u32 blocks;         // blocks of the search
+    float temperature;
+};
+
+// The parts of the plan, in their order. Cells are y << 16 | x.
+struct Plan {
+    const u32 *start;  // [tiles + 1] where each tile's list begins in `near`
+    const u32 *reach;  // [height] 1 + half-width of the neighbourhood by distance in rows; 0: none
+    const u32 *order;  // [tiles * QUERIES] the queries; NOWHERE fills the last tile
+    const u32 *all;    // [height * width] all cells along the longer axis
+    const u32 *near;   // the lists
+
+    __device__ Plan(const Step &step, const u32 *words) {
+        start = words;
+        reach = start + step.tiles + 1;
+        order = reach + step.height;
+        all = order + step.tiles * QUERIES;
+        near = all + step.height * step.width;
+    }
+
+    __device__ bool inside(u32 query, u32 key) const {
+        int dy = (int)(query >> 16) - (int)(key >> 16);
+        int dx = (int)(query & 0xffff) - (int)(key & 0xffff);
+        return (u32)abs(dx) < __ldg(reach + abs(dy));
+    }
+};
+
+__device__ inline u32 slot_of(const Step &step, u32 source) {
+    return source == 0 ? 0 : 1 + (step.oldest + source - 1) % step.slots;
+}
+
+__device__ inline u32 cell_of(const Step &step, u32 place) {
+    return (place >> 16) * step.width + (place & 0xffff);
+}
+
+// ----------------------------------------------------------------------------- sequence of keys
+
+// Keys of frame 0 for the queries of a tile.
+__device__ inline u32 first_keys(const Step &step, const Plan &plan, u32 tile) {
+    return step.free > 0 ? step.height * step.width : plan.start[tile + 1] - plan.start[tile];
+}
+
+// Keys of all the tiles before this one.
+__device__ inline u32 keys_before(const Step &step, const Plan &plan, u32 tile) {
+    u32 first = step.free > 0 ? tile * step.height * step.width : plan.start[tile];
+    return first + (step.sources - 1) * plan.start[tile];
+}
+
+// The tile of queries that a key of the sequence belongs to.
+__device__ inline u32 tile_of(const Step &step, const Plan &plan, u32 key) {
+    u32 low = 0, high = step.tiles - 1;
+    while (low < high) {
+        u32 middle = (low + high + 1) / 2;
+        if (keys_before(step, plan, middle) <= key)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+// How keys are shared out: an equal share a block.
+struct Even {
+    __device__ static u32 begin(const Step &step, const Plan &plan, u32 block) {
+        unsigned long long total = keys_before(step, plan, step.tiles);
+        return (u32)(block * total / step.blocks);
+    }
+    // The block that works on a key.
+    __device__ static u32 owner(const Step &step, const Plan &plan, u32 key) {
+        unsigned long long total = keys_before(step, plan, step.tiles);
+        return (u32)(((key + 1ull) * step.blocks - 1) / total);
+    }
+    __device__ static u32 first(const Step &step, const Plan &plan, u32 tile) {
+        return owner(step, plan, keys_before(step, plan, tile));
+    }
+    __device__ static u32 last(const Step &step, const Plan &plan, u32 tile) {
+        return owner(step, plan, keys_before(step, plan, tile + 1) - 1);
+    }
+};
+
+// Where the list of a block for a tile lies among the partial lists. Blocks and tiles only ever
+// increase together, so no two share a place.
+__device__ inline u32 partial(u32 tile, u32 block) { return tile + block; }
