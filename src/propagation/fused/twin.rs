@@ -10,7 +10,7 @@ use half::bf16;
 use super::plan::{Plan, packed};
 use super::{LabelMap, Precision, Step};
 use crate::error::Result;
-use crate::propagation::nearest::Nearest;
+use crate::propagation::nearest::{Nearest, Neighbor};
 
 /// The context's frames.
 pub(super) struct Ring {
@@ -74,7 +74,8 @@ impl Ring {
                 if copies > 0 {
                     let key_row = row(slot(step, source), key);
                     let score = dot(row(step.query as usize, query), key_row);
-                    nearest.scan(&[score], source, cell(step, key), copies as usize);
+                    let cell = cell(step, key) as u32;
+                    nearest.offer(Neighbor { score, source, cell, copies });
                 }
             }
         }
