@@ -167,8 +167,9 @@ fn labels_agree(preset: Preset, encoder: &Encoder, frames: usize, engines: &[Eng
     for &engine in engines {
         let theirs = propagated(&protocol, engine, &moved, &first);
         let what = format!("{} {engine:?}", preset.name());
-        // One such query in some 10,000, and the cells that take its label in later frames.
-        compare_soft_labels(&what, &other, flat(&ours), flat(&theirs), 0.999);
+        // One such query in some 10,000, and the cells that take its label in later frames: one that
+        // falls in the sixth of 24 frames of 448 cells reaches 0.3 % of all values.
+        compare_soft_labels(&what, &other, flat(&ours), flat(&theirs), 0.995);
     }
 }
 
