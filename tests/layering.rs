@@ -72,7 +72,7 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {
             std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
         entries.iter().for_each(|entry| walk(entry, visit));
-    } else {
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
         visit(path);
     }
 }
