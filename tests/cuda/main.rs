@@ -150,7 +150,12 @@ fn propagated(
 }
 
 /// From equal features, the CPU's engine and others.
-fn labels_agree(preset: Preset, encoder: &Encoder, frames: usize, engines: &[Engine]) {
+fn labels_agree(
+    preset: Preset,
+    encoder: &Encoder,
+    frames: usize,
+    (engines, least): (&[Engine], f64),
+) {
     let (folder, other) = (rendered(1, frames), other_device());
     let protocol = small(preset);
     let annotation = indexed::read(&first_clip(folder.path(), "Annotations")[0]).unwrap();
@@ -167,9 +172,7 @@ fn labels_agree(preset: Preset, encoder: &Encoder, frames: usize, engines: &[Eng
     for &engine in engines {
         let theirs = propagated(&protocol, engine, &moved, &first);
         let what = format!("{} {engine:?}", preset.name());
-        // One such query in some 10,000, and the cells that take its label in later frames: one that
-        // falls in the sixth of 24 frames of 448 cells reaches 0.3 % of all values.
-        compare_soft_labels(&what, &other, flat(&ours), flat(&theirs), 0.995);
+        compare_soft_labels(&what, &other, flat(&ours), flat(&theirs), least);
     }
 }
 
@@ -189,10 +192,12 @@ fn compare_soft_labels(what: &str, other: &Device, ours: Vec<f32>, theirs: Vec<f
 fn labels_agree_as_the_queue_fills_and_rolls() {
     let encoder = encoder(&untrained("vitti8", 4, 0), &Device::Cpu, DType::F32);
     for preset in Preset::value_variants() {
-        labels_agree(*preset, &encoder, 24, &[FUSED]);
+        // Not 0.9999 under all six: a query as good as tied in the sixth of 24 frames of 448 cells (there
+        // is one under dinov3) reaches, with the cells that take its label later, 0.3 % of all values.
+        labels_agree(*preset, &encoder, 24, (&[FUSED], 0.995));
     }
-    labels_agree(Preset::Cropmae, &encoder, 24, &[Engine::TensorOps]);
-    labels_agree(Preset::Dino, &encoder, 12, &[Engine::TensorOps]);
+    labels_agree(Preset::Cropmae, &encoder, 24, (&[FUSED, Engine::TensorOps], 0.9999));
+    labels_agree(Preset::Dino, &encoder, 12, (&[FUSED, Engine::TensorOps], 0.9999));
 }
 
 #[test]
@@ -200,7 +205,7 @@ fn labels_agree_on_a_grid_of_several_blocks_of_queries() {
     // Patches of 3 pixels: 42x74 cells are more than the tensor operations multiply at once.
     let encoder = Encoder::Pixels { patch: 3, device: Device::Cpu };
     for preset in [Preset::Cropmae, Preset::Dino] {
-        labels_agree(preset, &encoder, 3, &[FUSED, Engine::TensorOps]);
+        labels_agree(preset, &encoder, 3, (&[FUSED, Engine::TensorOps], 0.9999));
     }
 }
 
