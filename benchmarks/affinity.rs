@@ -9,9 +9,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
+mod ceiling;
+
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use ceiling::{SIDE, median, product_rate};
 use cropmae::propagation::{Engine, LabelMap, Propagation};
 use cropmae::protocol::{Benchmark, Preset};
 
@@ -19,8 +22,6 @@ use cropmae::protocol::{Benchmark, Preset};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Side of the product that stands for the ceiling.
-const SIDE: usize = 2048;
 const GRID: (usize, usize) = (30, 55);
 const WIDTH: usize = 384;
 
@@ -74,44 +75,4 @@ fn features(seed: usize) -> Tensor {
         row.iter_mut().for_each(|value| *value /= length);
     }
     Tensor::from_vec(values, (GRID.0 * GRID.1, WIDTH), &Device::Cpu).unwrap()
-}
-
-/// GFLOP/s of one large product on all cores.
-fn product_rate() -> f64 {
-    let (a, b) = (vec![0.5_f32; SIDE * SIDE], vec![0.25_f32; SIDE * SIDE]);
-    let mut out = vec![0_f32; SIDE * SIDE];
-    let side = SIDE as isize;
-    let start = Instant::now();
-    // SAFETY: three square matrices of SIDE * SIDE values each, row by row, `out` borrowed mutably.
-    unsafe {
-        gemm::gemm(
-            SIDE,
-            SIDE,
-            SIDE,
-            out.as_mut_ptr(),
-            1,
-            side,
-            false,
-            a.as_ptr(),
-            1,
-            side,
-            b.as_ptr(),
-            1,
-            side,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(rayon::current_num_threads()),
-        );
-    }
-    let time = start.elapsed().as_secs_f64();
-    assert_eq!(out[SIDE * SIDE - 1], 0.125 * SIDE as f32);
-    2.0 * (SIDE as f64).powi(3) / time / 1e9
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -7,17 +7,20 @@
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
+mod ceiling;
+
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
+use ceiling::median;
 use cropmae::autoencoder::{Autoencoder, AutoencoderConfig, Mask, Parameters, Views};
 use cropmae::device::{self, Choice};
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
 
-/// Side of the product that stands for the ceiling, on a CPU and on a GPU.
-const SIDES: (usize, usize) = (2048, 8192);
+/// Side of the product that stands for the ceiling on a GPU.
+const SIDE: usize = 8192;
 
 fn main() {
     let arguments: Vec<String> =
@@ -104,9 +107,9 @@ fn forward_flop(config: &AutoencoderConfig, ratio: f64) -> f64 {
 /// GFLOP/s of one large product: on all cores, or on the GPU in the steps' number type.
 fn product_rate(device: &Device, dtype: DType) -> f64 {
     if device.is_cpu() {
-        return host_rate();
+        return ceiling::product_rate();
     }
-    let side = SIDES.1;
+    let side = SIDE;
     // noise: products of equal numbers run faster than those of real ones
     let operand = || Tensor::randn(0_f32, 1.0, (side, side), device).unwrap().to_dtype(dtype);
     let (a, b) = (operand().unwrap(), operand().unwrap());
@@ -118,44 +121,4 @@ fn product_rate(device: &Device, dtype: DType) -> f64 {
     }
     device.synchronize().unwrap();
     3.0 * 2.0 * (side as f64).powi(3) / start.elapsed().as_secs_f64() / 1e9
-}
-
-fn host_rate() -> f64 {
-    let size = SIDES.0;
-    let (a, b) = (vec![0.5_f32; size * size], vec![0.25_f32; size * size]);
-    let mut out = vec![0_f32; size * size];
-    let side = size as isize;
-    let start = Instant::now();
-    // SAFETY: three square matrices of size * size values each, row by row, `out` borrowed mutably.
-    unsafe {
-        gemm::gemm(
-            size,
-            size,
-            size,
-            out.as_mut_ptr(),
-            1,
-            side,
-            false,
-            a.as_ptr(),
-            1,
-            side,
-            b.as_ptr(),
-            1,
-            side,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(rayon::current_num_threads()),
-        );
-    }
-    let time = start.elapsed().as_secs_f64();
-    assert_eq!(out[size * size - 1], 0.125 * size as f32);
-    2.0 * (size as f64).powi(3) / time / 1e9
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
