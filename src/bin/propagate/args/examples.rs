@@ -1,0 +1,46 @@
+//! What stands under the help of each verb.
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  propagate davis --data sample                         rendered clips, no download
+  propagate check davis --data DAVIS                    is the dataset whole?
+  propagate davis --data DAVIS --weights cropmae.pth    the published protocol
+  propagate davis --data DAVIS --weights dino.pth --preset dino
+  propagate score davis --data DAVIS --predictions runs/mine/predictions
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found).";
+
+pub(super) const EVALUATE_EXAMPLES: &str = "\
+Examples:
+  propagate davis --data sample                                 rendered clips, the shipped encoder
+  propagate davis --data DAVIS --weights w.pth --dry-run        what would be done
+  propagate davis --data DAVIS --weights w.pth --limit 2        a first look
+  propagate davis --data DAVIS --weights w.pth --preset dino    another published protocol
+  propagate davis --data DAVIS --weights w.pth --topk 5         a departure from it, reported
+  propagate davis --data DAVIS --weights w.pth --sweep topk=5,7,10 radius=12,20    one table of six
+  propagate davis --data DAVIS --weights w.pth --cache features    encode once, for later runs too
+The same command again goes on where the last one stopped. vip and jhmdb work alike.";
+
+pub(super) const SCORE_EXAMPLES: &str = "\
+Examples:
+  propagate score davis --data DAVIS --predictions masks         masks/<clip>/00000.png, …
+  propagate score vip --data VIP_Fine --predictions parts --per-item
+  propagate score jhmdb --data JHMDB --predictions poses         poses/<action>/<clip>.npy, 2x15xT";
+
+pub(super) const CHECK_EXAMPLES: &str = "\
+Examples:
+  propagate check davis --data DAVIS          counts, sizes, ids, what is missing
+  propagate check jhmdb --data JHMDB --deep   every frame decoded
+  propagate check weights cropmae.pth         family, architecture, keys
+Exit status 3 where an error was found.";
+
+pub(super) const FEATURES_EXAMPLES: &str = "\
+Examples:
+  propagate features --weights w.pth --images frames/ --out features.safetensors
+  propagate features --weights w.pth --images a.jpg b.png --size 480x880 --normalize --out f.safetensors";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  propagate completions bash > ~/.local/share/bash-completion/completions/propagate
+  propagate completions zsh > ~/.zfunc/_propagate
+  propagate completions fish > ~/.config/fish/completions/propagate.fish";
