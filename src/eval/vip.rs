@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::davis::{annotation_path, predicted_folder, predicted_ids, save_soft};
-use super::masks;
+use super::masks::{self, Labelled};
 use super::soft::SoftLabelWriter;
 use super::stream::Frames;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
@@ -98,26 +98,26 @@ fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<D
     let first = indexed::read(path)?;
     masks::require_objects(&first, path)?;
     let mut stages = Stages::default();
-    let mut scores = VipScores::new();
-    let mut soft = None;
     let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
-    masks::propagate(frames, &first, setup, &mut stages, |frame, stages| {
+    let begun = (VipScores::new(), None);
+    let each = |(scores, soft): &mut (VipScores, _), frame: Labelled<'_>, stages: &mut Stages| {
         let start = Instant::now();
         let name = format!("{}.png", clip.frames[frame.index].name);
         indexed::write(&staging.predictions().join(name), &frame.mask)?;
         if setup.save_soft_labels {
-            save_soft(&mut soft, &frame, clip, staging)?;
+            save_soft(soft, &frame, clip, staging)?;
         }
         stages.write += start.elapsed().as_secs_f64();
         let start = Instant::now();
         if !setup.predict_only {
             let truth = &clip.frames[frame.index];
-            feed(&mut scores, frame.index, truth, (&frame.mask, None), setup.protocol)?;
+            feed(scores, frame.index, truth, (&frame.mask, None), setup.protocol)?;
         }
         stages.score += start.elapsed().as_secs_f64();
         observer.frame_done();
         Ok(())
-    })?;
+    };
+    let (scores, soft) = masks::propagate(frames, &first, setup, &mut stages, begun, each)?;
     soft.map(SoftLabelWriter::finish).transpose()?;
     let scores = (!setup.predict_only).then_some(scores);
     Ok(Done { frames: clip.frames.len(), scores, notes: missing_truth(clip), stages })

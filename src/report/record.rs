@@ -55,6 +55,9 @@ pub struct Provenance {
     pub device: String,
     /// The number type of the encoder; none where there was none.
     pub dtype: Option<String>,
+    /// The arithmetic of the affinity's products where it is not f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<String>,
     /// CPU threads.
     pub threads: usize,
     /// The JPEG decoder.
@@ -244,6 +247,9 @@ impl RunRecord {
         let mut line = format!("by: cropmae {} ({})", by.version, by.git_commit);
         if let Some(dtype) = &by.dtype {
             let _ = write!(line, ", {}, {dtype}, JPEG by {}", by.device, by.jpeg_decoder);
+        }
+        if let Some(affinity) = &by.affinity {
+            let _ = write!(line, ", affinity in {affinity}");
         }
         let _ = write!(line, ", {} threads, {:.1} s", by.threads, by.wall_seconds);
         match by.resumed {
