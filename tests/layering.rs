@@ -35,7 +35,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "protocol",
         ],
     ),
-    ("report", &["error", "eval", "files", "metric", "model", "protocol"]),
+    ("report", &["data", "error", "eval", "files", "image", "metric", "model", "protocol"]),
     (
         "pretrain",
         &[
