@@ -20,6 +20,7 @@ fn the_first_screen() {
       vip          Body parts on VIP: mIoU
       jhmdb        Joints on JHMDB: PCK
       score        Score predictions that any program wrote; needs neither frames nor weights
+      report       Make a run's report.html again
       check        Look at a dataset or a checkpoint before spending time on it
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
@@ -54,6 +55,7 @@ fn every_verb_has_a_short_and_a_long_help() {
         "vip",
         "jhmdb",
         "score",
+        "report",
         "check",
         "check davis",
         "check vip",
@@ -73,7 +75,16 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs = ["davis", "score", "check", "features", "reconstruct", "attention", "completions"];
+    let verbs = [
+        "davis",
+        "score",
+        "report",
+        "check",
+        "features",
+        "reconstruct",
+        "attention",
+        "completions",
+    ];
     for verb in verbs {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");

@@ -12,6 +12,7 @@ mod evaluate;
 mod features;
 mod help;
 mod looking;
+mod page;
 mod place;
 mod results;
 mod resume;
