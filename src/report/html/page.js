@@ -138,7 +138,7 @@
       shown = (index + frames.length) % frames.length;
       frames.forEach((frame, other) => { frame.hidden = other !== shown; });
       bar.value = shown;
-      output.textContent = `frame ${at[shown]} of ${box.dataset.frames}`;
+      output.textContent = `frame ${at[shown]} of ${box.dataset.last}`;
       bar.setAttribute("aria-valuetext", output.textContent);
       linked.forEach((chart) => chart.show(at[shown]));
     };

@@ -103,7 +103,7 @@ impl Player {
         let count = self.stills.len();
         let every = (LENGTH / count.max(1)).clamp(PACE.0, PACE.1);
         html! {
-            div.film data-frames=(self.frames) data-every=(every) role="group" aria-label=(self.name) {
+            div.film data-last=(self.frames.saturating_sub(1)) data-every=(every) role="group" aria-label=(self.name) {
                 div.stage {
                     @for (index, (frame, still)) in self.stills.iter().enumerate() {
                         img hidden[index != count / 2] data-frame=(frame) width=(self.width)
@@ -121,12 +121,11 @@ impl Player {
         }
     }
 
-    /// What the colours mean, but for what is told `elsewhere` on the page by these names.
-    pub fn legend(&self, elsewhere: &[&str]) -> Markup {
-        let told = |key: &&Key| !elsewhere.contains(&&*key.name);
+    /// What the colours mean.
+    pub fn legend(&self) -> Markup {
         html! {
             ul.legend {
-                @for key in self.keys.iter().filter(told) {
+                @for key in &self.keys {
                     @let [red, green, blue] = key.colour;
                     li {
                         span.swatch style={ "--color:rgb(" (red) "," (green) "," (blue) ")" } {}

@@ -64,12 +64,9 @@ pub(super) fn section(clips: &Clips) -> Option<Section> {
     (!curves.is_empty()).then(|| Section::new("curves", "Over time", body))
 }
 
-/// The chart of one clip, for the place beside its pictures, and the names of its lines.
-pub(super) fn of_clip(clips: &Clips, clip: &str) -> (Markup, Vec<String>) {
-    let curves = curves(clips, Some(clip));
-    let lines = curves.iter().flat_map(|curve| &curve.legend);
-    let names = lines.map(|(series, _)| series.name.clone()).collect();
-    (html! { @for curve in &curves { (curve.chart.svg()) (key(curve)) } }, names)
+/// The chart of one clip, for the place beside its pictures.
+pub(super) fn of_clip(clips: &Clips, clip: &str) -> Markup {
+    html! { @for curve in curves(clips, Some(clip)) { (curve.chart.svg()) (key(&curve)) } }
 }
 
 fn multiple(curve: &Curve, score: &str) -> Markup {

@@ -297,15 +297,13 @@ fn showcase(
         match play(clip, left / (shown.len() - index)) {
             Ok(Some(player)) => {
                 left = left.saturating_sub(player.bytes());
-                let (curve, lines) = curves::of_clip(&evaluation.clips, clip);
-                let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
                 articles.push(html! {
                     article.clip {
                         h3 { (clip)
                             span { (scores::name(&evaluation.clips)) " " (percent(*score))
                                 @if !rank.is_empty() { " · " (rank) } } }
-                        div { (player.markup()) (player.legend(&lines)) }
-                        div { (curve) }
+                        div { (player.markup()) (player.legend()) }
+                        div { (curves::of_clip(&evaluation.clips, clip)) }
                     }
                 });
             }
