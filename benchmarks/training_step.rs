@@ -28,7 +28,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Side of the product that stands for the ceiling on a GPU.
 const SIDE: usize = 8192;
 
+/// As in `pretrain`: freed memory is kept (`mi_option_purge_delay` is number 15, -1 means never).
+fn keep_memory() {
+    // SAFETY: sets a number in a table of the allocator, atomically.
+    unsafe { libmimalloc_sys::mi_option_set(15, -1) };
+}
+
 fn main() {
+    keep_memory();
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let argument = |place: usize, usual| arguments.get(place).map_or(usual, String::as_str);
