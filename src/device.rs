@@ -112,6 +112,15 @@ impl Precision {
     }
 }
 
+/// Free memory of a GPU in bytes; `None` for the CPU, or where the driver does not tell.
+pub fn free_memory(device: &Device) -> Option<u64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => gpu::free_memory(device),
+        _ => None,
+    }
+}
+
 /// The most memory that this process has held so far, in bytes; `None` where the system does not
 /// tell (only Linux does here).
 pub fn peak_memory() -> Option<u64> {

@@ -70,6 +70,12 @@ fn keep_freed_memory(device: &CudaDevice) {
     };
 }
 
+/// What the driver calls free, in bytes.
+pub(super) fn free_memory(device: &CudaDevice) -> Option<u64> {
+    device.cuda_stream().context().bind_to_thread().ok()?;
+    result::mem_get_info().ok().map(|(free, _)| free as u64)
+}
+
 /// Runs one kernel and looks at its result.
 fn try_kernel(device: &Device) -> Result<(), String> {
     let run = || Tensor::zeros(1, DType::F32, device)?.affine(1.0, 2.0)?.to_vec1();

@@ -3,6 +3,7 @@
 mod examples;
 mod looking;
 mod sweep;
+mod work;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,6 +24,7 @@ use examples::{
 use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
 pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
 pub(crate) use sweep::Axis;
+pub(crate) use work::{BatchArg, WorkArgs};
 
 /// Evaluates image encoders by video label propagation.
 ///
@@ -104,6 +106,8 @@ pub(crate) struct EvaluateArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -297,15 +301,18 @@ impl FromStr for CacheArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value_t = Choice::Auto, env = "PROPAGATE_DEVICE", value_name = "DEVICE")]
-    pub(crate) device: Choice,
+    /// Where to compute: auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares clips out among several
+    #[arg(
+        long,
+        default_value = "auto",
+        env = "PROPAGATE_DEVICE",
+        value_delimiter = ',',
+        value_name = "DEVICE"
+    )]
+    pub(crate) device: Vec<Choice>,
     /// The encoder's number type; published numbers are f32
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub(crate) dtype: Precision,
-    /// Frames encoded at once [default: 1 on a CPU, 8 on a GPU]
-    #[arg(long, value_name = "N")]
-    pub(crate) batch: Option<usize>,
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
