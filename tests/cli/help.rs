@@ -26,6 +26,7 @@ fn the_first_screen() {
       attention    Draw what CLS attends to in the last block, head by head
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
+      man          Write manual pages, one a command
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -64,6 +65,7 @@ fn every_verb_has_a_short_and_a_long_help() {
         "attention",
         "sample",
         "completions",
+        "man",
     ];
     for verb in verbs {
         let short = place.run(&format!("{verb} -h")).exits(0);
@@ -73,7 +75,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs = ["davis", "score", "check", "features", "reconstruct", "attention", "completions"];
+    let verbs =
+        ["davis", "score", "check", "features", "reconstruct", "attention", "completions", "man"];
     for verb in verbs {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");
