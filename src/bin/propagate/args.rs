@@ -20,7 +20,7 @@ use cropmae::protocol::{Benchmark, Preset, ScoreSize, Size};
 
 use examples::{
     CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, EVALUATE_EXAMPLES, EXAMPLES, FEATURES_EXAMPLES,
-    SCORE_EXAMPLES,
+    MAN_EXAMPLES, SCORE_EXAMPLES,
 };
 use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
 pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
@@ -78,6 +78,12 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write manual pages, one a command
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// The folder they go to
+        folder: PathBuf,
+    },
 }
 
 impl Command {
@@ -88,11 +94,8 @@ impl Command {
             Self::Features(args) => args.run.threads,
             Self::Reconstruct(args) => args.run.threads,
             Self::Attention(args) => args.run.threads,
-            Self::Score(_)
-            | Self::Report(_)
-            | Self::Check(_)
-            | Self::Sample(_)
-            | Self::Completions { .. } => None,
+            Self::Score(_) | Self::Report(_) | Self::Check(_) | Self::Sample(_) => None,
+            Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 }

@@ -74,9 +74,13 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Attention(args) => attention::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "propagate", &mut script);
+            let script = common::pages::completions(Cli::command(), shell);
             show::text(&String::from_utf8_lossy(&script))?;
+            Ok(Outcome::Done)
+        }
+        Command::Man { folder } => {
+            common::pages::manual(Cli::command(), &folder)?;
+            show::text(&format!("{}\n", folder.display()))?;
             Ok(Outcome::Done)
         }
     }
