@@ -74,7 +74,9 @@ impl Distances {
             *lost.get_mut(frame as usize)? = true;
         }
         let mut found = self.found.iter();
-        lost.iter().map(|&lost| if lost { Some(None) } else { found.next().map(|d| Some(*d)) }).collect()
+        lost.iter()
+            .map(|&lost| if lost { Some(None) } else { found.next().map(|d| Some(*d)) })
+            .collect()
     }
 }
 

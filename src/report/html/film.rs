@@ -121,12 +121,17 @@ pub fn spread(count: usize, most: usize) -> Vec<usize> {
     }
 }
 
-/// A picture brought to a size, as a JPEG file.
-fn jpeg(picture: &Rgb, (width, height): (usize, usize), quality: u8) -> Result<Vec<u8>> {
-    let wrong = |what: String| Error::setting("report", format!("a picture cannot be shown: {what}"));
+/// A picture brought to a size (width, height), as a JPEG file of a quality up to 100.
+///
+/// # Errors
+/// The picture has no pixels, or more than a JPEG can hold.
+pub fn jpeg(picture: &Rgb, (width, height): (usize, usize), quality: u8) -> Result<Vec<u8>> {
+    let wrong =
+        |what: String| Error::setting("report", format!("a picture cannot be shown: {what}"));
     let side = |side: usize| u16::try_from(side).map_err(|error| wrong(error.to_string()));
     let (to_width, to_height) = (side(width)?, side(height)?);
-    let (from_width, from_height) = (u32::from(side(picture.width)?), u32::from(side(picture.height)?));
+    let (from_width, from_height) =
+        (u32::from(side(picture.width)?), u32::from(side(picture.height)?));
     let pixels = image::ImageBuffer::<image::Rgb<u8>, _>::from_raw(
         from_width,
         from_height,
