@@ -19,6 +19,7 @@
 //! * [`protocol`]: every choice that moves a number, under a name, a version and a hash.
 //! * [`eval`]: the three evaluations, one page each. Begin reading at [`eval::davis`].
 //! * [`report`]: tables, CSV files, `results.json`.
+//! * [`overlay`]: frames with what was predicted drawn over them.
 //! * [`sample`]: rendered clips with exact ground truth, for trying and testing.
 //! * [`device`], [`files`], [`progress`], [`error`]: leaves that all may use.
 //!
@@ -123,6 +124,7 @@ pub mod image;
 mod kernel;
 pub mod metric;
 pub mod model;
+pub mod overlay;
 pub mod pretrain;
 mod product;
 pub mod progress;

@@ -2,6 +2,7 @@
 
 mod examples;
 mod looking;
+mod page;
 mod sweep;
 mod work;
 
@@ -23,6 +24,8 @@ use examples::{
 };
 use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
 pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
+use page::REPORT_EXAMPLES;
+pub(crate) use page::{Report, ReportArgs};
 pub(crate) use sweep::Axis;
 pub(crate) use work::{BatchArg, WorkArgs};
 
@@ -52,6 +55,9 @@ pub(crate) enum Command {
     /// Score predictions that any program wrote; needs neither frames nor weights
     #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
+    /// Make a run's report.html again
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Look at a dataset or a checkpoint before spending time on it
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -88,7 +94,7 @@ impl Command {
             Self::Features(args) => args.run.threads,
             Self::Reconstruct(args) => args.run.threads,
             Self::Attention(args) => args.run.threads,
-            Self::Score(_) | Self::Check(_) | Self::Sample(_) => None,
+            Self::Score(_) | Self::Report(_) | Self::Check(_) | Self::Sample(_) => None,
             Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
@@ -273,6 +279,9 @@ pub(crate) struct OutputArgs {
     /// Predict and do not score
     #[arg(long)]
     pub(crate) predict_only: bool,
+    /// The page that shows the results in a browser, OUT/report.html
+    #[arg(long, value_enum, default_value_t = Report::Html)]
+    pub(crate) report: Report,
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,

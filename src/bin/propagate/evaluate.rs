@@ -20,7 +20,7 @@ use crate::clips::Clips;
 use crate::done::Done;
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, plan, show, sweep};
+use crate::{Outcome, common, page, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     if !args.propagation.sweep.is_empty() {
@@ -207,6 +207,9 @@ fn finish(
         Some(summary) => {
             let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
             show::results(&summary, &record, &json, args.json, args.per_item)?;
+            if !keep {
+                page::after(args.report, out, clips, &record, say);
+            }
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),

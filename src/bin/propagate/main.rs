@@ -17,6 +17,7 @@ mod done;
 mod evaluate;
 mod features;
 mod images;
+mod page;
 mod plan;
 mod progress;
 mod reconstruct;
@@ -66,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Vip(args) => evaluate::run(Benchmark::Vip, &args),
         Command::Jhmdb(args) => evaluate::run(Benchmark::Jhmdb, &args),
         Command::Score(args) => score::run(&args),
+        Command::Report(args) => page::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Features(args) => features::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),

@@ -86,16 +86,21 @@ fn single(title: &str, unit: &str, mut series: Vec<Series>, end: f64) -> Markup 
         .iter()
         .map(|series| (series, last(series).filter(|_| series.color != STEPS)))
         .collect();
-    let legend = legend(&entries);
+    let legend = if series.len() > 1 {
+        legend(&entries)
+    } else {
+        html! {}
+    };
     let chart = Chart {
         label: format!("{title} over the steps of the run"),
         x: Axis::new("steps", 0.0, end, 5),
         panels: vec![Panel { y, series: series.clone() }],
         panel_height: HEIGHT,
     };
+    let alone = series.first().filter(|_| series.len() == 1 && power == 0).and_then(last);
     html! {
         article {
-            h3 { (title) }
+            h3 { (title) @if let Some(last) = alone { span { (last) } } }
             figure { (chart.svg()) (legend) }
         }
     }

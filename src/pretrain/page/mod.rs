@@ -14,7 +14,8 @@ use maud::{Markup, html};
 
 use super::checkpoint::{self, State};
 use super::config::{Config, Preset};
-use super::record::{self, Entry, HELD_OUT, MEAN_PATCH, SessionRecord};
+use super::pictures::curve::smoothed;
+use super::record::{self, Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, SessionRecord};
 use crate::autoencoder::Method;
 use crate::error::{Error, Result};
 use crate::files;
@@ -88,15 +89,26 @@ fn page(
     })
 }
 
-/// How far the run is.
+/// How far the run is, and how well it does.
 fn lead(config: &Config, log: &[Entry], epochs: u64) -> Markup {
+    let steps = log.iter().filter_map(Entry::step);
+    let losses: Vec<_> = steps.map(|step| (step.steps as f64, step.loss)).collect();
     let last = log.iter().filter_map(Entry::step).last();
-    let images = config.optimization.batch_size;
+    let mut known: Vec<(String, String)> = Vec::new();
+    if let Some((_, loss)) = smoothed(&losses).last() {
+        known.push(("training loss".into(), format!("{loss:.3}")));
+    }
+    for name in names(log).into_iter().filter(|name| *name != MEAN_PATCH) {
+        let mut values = log.iter().rev().filter_map(Entry::measure);
+        let value = values.find(|measure| measure.name == name).map(|measure| measure.value);
+        known.push((name.to_owned(), shown(value, name)));
+    }
     html! {
         p.lead {
             b { (epochs) " of " (config.epochs) " epochs" } ", "
-            (grouped(last.map_or(0, |last| last.steps))) " steps of " (images) " images"
-            @if let Some(last) = last { "; loss " b { (format!("{:.3}", last.loss)) } " in the last one" }
+            (grouped(last.map_or(0, |last| last.steps))) " steps of "
+            (config.optimization.batch_size) " images"
+            @for (name, value) in &known { "; " (name) " " b { (value) } }
             "."
         }
         div.badges {
@@ -108,14 +120,23 @@ fn lead(config: &Config, log: &[Entry], epochs: u64) -> Markup {
     }
 }
 
-/// One row for each epoch that something was measured after.
-fn measurements(log: &[Entry]) -> Markup {
+/// What was measured, in the order of its first time.
+fn names(log: &[Entry]) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
-    let mut epochs: Vec<(u64, u64)> = Vec::new();
     for measure in log.iter().filter_map(Entry::measure) {
         if !names.contains(&measure.name.as_str()) {
             names.push(&measure.name);
         }
+    }
+    names
+}
+
+/// One row for each epoch that something was measured after.
+fn measurements(log: &[Entry]) -> Markup {
+    // the mean patch's loss is one number, told below
+    let names: Vec<&str> = names(log).into_iter().filter(|name| *name != MEAN_PATCH).collect();
+    let mut epochs: Vec<(u64, u64)> = Vec::new();
+    for measure in log.iter().filter_map(Entry::measure) {
         if epochs.last() != Some(&(measure.epochs, measure.steps)) {
             epochs.push((measure.epochs, measure.steps));
         }
@@ -136,7 +157,8 @@ fn measurements(log: &[Entry]) -> Markup {
         of.push(row.into_iter().map(Into::into).collect());
     }
     html! {
-        (table("Losses are mean squared errors of masked patches, benchmarks in per cent.", &of, Look::default()))
+        p { "Losses are mean squared errors of masked patches, benchmarks in per cent." }
+        (table("After so many epochs", &of, Look::default()))
         @if let Some(floor) = measured(log, MEAN_PATCH, 1) {
             p.quiet { "Saying the mean patch of the held-out images, which needs no network, has the loss "
                 (shown(Some(floor), MEAN_PATCH)) "." }
@@ -158,7 +180,7 @@ fn measured(log: &[Entry], name: &str, epochs: u64) -> Option<f64> {
 
 /// A loss with three decimals, a score in per cent with one.
 fn shown(value: Option<f64>, name: &str) -> String {
-    let loss = name.is_empty() || name.starts_with(HELD_OUT);
+    let loss = name.is_empty() || [HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH].contains(&name);
     value.map_or_else(String::new, |value| match loss {
         true => format!("{value:.3}"),
         false => format!("{value:.1}"),

@@ -18,13 +18,13 @@ use crate::pretrain::Config;
 use crate::report::html::film::{jpeg, spread};
 
 /// Epochs shown at most, the first and the last among them.
-const MOST_EPOCHS: usize = 12;
+const MOST_EPOCHS: usize = 7;
 /// Samples shown at most.
 const MOST_SAMPLES: usize = 6;
-/// Pixels of a side shown at most: with the two above, half a megabyte or so in all.
-const SIDE: usize = 160;
-/// Pixels of a side on the screen.
-const SHOWN: usize = 112;
+/// Pixels of a side at most: with the two above, some hundred kilobytes in all.
+const SIDE: usize = 176;
+/// Pixels of a side on the screen: all columns fit beside one another on a wide one.
+const SHOWN: usize = 88;
 /// JPEG quality.
 const QUALITY: u8 = 78;
 

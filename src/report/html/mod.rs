@@ -9,4 +9,5 @@
 pub mod chart;
 pub mod film;
 pub mod page;
+pub mod propagate;
 pub mod table;
