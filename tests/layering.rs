@@ -52,6 +52,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "image",
             "kernel",
             "model",
+            "overlay",
             "progress",
             "propagation",
             "protocol",

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, PropagationArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
+use crate::common;
 
 /// The preset with everything that was typed put over it.
 pub(crate) fn protocol(
@@ -172,22 +173,7 @@ pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance 
         wall_seconds: 0.0,
         resumed: 0,
         peak_memory_bytes: None,
-        command: command(),
-    }
-}
-
-/// The command as it was typed, the program by its name alone.
-fn command() -> String {
-    let typed = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
-    std::iter::once("propagate".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell takes it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./,:=@+%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+        command: common::command("propagate"),
     }
 }
 
@@ -334,13 +320,5 @@ mod tests {
         assert_eq!(fitting(None, ROOM / 7), 4);
         assert_eq!(fitting(Some(ROOM), ROOM / 4), 2, "half of what is free");
         assert_eq!(fitting(Some(0), ROOM), 1);
-    }
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_change_them() {
-        assert_eq!(quoted("--size=480x880"), "--size=480x880");
-        assert_eq!(quoted("my clips/*.png"), "'my clips/*.png'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

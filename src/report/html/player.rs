@@ -142,8 +142,11 @@ fn embedded(bytes: usize) -> usize {
     4 * bytes.div_ceil(3)
 }
 
-/// A picture as a JPEG file.
-fn jpeg(picture: &Rgb, quality: u8) -> Result<Vec<u8>> {
+/// A picture as a JPEG file of a quality up to 100.
+///
+/// # Errors
+/// The picture has no pixels, or more than a JPEG can hold.
+pub fn jpeg(picture: &Rgb, quality: u8) -> Result<Vec<u8>> {
     let wrong =
         |what: String| Error::setting("report", format!("a picture cannot be shown: {what}"));
     let side = |side: usize| u16::try_from(side).map_err(|error| wrong(error.to_string()));
