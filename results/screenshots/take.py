@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Opens reports in headless Chromium, fails where one is broken, and keeps what it looks like.
 
-    results/screenshots/take.py [--propagate PROGRAM] [--runs DIR] [--out DIR] [--only NAME]
+    results/screenshots/take.py [--propagate PROGRAM] [--runs DIR] [--out DIR] [RUN ...]
 
-Runs `propagate davis|vip|jhmdb --data sample` where DIR has no run yet, opens each report.html as a
-file at 1280 and 390 pixels, and fails on an error in the console, on a page that is wider than its
-window, on a page that loads anything, and on a control that does not do what it says (sorting,
-playing, theme). Needs Debian's chromium and chromium-driver, and nothing for Python beyond its own.
+Opens the report.html of each RUN (a run's folder), or without any those of the three samples: `propagate
+davis|vip|jhmdb --data sample` is run where --runs has none yet. Each is opened as a file, at 1280 and at
+390 pixels; it is an error when the console has one, when the page is wider than its window, when it
+loads anything, and when a control does not do what it says (sorting, playing, theme). Needs Debian's
+chromium and chromium-driver, and nothing for Python beyond its own.
 """
 
 import argparse
@@ -141,7 +142,7 @@ return wrong;
 
 
 def picture(driver, path, width, top=0, height=None):
-    """A part of the page as a file, the narrowest of a few formats."""
+    """A part of the page as a JPEG file of at most 300 kB."""
     whole = driver.run("return document.documentElement.scrollHeight")
     height = min(height or whole, whole - top, TALLEST)
     clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
@@ -156,7 +157,8 @@ def picture(driver, path, width, top=0, height=None):
     print(f"{path.name}: {width}x{height}, {len(data) // 1000} kB")
 
 
-def run_of(program, runs, benchmark):
+def sample(program, runs, benchmark):
+    """The page of a sample's run, which is made where there is none."""
     run = runs / benchmark
     if not (run / "report.html").exists():
         subprocess.run([program, benchmark, "--data", "sample", "--out", benchmark], cwd=runs, check=True)
@@ -168,16 +170,18 @@ def main():
     parser.add_argument("--propagate", default=HERE.parents[1] / "target/release/propagate", type=pathlib.Path)
     parser.add_argument("--runs", type=pathlib.Path, help="where the runs are or go [default: a folder that is removed]")
     parser.add_argument("--out", type=pathlib.Path, default=HERE)
-    parser.add_argument("--only", action="append", help="names of folders in --runs [default: davis, vip, jhmdb]")
+    parser.add_argument("run", nargs="*", type=pathlib.Path, help="folders that hold a report.html [default: the samples]")
     arguments = parser.parse_args()
     for name in ("chromium", "chromedriver"):
         if not shutil.which(name):
             sys.exit(f"{name} is not here; on Debian: apt-get install chromium chromium-driver")
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        runs = (arguments.runs or pathlib.Path(scratch)).resolve()
-        runs.mkdir(parents=True, exist_ok=True)
-        pages = {name: run_of(arguments.propagate, runs, name) for name in arguments.only or ["davis", "vip", "jhmdb"]}
+        pages = {run.name: run.resolve() / "report.html" for run in arguments.run}
+        if not pages:
+            runs = (arguments.runs or pathlib.Path(scratch)).resolve()
+            runs.mkdir(parents=True, exist_ok=True)
+            pages = {name: sample(arguments.propagate.resolve(), runs, name) for name in ["davis", "vip", "jhmdb"]}
         port = 9515
         service = subprocess.Popen(
             ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

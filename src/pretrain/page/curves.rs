@@ -84,7 +84,7 @@ fn single(title: &str, unit: &str, mut series: Vec<Series>, end: f64) -> Markup 
     let last = |series: &Series| series.points.last().map(|(_, value)| shown(*value));
     let entries: Vec<(&Series, Option<String>)> = series
         .iter()
-        .map(|series| (series, last(series).filter(|_| series.color != STEPS)))
+        .map(|series| (series, last(series).filter(|_| series.paint != Paint::Theme(STEPS))))
         .collect();
     let legend = if series.len() > 1 {
         legend(&entries)

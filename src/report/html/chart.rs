@@ -35,19 +35,21 @@ pub struct Axis {
     pub to: f64,
     /// Values with their text, in between.
     pub ticks: Vec<(f64, String)>,
+    /// Whether values are shares that are shown in percent.
+    pub percent: bool,
 }
 
 impl Axis {
     /// With round numbers at about `most` places.
     pub fn new(name: impl Into<String>, from: f64, to: f64, most: usize) -> Self {
         let to = if to > from { to } else { from + 1.0 };
-        Self { name: name.into(), from, to, ticks: round_ticks(from, to, most) }
+        Self { name: name.into(), from, to, ticks: round_ticks(from, to, most), percent: false }
     }
 
     /// Scores from 0 to 1, shown in percent.
     pub fn percent(name: impl Into<String>) -> Self {
         let ticks = [0.0, 0.5, 1.0].map(|share| (share, format!("{}", 100.0 * share))).to_vec();
-        Self { name: name.into(), from: 0.0, to: 1.0, ticks }
+        Self { name: name.into(), from: 0.0, to: 1.0, ticks, percent: true }
     }
 
     /// Where a value lies, from 0 to 1.
@@ -144,7 +146,8 @@ impl Chart {
         let top = bottom - self.panel_height;
         let y = &panel.y;
         html! {
-            g.panel data-y={ (y.from) " " (y.to) " " (bottom) " " (top) } data-name=(y.name) {
+            g.panel data-y={ (y.from) " " (y.to) " " (bottom) " " (top) } data-name=(y.name)
+                data-times=[y.percent.then_some(100)] {
                 text.name x=(LEFT) y=(top - 6.0) { (y.name) }
                 @for (value, text) in &y.ticks {
                     line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(up(*value)) y2=(up(*value)) {}

@@ -274,10 +274,7 @@ fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
     legend.extend(distances.iter().map(|series| {
         (Series { name: format!("{} distance", series.name), ..series.clone() }, None)
     }));
-    let y = Axis {
-        ticks: vec![(0.0, "0".into()), (0.5, "0.5".into()), (1.0, "1".into())],
-        ..Axis::percent("distance")
-    };
+    let y = Axis::new("distance", 0.0, 1.0, 2);
     Some(Curve {
         clip: clip.to_owned(),
         score: scores.at(NEAR[0]).mean,
