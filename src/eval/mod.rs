@@ -14,6 +14,7 @@ mod masks;
 pub mod poses;
 mod soft;
 pub mod stream;
+pub mod trace;
 pub mod vip;
 
 use std::path::PathBuf;

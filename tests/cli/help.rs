@@ -24,6 +24,8 @@ fn the_first_screen() {
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
       attention    Draw what CLS attends to in the last block, head by head
+      trace        Draw where a patch takes its labels from: its neighbours and their weights
+      overlays     Draw the predictions of a run that is over: contact sheets, films, a figure
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
       help         Print this message or the help of the given subcommand(s)
@@ -62,6 +64,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         "features",
         "reconstruct",
         "attention",
+        "trace",
+        "overlays",
         "sample",
         "completions",
     ];
@@ -73,8 +77,18 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs = ["davis", "score", "check", "features", "reconstruct", "attention", "completions"];
-    for verb in verbs {
+    let taught = [
+        "davis",
+        "score",
+        "check",
+        "features",
+        "reconstruct",
+        "attention",
+        "trace",
+        "overlays",
+        "completions",
+    ];
+    for verb in taught {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");
     }

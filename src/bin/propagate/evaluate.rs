@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::args::{EvaluateArgs, OutputArgs};
 use crate::clips::Clips;
 use crate::done::Done;
+use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
 use crate::{Outcome, common, plan, show, sweep};
@@ -26,7 +27,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         return sweep::run(benchmark, args);
     }
     let say = Notes::new(args.output.quiet);
-    let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let ready = Ready::new(benchmark, args, &say)?;
     let identity = ready.identity(&protocol);
     let out = plan::out(&args.output, &protocol, &identity);
@@ -42,7 +43,8 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let setup = ready.setup(&args.output, &used, cache.as_ref());
     let done = evaluate(&ready, &setup, &folder, args.output.quiet)?;
     let (summary, record) = ready.record(protocol, done);
-    finish(&args.output, &out, &ready.clips, summary, record, &say)
+    let drawn = Drawn { benchmark, clips: &ready.clips, folder: &out };
+    finish(&args.output, &drawn, summary, record, &say)
 }
 
 /// What a run needs whatever its settings, all at hand.
@@ -167,12 +169,12 @@ fn evaluate(ready: &Ready, setup: &Setup<'_>, folder: &RunFolder, quiet: bool) -
 /// Stores and shows what came out.
 fn finish(
     args: &OutputArgs,
-    out: &Path,
-    clips: &Clips,
+    drawn: &Drawn<'_>,
     summary: Option<Summary>,
     mut record: RunRecord,
     say: &Notes,
 ) -> Result<Outcome> {
+    let Drawn { clips, folder: out, .. } = *drawn;
     failures_if_quiet(args, &record);
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let stored = stored(out);
@@ -181,6 +183,7 @@ fn finish(
         Some(summary) => {
             let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
             show::results(&summary, &record, &json, args.json, args.per_item)?;
+            overlays::after(drawn, &args.overlay, say);
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),
@@ -191,6 +194,7 @@ fn finish(
                 let json = record.json(&Summary::default());
                 show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
             }
+            overlays::after(drawn, &args.overlay, say);
             say.line(match args.predict_only {
                 true => "nothing was scored, as asked for",
                 false => "nothing was scored: no frame but the given first ones has a truth",
