@@ -169,7 +169,7 @@ impl<'a> Overlay<'a> {
             Labels::Masks(_) => {
                 (vec![("missed", masks::MISSED), ("false", masks::FALSE)], masks::TRUTH)
             }
-            Labels::Joints(_) => (vec![("off by", skeleton::OFF)], skeleton::TRUTH),
+            Labels::Joints(_) => (vec![("error", skeleton::OFF)], skeleton::TRUTH),
         };
         if self.style.errors {
             keys.extend(of_errors.into_iter().map(|(name, colour)| Key::new(name, colour)));
