@@ -25,6 +25,8 @@ fn the_first_screen() {
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
       attention    Draw what CLS attends to in the last block, head by head
+      trace        Draw where a patch takes its labels from: its neighbours and their weights
+      overlays     Draw the predictions of a run that is over: contact sheets, films, a figure
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
       man          Write manual pages, one a command
@@ -65,6 +67,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         "features",
         "reconstruct",
         "attention",
+        "trace",
+        "overlays",
         "sample",
         "completions",
         "man",
@@ -77,7 +81,7 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs = [
+    let taught = [
         "davis",
         "score",
         "report",
@@ -85,10 +89,12 @@ fn every_verb_has_a_short_and_a_long_help() {
         "features",
         "reconstruct",
         "attention",
+        "trace",
+        "overlays",
         "completions",
         "man",
     ];
-    for verb in verbs {
+    for verb in taught {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");
     }

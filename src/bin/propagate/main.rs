@@ -17,6 +17,7 @@ mod done;
 mod evaluate;
 mod features;
 mod images;
+mod overlays;
 mod page;
 mod plan;
 mod progress;
@@ -25,6 +26,7 @@ mod sample;
 mod score;
 mod show;
 mod sweep;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -72,6 +74,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Features(args) => features::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),
         Command::Attention(args) => attention::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Overlays(args) => overlays::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Completions { shell } => {
             let script = common::pages::completions(Cli::command(), shell);
