@@ -20,6 +20,8 @@ fn the_first_screen() {
       vip          Body parts on VIP: mIoU
       jhmdb        Joints on JHMDB: PCK
       score        Score predictions that any program wrote; needs neither frames nor weights
+      compare      Finished runs side by side: differences, and which of them are real
+      explain      Where a run's number comes from, and how much each choice moves it
       check        Look at a dataset or a checkpoint before spending time on it
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
@@ -54,6 +56,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         "vip",
         "jhmdb",
         "score",
+        "compare",
+        "explain",
         "check",
         "check davis",
         "check vip",
@@ -73,7 +77,17 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs = ["davis", "score", "check", "features", "reconstruct", "attention", "completions"];
+    let verbs = [
+        "davis",
+        "score",
+        "compare",
+        "explain",
+        "check",
+        "features",
+        "reconstruct",
+        "attention",
+        "completions",
+    ];
     for verb in verbs {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");

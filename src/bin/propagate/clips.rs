@@ -39,6 +39,14 @@ impl Clips {
         Ok(clips)
     }
 
+    /// Leaves out all other clips.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        match self {
+            Self::Masks(set) => set.clips.retain(|clip| wanted(&clip.name)),
+            Self::Poses(set) => set.clips.retain(|clip| wanted(&clip.name)),
+        }
+    }
+
     /// Names and frame counts.
     pub(crate) fn list(&self) -> Vec<(&str, usize)> {
         match self {
@@ -123,9 +131,19 @@ pub(crate) fn split(text: &str) -> Split {
     }
 }
 
+/// The environment's word for where a dataset is.
+fn variable(benchmark: Benchmark) -> String {
+    format!("{}_ROOT", benchmark.name().to_uppercase())
+}
+
+/// Whether it is said where the dataset is.
+pub(crate) fn is_given(benchmark: Benchmark, data: Option<&Path>) -> bool {
+    data.is_some() || std::env::var_os(variable(benchmark)).is_some()
+}
+
 /// Where the dataset is: `--data`, the environment, or rendered now.
 pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Result<PathBuf> {
-    let variable = format!("{}_ROOT", benchmark.name().to_uppercase());
+    let variable = variable(benchmark);
     let found = data.map(PathBuf::from).or_else(|| std::env::var_os(&variable).map(PathBuf::from));
     let Some(found) = found else {
         bail!("where is the dataset? Pass --data ROOT, set {variable}, or try --data sample");

@@ -1,27 +1,34 @@
 //! `propagate davis|vip|jhmdb`.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Result;
+use candle_core::Device;
 use cropmae::data::Need;
-use cropmae::device::peak_memory;
+use cropmae::device::{Precision, peak_memory};
 use cropmae::eval::{self, Cache, Kept, RunFolder, Setup};
-use cropmae::model::source::{self, Loaded};
+use cropmae::model::source::{self, Loaded, Source};
 use cropmae::propagation::Engine;
 use cropmae::protocol::{Benchmark, Protocol};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
+use cropmae::report::several::Row;
 use cropmae::report::{self, RunRecord, Summary};
 use serde_json::{Value, json};
 
-use crate::args::{EvaluateArgs, OutputArgs};
+use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs};
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, plan, show, sweep};
+use crate::{Outcome, common, encoders, export, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
+    export::check(&args.output.export, args.output.json)?;
+    if encoders::asked_for(&args.model.weights) {
+        return encoders::run(benchmark, args);
+    }
     if !args.propagation.sweep.is_empty() {
         return sweep::run(benchmark, args);
     }
@@ -45,11 +52,49 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     finish(&args.output, &out, &ready.clips, summary, record, &say)
 }
 
+/// What a run needs whatever its encoder.
+pub(crate) struct Shared {
+    start: Instant,
+    benchmark: Benchmark,
+    device: Device,
+    batch: usize,
+    pub(crate) clips: Rc<Clips>,
+    pub(crate) data: Value,
+    provenance: Provenance,
+}
+
+impl Shared {
+    pub(crate) fn open(
+        benchmark: Benchmark,
+        args: &DataArgs,
+        run: &RunArgs,
+        say: &Notes,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let device = plan::open_device(run)?;
+        let batch = plan::batch(run, &device)?;
+        let clips = Rc::new(Clips::open(benchmark, args, Need::Frames, say)?);
+        let provenance = plan::provenance(&device, Some(run.dtype.name()));
+        let data = plan::data(&clips, args);
+        Ok(Self { start, benchmark, device, batch, clips, data, provenance })
+    }
+
+    /// The scores, and all that decided them.
+    pub(crate) fn record(
+        &self,
+        protocol: ProtocolRecord,
+        weights: Option<WeightsRecord>,
+        done: Done,
+    ) -> (Option<Summary>, RunRecord) {
+        record(&self.clips, &self.provenance, self.start, protocol, weights, done)
+    }
+}
+
 /// What a run needs whatever its settings, all at hand.
 pub(crate) struct Ready {
     start: Instant,
     pub(crate) benchmark: Benchmark,
-    pub(crate) clips: Clips,
+    pub(crate) clips: Rc<Clips>,
     pub(crate) loaded: Loaded,
     pub(crate) engine: Engine,
     batch: usize,
@@ -60,20 +105,38 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
-        let start = Instant::now();
-        let device = plan::open_device(&args.run)?;
-        let batch = plan::batch(&args.run, &device)?;
-        let clips = Clips::open(benchmark, &args.data, Need::Frames, say)?;
+        let shared = Shared::open(benchmark, &args.data, &args.run, say)?;
         let sample = args.data.data.as_deref().is_some_and(common::is_sample);
         let source = plan::source(&args.model, sample)?;
-        let choices = plan::choices(&args.model);
-        let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
+        Self::with(&shared, &source, &args.model, args.run.dtype, shared.start, say)
+    }
+
+    /// With this encoder in this type; `start` is when the run began.
+    pub(crate) fn with(
+        shared: &Shared,
+        source: &Source,
+        model: &ModelArgs,
+        dtype: Precision,
+        start: Instant,
+        say: &Notes,
+    ) -> Result<Self> {
+        let choices = plan::choices(model);
+        let loaded = source::load(source, &choices, &shared.device, dtype.dtype())?;
         loaded.notes.iter().for_each(|note| say.line(note));
-        let weights = plan::weights_record(&source, &loaded, &args.model);
-        let provenance = plan::provenance(&device, Some(args.run.dtype.name()));
-        let data = plan::data(&clips, &args.data);
-        let engine = Engine::of(&device);
-        Ok(Self { start, benchmark, clips, loaded, engine, batch, data, weights, provenance })
+        Ok(Self {
+            start,
+            benchmark: shared.benchmark,
+            clips: Rc::clone(&shared.clips),
+            engine: Engine::of(&shared.device),
+            batch: shared.batch,
+            data: shared.data.clone(),
+            weights: plan::weights_record(source, &loaded, model),
+            provenance: Provenance {
+                dtype: Some(dtype.name().into()),
+                ..shared.provenance.clone()
+            },
+            loaded,
+        })
     }
 
     /// All that decides the results.
@@ -97,12 +160,12 @@ impl Ready {
     pub(crate) fn cache(&self, args: &EvaluateArgs, used: &Protocol) -> Result<Option<Cache>> {
         let Some(asked) = &args.output.cache else { return Ok(None) };
         let kept = if asked.refresh { Kept::Refreshed } else { Kept::Always };
-        Ok(Some(Cache::open(&asked.folder, &self.features_key(args, used), kept)?))
+        Ok(Some(Cache::open(&asked.folder, &self.features_key(&args.model, used), kept)?))
     }
 
     /// All that decides the features.
-    pub(crate) fn features_key(&self, args: &EvaluateArgs, used: &Protocol) -> Value {
-        plan::features_key(used, &self.weights, &self.provenance, &args.model, self.batch)
+    pub(crate) fn features_key(&self, model: &ModelArgs, used: &Protocol) -> Value {
+        plan::features_key(used, &self.weights, &self.provenance, model, self.batch)
     }
 
     pub(crate) fn setup<'a>(
@@ -111,14 +174,20 @@ impl Ready {
         protocol: &'a Protocol,
         cache: Option<&'a Cache>,
     ) -> Setup<'a> {
+        let (save_soft_labels, predict_only) = (args.save_soft_labels, args.predict_only);
+        Setup { cache, save_soft_labels, predict_only, ..self.plain_setup(protocol) }
+    }
+
+    /// To predict and score, and nothing else.
+    pub(crate) fn plain_setup<'a>(&'a self, protocol: &'a Protocol) -> Setup<'a> {
         Setup {
             protocol,
             encoder: &self.loaded.encoder,
             engine: self.engine,
             batch: self.batch,
-            cache,
-            save_soft_labels: args.save_soft_labels,
-            predict_only: args.predict_only,
+            cache: None,
+            save_soft_labels: false,
+            predict_only: false,
         }
     }
 
@@ -128,28 +197,40 @@ impl Ready {
         protocol: ProtocolRecord,
         done: Done,
     ) -> (Option<Summary>, RunRecord) {
-        let provenance = Provenance {
-            seconds: done.stages,
-            wall_seconds: self.start.elapsed().as_secs_f64(),
-            resumed: done.resumed,
-            peak_memory_bytes: peak_memory(),
-            ..self.provenance.clone()
-        };
-        let record = RunRecord {
-            protocol,
-            weights: Some(self.weights.clone()),
-            dataset: self.clips.record(done.clips, done.frames),
-            provenance,
-            notes: done.notes,
-            failures: done.failures,
-        };
-        (done.summary, record)
+        let weights = Some(self.weights.clone());
+        record(&self.clips, &self.provenance, self.start, protocol, weights, done)
     }
 }
 
-fn evaluate(ready: &Ready, setup: &Setup<'_>, folder: &RunFolder, quiet: bool) -> Result<Done> {
+fn record(
+    clips: &Clips,
+    provenance: &Provenance,
+    start: Instant,
+    protocol: ProtocolRecord,
+    weights: Option<WeightsRecord>,
+    done: Done,
+) -> (Option<Summary>, RunRecord) {
+    let provenance = Provenance {
+        seconds: done.stages,
+        wall_seconds: start.elapsed().as_secs_f64(),
+        resumed: done.resumed,
+        peak_memory_bytes: peak_memory(),
+        ..provenance.clone()
+    };
+    let dataset = clips.record(done.clips, done.frames);
+    let (notes, failures) = (done.notes, done.failures);
+    (done.summary, RunRecord { protocol, weights, dataset, provenance, notes, failures })
+}
+
+/// Propagates and scores all clips.
+pub(crate) fn evaluate(
+    ready: &Ready,
+    setup: &Setup<'_>,
+    folder: &RunFolder,
+    quiet: bool,
+) -> Result<Done> {
     let bars = Bars::new(ready.benchmark, &ready.clips, 1, quiet);
-    let done = match (ready.benchmark, &ready.clips) {
+    let done = match (ready.benchmark, &*ready.clips) {
         (Benchmark::Davis, Clips::Masks(dataset)) => {
             Done::davis(&eval::davis::evaluate(dataset, setup, folder, &bars)?)
         }
@@ -180,7 +261,11 @@ fn finish(
     match summary {
         Some(summary) => {
             let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
-            show::results(&summary, &record, &json, args.json, args.per_item)?;
+            if !export::takes_stdout(&args.export) {
+                show::results(&summary, &record, &json, args.json, args.per_item)?;
+            }
+            let row = record.row(&summary);
+            export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),
@@ -223,6 +308,25 @@ pub(crate) fn store(
     let keep = clips.narrowed() && stored.is_some_and(|json| json["partial"] == false);
     let json = if keep { record.json(summary) } else { report::write(out, summary, record)? };
     Ok((json, keep))
+}
+
+/// Stores results as a single run would have, for the table of several.
+pub(crate) fn stored_row(
+    ready: &Ready,
+    protocol: ProtocolRecord,
+    values: Vec<String>,
+    done: Done,
+    folder: &Path,
+) -> Result<Row> {
+    let protocol_hash = protocol.hash.clone();
+    let (summary, mut record) = ready.record(protocol, done);
+    let stored = stored(folder);
+    keep_unchanged(stored.as_ref(), &mut record);
+    if let Some(summary) = &summary {
+        store(folder, &ready.clips, summary, &record, stored.as_ref())?;
+    }
+    let (clips, folder) = (record.dataset.done, folder.display().to_string());
+    Ok(Row { values, summary, folder, protocol_hash, clips })
 }
 
 /// The results of an earlier run in this folder.

@@ -77,10 +77,11 @@ pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Re
 
 /// Where the encoder comes from.
 pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
-    match (&model.weights, sample) {
-        (Some(source), _) => Ok(source.clone()),
-        (None, true) => Ok(Source::Sample),
-        (None, false) => bail!(
+    match (&*model.weights, sample) {
+        ([source], _) => Ok(source.clone()),
+        ([_, ..], _) => bail!("--weights: only davis, vip and jhmdb take several encoders"),
+        ([], true) => Ok(Source::Sample),
+        ([], false) => bail!(
             "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
         ),
     }
@@ -120,6 +121,7 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         arch: loaded.arch.clone(),
         layer: model.layer.to_string(),
         positions: loaded.positions,
+        checkpoint_key: model.checkpoint_key.clone(),
     }
 }
 
@@ -141,7 +143,7 @@ pub(crate) fn provenance(device: &Device, dtype: Option<&str>) -> Provenance {
 }
 
 /// The command as it was typed, the program by its name alone.
-fn command() -> String {
+pub(crate) fn command() -> String {
     let typed = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     std::iter::once("propagate".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
 }
@@ -170,7 +172,7 @@ pub(crate) fn identity(
     provenance: &Provenance,
     data: &Value,
 ) -> Value {
-    json!({
+    let mut identity = json!({
         "benchmark": protocol.benchmark,
         "data": data,
         "version": provenance.version,
@@ -183,7 +185,12 @@ pub(crate) fn identity(
         "dtype": provenance.dtype,
         "device": provenance.device.split(':').next(),
         "jpeg_decoder": provenance.jpeg_decoder,
-    })
+    });
+    // only where it was asked for: folders of earlier runs, which do not say, stay what they are
+    if let Some(key) = &weights.checkpoint_key {
+        identity["checkpoint_key"] = json!(key);
+    }
+    identity
 }
 
 /// The output folder: `--out`, or one named after all that decides the results.
