@@ -7,7 +7,6 @@
 pub mod ablation;
 pub mod presets;
 pub mod size;
-pub mod words;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -93,7 +92,7 @@ pub struct Protocol {
 }
 
 /// A value that is not the preset's.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Departure {
     /// Which one, as in the result files.
     pub setting: String,

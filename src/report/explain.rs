@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use super::compare::runs::ScoredRun;
 use super::compare::tables::{between, points};
 use super::compare::{Comparison, Difference, statistics::Resampling, statistics::Verdict};
+use super::html::propagate::protocol::told as in_sentences;
 use super::record::words;
-use super::{Cell, Table, number};
+use super::{Cell, RunRecord, Table, number};
 use crate::error::Result;
 use crate::eval::folder::json_bytes;
 use crate::files;
-use crate::protocol::{Benchmark, Departure, Protocol, words::sentences};
+use crate::protocol::{Benchmark, Departure};
 
 /// A choice that was changed, and what came of it.
 #[derive(Debug, Clone)]
@@ -245,8 +246,9 @@ pub fn facts(run: &ScoredRun) -> Result<Vec<String>> {
     });
     let protocol = &results["protocol"];
     lines.push(format!("Protocol: {} v{}.", text(&protocol["preset"]), protocol["version"]));
-    if let Ok(used) = Protocol::from_values(&protocol["values"]) {
-        lines.extend(sentences(&used));
+    if let Ok(record) = RunRecord::from_json(results) {
+        let told = in_sentences(&record.protocol).into_iter();
+        lines.extend(told.map(|(about, text)| format!("{about}: {text}")));
     }
     lines.push(departures(&protocol["departures"]));
     let by = &results["provenance"];

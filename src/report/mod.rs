@@ -10,6 +10,7 @@ pub mod compare;
 pub mod davis;
 pub mod encoders;
 pub mod explain;
+pub mod html;
 pub mod jhmdb;
 pub mod record;
 pub mod several;

@@ -9,7 +9,7 @@ fn a_run_in_words() {
     let ran = place.run("explain a").exits(0);
     for part in [
         "on 3 of 3 clips of davis",
-        "the 3 patches most similar to it",
+        "Affinity: Of these the 3 with the highest cosine are its neighbours",
         "Departures from the preset: input_size.exact is 96x160 and not 480x880; propagation.topk is 3 and not 7.",
         "encoded in f32 on cpu",
         "Pass --data ROOT",

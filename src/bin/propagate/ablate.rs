@@ -4,7 +4,6 @@
 //! features as they are share them: a clip is encoded once for all of those, as in a sweep.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -84,7 +83,7 @@ fn open(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Shared> {
         "--dtype: the run was encoded in {}; leave it out",
         dtype.name()
     );
-    Shared::open(run.benchmark, &args.data, &RunArgs { dtype, ..args.run.clone() }, say)
+    Shared::open(run.benchmark, &args.data, &RunArgs { dtype, ..args.run.clone() }, &args.work, say)
 }
 
 /// The run itself, then every departure from it, those that share features together.
@@ -220,7 +219,8 @@ impl All<'_> {
         let model = self.model(trial);
         let source = plan::source(&model, false)?;
         let quiet = Notes::new(true);
-        let ready = Ready::with(self.shared, &source, &model, trial.dtype, Instant::now(), &quiet)?;
+        let Trial { dtype, protocol, .. } = trial;
+        let ready = Ready::with(self.shared, &source, &model, *dtype, protocol, &quiet)?;
         let (theirs, ours) = (&self.run.results["weights"]["sha256"], &ready.weights.sha256);
         ensure!(
             theirs == ours,

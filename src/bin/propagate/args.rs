@@ -6,7 +6,9 @@ mod examples;
 mod explain;
 mod export;
 mod looking;
+mod page;
 mod sweep;
+mod work;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -25,14 +27,17 @@ use compare::COMPARE_EXAMPLES;
 pub(crate) use compare::CompareArgs;
 use examples::{
     CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, EVALUATE_EXAMPLES, EXAMPLES, FEATURES_EXAMPLES,
-    SCORE_EXAMPLES,
+    MAN_EXAMPLES, SCORE_EXAMPLES,
 };
 use explain::EXPLAIN_EXAMPLES;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use export::ExportArgs;
 use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
 pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
+use page::REPORT_EXAMPLES;
+pub(crate) use page::{Report, ReportArgs};
 pub(crate) use sweep::Axis;
+pub(crate) use work::{BatchArg, WorkArgs};
 
 /// Evaluates image encoders by video label propagation.
 ///
@@ -66,6 +71,9 @@ pub(crate) enum Command {
     /// Where a run's number comes from, and how much each choice moves it
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Box<ExplainArgs>),
+    /// Make a run's report.html again
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Look at a dataset or a checkpoint before spending time on it
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -86,6 +94,12 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write manual pages, one a command
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// The folder they go to
+        folder: PathBuf,
+    },
 }
 
 impl Command {
@@ -97,11 +111,8 @@ impl Command {
             Self::Explain(args) => args.run.threads,
             Self::Reconstruct(args) => args.run.threads,
             Self::Attention(args) => args.run.threads,
-            Self::Score(_)
-            | Self::Compare(_)
-            | Self::Check(_)
-            | Self::Sample(_)
-            | Self::Completions { .. } => None,
+            Self::Score(_) | Self::Compare(_) | Self::Report(_) | Self::Check(_) => None,
+            Self::Sample(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 }
@@ -118,6 +129,8 @@ pub(crate) struct EvaluateArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -286,6 +299,9 @@ pub(crate) struct OutputArgs {
     /// Predict and do not score
     #[arg(long)]
     pub(crate) predict_only: bool,
+    /// The page that shows the results in a browser, OUT/report.html
+    #[arg(long, value_enum, default_value_t = Report::Html)]
+    pub(crate) report: Report,
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -316,15 +332,18 @@ impl FromStr for CacheArg {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value_t = Choice::Auto, env = "PROPAGATE_DEVICE", value_name = "DEVICE")]
-    pub(crate) device: Choice,
+    /// Where to compute: auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares clips out among several
+    #[arg(
+        long,
+        default_value = "auto",
+        env = "PROPAGATE_DEVICE",
+        value_delimiter = ',',
+        value_name = "DEVICE"
+    )]
+    pub(crate) device: Vec<Choice>,
     /// The encoder's number type; published numbers are f32
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub(crate) dtype: Precision,
-    /// Frames encoded at once [default: 1 on a CPU, 8 on a GPU]
-    #[arg(long, value_name = "N")]
-    pub(crate) batch: Option<usize>,
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

@@ -131,14 +131,14 @@ pub(crate) fn split(text: &str) -> Split {
     }
 }
 
-/// The environment's word for where a dataset is.
-fn variable(benchmark: Benchmark) -> String {
-    format!("{}_ROOT", benchmark.name().to_uppercase())
+/// Whether it is said where the dataset is.
+pub(crate) fn is_named(benchmark: Benchmark, data: Option<&Path>) -> bool {
+    data.is_some() || std::env::var_os(variable(benchmark)).is_some()
 }
 
-/// Whether it is said where the dataset is.
-pub(crate) fn is_given(benchmark: Benchmark, data: Option<&Path>) -> bool {
-    data.is_some() || std::env::var_os(variable(benchmark)).is_some()
+/// What the environment calls the dataset's folder.
+fn variable(benchmark: Benchmark) -> String {
+    format!("{}_ROOT", benchmark.name().to_uppercase())
 }
 
 /// Where the dataset is: `--data`, the environment, or rendered now.

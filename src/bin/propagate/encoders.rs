@@ -5,7 +5,6 @@
 //! are done all the same, and the exit status is 3.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 use cropmae::Error;
@@ -36,7 +35,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let sources = expanded(&args.model.weights)?;
     let names = names(&sources);
     let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
-    let shared = Shared::open(benchmark, &args.data, &args.run, &say)?;
+    let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, &say)?;
     let asked = json!({ "weights": names, "protocol": protocol.hash, "data": shared.data });
     let out = args.output.out.clone().unwrap_or_else(|| {
         let (hash, preset) = (protocol::hash(&asked), &protocol.preset);
@@ -94,7 +93,7 @@ impl All<'_> {
 
     fn ready(&self, source: &Source) -> Result<Ready> {
         let EvaluateArgs { model, run, .. } = self.args;
-        Ready::with(self.shared, source, model, run.dtype, Instant::now(), self.say)
+        Ready::with(self.shared, source, model, run.dtype, self.used, self.say)
     }
 
     fn dry_run(&self, sources: &[Source], names: &[String]) -> Result<Outcome> {

@@ -7,22 +7,23 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::Device;
 use cropmae::data::Need;
-use cropmae::device::{Precision, peak_memory};
-use cropmae::eval::{self, Cache, Kept, RunFolder, Setup};
+use cropmae::device::{self, peak_memory};
+use cropmae::eval::{self, Batch, Cache, Kept, RunFolder, Setup};
+use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{self, Loaded, Source};
-use cropmae::propagation::Engine;
+use cropmae::propagation::{Engine, Precision};
 use cropmae::protocol::{Benchmark, Protocol};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use cropmae::report::several::Row;
 use cropmae::report::{self, RunRecord, Summary};
 use serde_json::{Value, json};
 
-use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs};
+use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs, WorkArgs};
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, encoders, export, plan, show, sweep};
+use crate::{Outcome, common, encoders, export, page, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     export::check(&args.output.export, args.output.json)?;
@@ -56,8 +57,8 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
 pub(crate) struct Shared {
     start: Instant,
     benchmark: Benchmark,
-    device: Device,
-    batch: usize,
+    devices: Vec<Device>,
+    work: WorkArgs,
     pub(crate) clips: Rc<Clips>,
     pub(crate) data: Value,
     provenance: Provenance,
@@ -68,15 +69,19 @@ impl Shared {
         benchmark: Benchmark,
         args: &DataArgs,
         run: &RunArgs,
+        work: &WorkArgs,
         say: &Notes,
     ) -> Result<Self> {
         let start = Instant::now();
-        let device = plan::open_device(run)?;
-        let batch = plan::batch(run, &device)?;
+        let devices = plan::open_devices(run)?;
         let clips = Rc::new(Clips::open(benchmark, args, Need::Frames, say)?);
-        let provenance = plan::provenance(&device, Some(run.dtype.name()));
+        let affinity = work.affinity;
+        let provenance = Provenance {
+            affinity: (affinity != Precision::F32).then(|| affinity.name().into()),
+            ..plan::provenance(&devices, Some(run.dtype.name()))
+        };
         let data = plan::data(&clips, args);
-        Ok(Self { start, benchmark, device, batch, clips, data, provenance })
+        Ok(Self { start, benchmark, devices, work: work.clone(), clips, data, provenance })
     }
 
     /// The scores, and all that decided them.
@@ -97,7 +102,10 @@ pub(crate) struct Ready {
     pub(crate) clips: Rc<Clips>,
     pub(crate) loaded: Loaded,
     pub(crate) engine: Engine,
-    batch: usize,
+    /// The encoder on the second device and those after it.
+    others: Vec<Encoder>,
+    clips_at_once: usize,
+    batch: Batch,
     data: Value,
     pub(crate) weights: WeightsRecord,
     pub(crate) provenance: Provenance,
@@ -105,36 +113,49 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
-        let shared = Shared::open(benchmark, &args.data, &args.run, say)?;
+        let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, say)?;
         let sample = args.data.data.as_deref().is_some_and(common::is_sample);
         let source = plan::source(&args.model, sample)?;
-        Self::with(&shared, &source, &args.model, args.run.dtype, shared.start, say)
+        let (used, _) = plan::protocol(benchmark, &args.propagation)?;
+        let ready = Self::with(&shared, &source, &args.model, args.run.dtype, &used, say)?;
+        Ok(Self { start: shared.start, ..ready })
     }
 
-    /// With this encoder in this type; `start` is when the run began.
+    /// With this encoder in this type; `used` says how large its frames are.
     pub(crate) fn with(
         shared: &Shared,
         source: &Source,
         model: &ModelArgs,
-        dtype: Precision,
-        start: Instant,
+        dtype: device::Precision,
+        used: &Protocol,
         say: &Notes,
     ) -> Result<Self> {
+        let start = Instant::now();
+        let Shared { benchmark, devices, work, clips, .. } = shared;
         let choices = plan::choices(model);
-        let loaded = source::load(source, &choices, &shared.device, dtype.dtype())?;
+        let load = |device| source::load(source, &choices, device, dtype.dtype());
+        let mut each = devices.iter().map(load).collect::<cropmae::Result<Vec<Loaded>>>()?;
+        let loaded = each.remove(0);
+        let others = each.into_iter().map(|loaded| loaded.encoder).collect();
         loaded.notes.iter().for_each(|note| say.line(note));
+        let engine = Engine::in_precision(loaded.encoder.device(), work.affinity)?;
+        let provenance =
+            Provenance { dtype: Some(dtype.name().into()), ..shared.provenance.clone() };
+        let on_cpu = loaded.encoder.device().is_cpu();
+        let clips_at_once = work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
+        let input = plan::grid(clips, used, loaded.encoder.patch())?.map(|(_, input, _)| input);
+        let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {
             start,
-            benchmark: shared.benchmark,
-            clips: Rc::clone(&shared.clips),
-            engine: Engine::of(&shared.device),
-            batch: shared.batch,
+            benchmark: *benchmark,
+            clips: Rc::clone(clips),
+            engine,
+            others,
+            clips_at_once,
+            batch,
             data: shared.data.clone(),
             weights: plan::weights_record(source, &loaded, model),
-            provenance: Provenance {
-                dtype: Some(dtype.name().into()),
-                ..shared.provenance.clone()
-            },
+            provenance,
             loaded,
         })
     }
@@ -165,7 +186,7 @@ impl Ready {
 
     /// All that decides the features.
     pub(crate) fn features_key(&self, model: &ModelArgs, used: &Protocol) -> Value {
-        plan::features_key(used, &self.weights, &self.provenance, model, self.batch)
+        plan::features_key(used, &self.weights, &self.provenance, model, self.batch.frames())
     }
 
     pub(crate) fn setup<'a>(
@@ -181,13 +202,9 @@ impl Ready {
     /// To predict and score, and nothing else.
     pub(crate) fn plain_setup<'a>(&'a self, protocol: &'a Protocol) -> Setup<'a> {
         Setup {
-            protocol,
-            encoder: &self.loaded.encoder,
-            engine: self.engine,
-            batch: self.batch,
-            cache: None,
-            save_soft_labels: false,
-            predict_only: false,
+            others: &self.others,
+            clips_at_once: self.clips_at_once,
+            ..Setup::new(protocol, &self.loaded.encoder, self.engine, &self.batch)
         }
     }
 
@@ -266,6 +283,9 @@ fn finish(
             }
             let row = record.row(&summary);
             export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
+            if !keep {
+                page::after(args.report, out, clips, &record, say);
+            }
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let run = ScoredRun::read(&args.folder)?;
     let mut facts = explain::facts(&run)?;
-    let rescored = match clips::is_given(run.benchmark, args.data.data.as_deref()) {
+    let rescored = match clips::is_named(run.benchmark, args.data.data.as_deref()) {
         true => rescored(&run, args, &say)?,
         false => {
             facts.push("Pass --data ROOT to have the stored predictions scored again.".into());

@@ -23,6 +23,7 @@ mod explain;
 mod export;
 mod features;
 mod images;
+mod page;
 mod plan;
 mod progress;
 mod reconstruct;
@@ -74,15 +75,20 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Score(args) => score::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Report(args) => page::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Features(args) => features::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),
         Command::Attention(args) => attention::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "propagate", &mut script);
+            let script = common::pages::completions(Cli::command(), shell);
             show::text(&String::from_utf8_lossy(&script))?;
+            Ok(Outcome::Done)
+        }
+        Command::Man { folder } => {
+            common::pages::manual(Cli::command(), &folder)?;
+            show::text(&format!("{}\n", folder.display()))?;
             Ok(Outcome::Done)
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DataArgs, ModelArgs, RunArgs};
+use super::{DataArgs, ModelArgs, RunArgs, WorkArgs};
 
 pub(super) const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -37,4 +37,6 @@ pub(crate) struct ExplainArgs {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
