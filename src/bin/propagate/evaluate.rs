@@ -79,6 +79,7 @@ impl Ready {
         let affinity = args.work.affinity;
         let engine = Engine::in_precision(loaded.encoder.device(), affinity)?;
         let provenance = Provenance {
+            encoder: loaded.encoder.implementation().map(Into::into),
             affinity: (affinity != Precision::F32).then(|| affinity.name().into()),
             ..plan::provenance(&devices, Some(args.run.dtype.name()))
         };
