@@ -8,6 +8,7 @@
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
 mod ceiling;
+mod rates;
 
 use std::time::Instant;
 
@@ -18,9 +19,7 @@ use cropmae::device::{self, Choice};
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
-
-/// Side of the product that stands for the ceiling on a GPU.
-const SIDE: usize = 8192;
+use rates::product_rate;
 
 fn main() {
     let arguments: Vec<String> =
@@ -102,23 +101,4 @@ fn forward_flop(config: &AutoencoderConfig, ratio: f64) -> f64 {
         + 2 * width * inner * (all + few)
         + 2 * inner * values * patches;
     (encoded(all) + encoded(few) + decoder) as f64
-}
-
-/// GFLOP/s of one large product: on all cores, or on the GPU in the steps' number type.
-fn product_rate(device: &Device, dtype: DType) -> f64 {
-    if device.is_cpu() {
-        return ceiling::product_rate();
-    }
-    let side = SIDE;
-    // noise: products of equal numbers run faster than those of real ones
-    let operand = || Tensor::randn(0_f32, 1.0, (side, side), device).unwrap().to_dtype(dtype);
-    let (a, b) = (operand().unwrap(), operand().unwrap());
-    a.matmul(&b).unwrap();
-    device.synchronize().unwrap();
-    let start = Instant::now();
-    for _ in 0..3 {
-        a.matmul(&b).unwrap();
-    }
-    device.synchronize().unwrap();
-    3.0 * 2.0 * (side as f64).powi(3) / start.elapsed().as_secs_f64() / 1e9
 }
