@@ -20,7 +20,7 @@ use cropmae::device::{Choice, Precision};
 use cropmae::image::resize::FrameFilter;
 use cropmae::model::config::PositionRule;
 use cropmae::model::source::Source;
-use cropmae::model::vit::Layer;
+use cropmae::model::vit::{Implementation, Layer};
 use cropmae::propagation::Shape;
 use cropmae::protocol::{Benchmark, Preset, ScoreSize, Size};
 
@@ -200,6 +200,9 @@ pub(crate) struct ModelArgs {
     /// How the position table is stretched to the frame's grid [default: the family's own rule]
     #[arg(long, value_name = "RULE")]
     pub(crate) positions: Option<PositionRule>,
+    /// Whose code runs the encoder: ours, or candle's tensor operations
+    #[arg(long, value_enum, default_value_t = Implementation::Auto)]
+    pub(crate) encoder: Implementation,
 }
 
 /// What a sweep can change: the features stay what they are.
