@@ -58,7 +58,7 @@ const OF_README: [(&str, How, &str); 9] = [
         "it trains a ViT-S/16: its arguments are read, and tests/pretrain/start.rs runs its like",
     ),
     (
-        "pretrain export runs/tiny/checkpoint-00003900.safetensors --out tiny-f16.safetensors --dtype f16",
+        "pretrain export runs/tiny/checkpoint-00001950.safetensors --out tiny-f16.safetensors --dtype f16",
         How::Instead(
             "pretrain export runs/tiny/checkpoint-00000003.safetensors --out tiny-f16.safetensors --dtype f16",
         ),
@@ -71,15 +71,34 @@ const OF_README: [(&str, How, &str); 9] = [
     ),
 ];
 
+/// Why what is downloaded is not.
+const DOWNLOAD: &str = "it downloads";
+
 /// The same for datasets.md.
-const OF_DATASETS: [(&str, How, &str); 1] = [(
-    "ffmpeg -i cat.mp4 -vf scale=-2:480 -q:v 2 -start_number 0 my-clips/JPEGImages/480p/cat/%05d.jpg",
-    How::Instead(
-        "cp ROOT/JPEGImages/480p/sample-00/* my-clips/JPEGImages/480p/cat/ \
-         && cp ROOT/Annotations/480p/sample-00/00000.png my-clips/Annotations/480p/cat/",
+const OF_DATASETS: [(&str, How, &str); 7] = [
+    (
+        "curl -LO https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
+        How::Not,
+        DOWNLOAD,
     ),
-    "there is no film; the comment below it asks for the painted annotation",
-)];
+    ("unzip DAVIS-2017-trainval-480p.zip", How::Not, DOWNLOAD),
+    ("curl -LO https://files.is.tue.mpg.de/jhmdb/Rename_Images.tar.gz", How::Not, DOWNLOAD),
+    ("curl -LO https://files.is.tue.mpg.de/jhmdb/joint_positions.zip", How::Not, DOWNLOAD),
+    ("curl -LO https://files.is.tue.mpg.de/jhmdb/splits.zip", How::Not, DOWNLOAD),
+    (
+        "tar xf Rename_Images.tar.gz && unzip joint_positions.zip && unzip splits.zip",
+        How::Not,
+        DOWNLOAD,
+    ),
+    (
+        "ffmpeg -i cat.mp4 -vf scale=-2:480 -q:v 2 -start_number 0 my-clips/JPEGImages/480p/cat/%05d.jpg",
+        How::Instead(
+            "cp ROOT/JPEGImages/480p/sample-00/* my-clips/JPEGImages/480p/cat/ \
+         && cp ROOT/Annotations/480p/sample-00/00000.png my-clips/Annotations/480p/cat/",
+        ),
+        "there is no film; the comment below it asks for the painted annotation",
+    ),
+];
 
 /// What is run as it is written.
 const OURS: [&str; 3] = ["propagate", "pretrain", "mkdir"];

@@ -20,7 +20,7 @@ use crate::clips::Clips;
 use crate::done::Done;
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, page, plan, show, sweep};
+use crate::{Outcome, common, interrupt, page, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     if !args.propagation.sweep.is_empty() {
@@ -174,6 +174,7 @@ impl Ready {
 }
 
 fn evaluate(ready: &Ready, setup: &Setup<'_>, folder: &RunFolder, quiet: bool) -> Result<Done> {
+    interrupt::listen();
     let bars = Bars::new(ready.benchmark, &ready.clips, 1, quiet);
     let done = match (ready.benchmark, &ready.clips) {
         (Benchmark::Davis, Clips::Masks(dataset)) => {
@@ -200,6 +201,10 @@ fn finish(
     say: &Notes,
 ) -> Result<Outcome> {
     failures_if_quiet(args, &record);
+    let interrupted = interrupted(clips, &record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let stored = stored(out);
     keep_unchanged(stored.as_ref(), &mut record);
@@ -227,7 +232,28 @@ fn finish(
             say.line(&format!("predictions in {}", out.join("predictions").display()));
         }
     }
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(outcome(interrupted, &record))
+}
+
+/// Whether Ctrl-C kept clips from being done; that is said.
+pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> bool {
+    let (done, asked) = (record.dataset.done, clips.asked());
+    let interrupted = interrupt::asked() && done + record.failures.len() < asked;
+    if interrupted {
+        say.line(&format!(
+            "interrupted: {done} of {asked} clips are done; the same command goes on"
+        ));
+    }
+    interrupted
+}
+
+/// What the exit status says of a run.
+pub(crate) fn outcome(interrupted: bool, record: &RunRecord) -> Outcome {
+    match (interrupted, record.failures.is_empty()) {
+        (true, _) => Outcome::Interrupted,
+        (false, true) => Outcome::Done,
+        (false, false) => Outcome::Partial,
+    }
 }
 
 /// Failures are errors, which stand on stderr where all else is quiet too.
@@ -249,7 +275,8 @@ pub(crate) fn store(
     record: &RunRecord,
     stored: Option<&Value>,
 ) -> Result<(Value, bool)> {
-    let keep = clips.narrowed() && stored.is_some_and(|json| json["partial"] == false);
+    let fewer = clips.narrowed() || interrupt::asked();
+    let keep = fewer && stored.is_some_and(|json| json["partial"] == false);
     let json = if keep { record.json(summary) } else { report::write(out, summary, record)? };
     Ok((json, keep))
 }

@@ -17,6 +17,7 @@ mod done;
 mod evaluate;
 mod features;
 mod images;
+mod interrupt;
 mod page;
 mod plan;
 mod progress;
@@ -43,6 +44,8 @@ enum Outcome {
     Done,
     /// 3: done, but for some clips, or with errors found by a check.
     Partial,
+    /// 130: stopped by Ctrl-C; what is done is kept.
+    Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);

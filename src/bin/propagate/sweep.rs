@@ -21,7 +21,7 @@ use crate::done::Done;
 use crate::evaluate::{self, Ready};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
-use crate::{Outcome, plan, show};
+use crate::{Outcome, interrupt, plan, show};
 
 /// One combination of the values.
 struct Combination {
@@ -174,6 +174,7 @@ fn evaluate_each(
     folders: &[RunFolder],
     cache: &Cache,
 ) -> Result<Vec<Done>> {
+    interrupt::listen();
     let bars = Bars::new(ready.benchmark, &ready.clips, combinations.len(), args.output.quiet);
     let each = combinations.iter();
     let watchers: Vec<OfSetting<'_>> =
@@ -225,6 +226,10 @@ fn finish(
     say: &Notes,
 ) -> Result<Outcome> {
     evaluate::failures_if_quiet(&args.output, record);
+    let interrupted = evaluate::interrupted(clips, record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let json = sweep.write(out, record)?;
     if args.output.json {
@@ -234,5 +239,5 @@ fn finish(
         show::text(&format!("{}\n{}", sweep.table().text(), lines.collect::<String>()))?;
     }
     say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(evaluate::outcome(interrupted, record))
 }
