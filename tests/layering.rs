@@ -35,7 +35,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "protocol",
         ],
     ),
-    ("overlay", &["data", "error", "eval", "files", "image", "metric", "protocol"]),
+    ("overlay", &["data", "error", "eval", "files", "image", "metric", "propagation", "protocol"]),
     (
         "report",
         &["data", "error", "eval", "files", "image", "metric", "model", "overlay", "protocol"],
@@ -52,6 +52,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "image",
             "kernel",
             "model",
+            "overlay",
             "progress",
             "propagation",
             "protocol",

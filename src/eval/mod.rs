@@ -16,6 +16,7 @@ pub mod poses;
 mod share;
 mod soft;
 pub mod stream;
+pub mod trace;
 pub mod vip;
 
 use std::collections::HashMap;

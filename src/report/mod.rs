@@ -3,7 +3,8 @@
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
 //! beside them all that decided the numbers, and [`write()`] stores the lot. [`sweep`] sets the
-//! headlines of several settings under one another.
+//! headlines of several settings under one another, and [`html`] makes of a run's folder a page that a
+//! browser shows.
 
 pub mod davis;
 pub mod html;

@@ -20,10 +20,13 @@ fn the_first_screen() {
       vip          Body parts on VIP: mIoU
       jhmdb        Joints on JHMDB: PCK
       score        Score predictions that any program wrote; needs neither frames nor weights
+      report       Make a run's report.html again
       check        Look at a dataset or a checkpoint before spending time on it
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
       attention    Draw what CLS attends to in the last block, head by head
+      trace        Draw where a patch takes its labels from: its neighbours and their weights
+      overlays     Draw the predictions of a run that is over: contact sheets, films, a figure
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
       man          Write manual pages, one a command
@@ -56,6 +59,7 @@ fn every_verb_has_a_short_and_a_long_help() {
         "vip",
         "jhmdb",
         "score",
+        "report",
         "check",
         "check davis",
         "check vip",
@@ -64,6 +68,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         "features",
         "reconstruct",
         "attention",
+        "trace",
+        "overlays",
         "sample",
         "completions",
         "man",
@@ -76,9 +82,20 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs =
-        ["davis", "score", "check", "features", "reconstruct", "attention", "completions", "man"];
-    for verb in verbs {
+    let taught = [
+        "davis",
+        "score",
+        "report",
+        "check",
+        "features",
+        "reconstruct",
+        "attention",
+        "trace",
+        "overlays",
+        "completions",
+        "man",
+    ];
+    for verb in taught {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");
     }

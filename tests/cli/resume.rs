@@ -36,7 +36,7 @@ fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
 /// What a run is about: predictions and soft labels as they are, records and results without times.
 pub(super) fn essence(place: &Place, out: &str) -> Files {
     let mut files = place.files(out);
-    files.retain(|name, _| name != "results.md");
+    files.retain(|name, _| name != "results.md" && name != "report.html");
     for (name, bytes) in &mut files {
         if name.ends_with(".json") && name != "run.json" {
             let mut json: Value = serde_json::from_slice(bytes).unwrap();

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::args::{EvaluateArgs, OutputArgs};
 use crate::clips::Clips;
 use crate::done::Done;
+use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
 use crate::{Outcome, common, interrupt, page, plan, show, sweep};
@@ -27,7 +28,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         return sweep::run(benchmark, args);
     }
     let say = Notes::new(args.output.quiet);
-    let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let ready = Ready::new(benchmark, args, &say)?;
     let identity = ready.identity(&protocol);
     let out = plan::out(&args.output, &protocol, &identity);
@@ -43,7 +44,8 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let setup = ready.setup(&args.output, &used, cache.as_ref());
     let done = evaluate(&ready, &setup, &folder, args.output.quiet)?;
     let (summary, record) = ready.record(protocol, done);
-    finish(&args.output, &out, &ready.clips, summary, record, &say)
+    let drawn = Drawn { benchmark, clips: &ready.clips, folder: &out };
+    finish(&args.output, &drawn, summary, record, &say)
 }
 
 /// What a run needs whatever its settings, all at hand.
@@ -85,7 +87,7 @@ impl Ready {
         let data = plan::data(&clips, &args.data);
         let on_cpu = loaded.encoder.device().is_cpu();
         let clips_at_once = args.work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
-        let (used, _) = plan::protocol(benchmark, &args.propagation)?;
+        let (used, _) = plan::protocol(benchmark, &args.propagation.protocol)?;
         let input = plan::grid(&clips, &used, loaded.encoder.patch())?.map(|(_, input, _)| input);
         let batch = plan::batch(args.work.batch, &devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {
@@ -194,12 +196,12 @@ fn evaluate(ready: &Ready, setup: &Setup<'_>, folder: &RunFolder, quiet: bool) -
 /// Stores and shows what came out.
 fn finish(
     args: &OutputArgs,
-    out: &Path,
-    clips: &Clips,
+    drawn: &Drawn<'_>,
     summary: Option<Summary>,
     mut record: RunRecord,
     say: &Notes,
 ) -> Result<Outcome> {
+    let Drawn { clips, folder: out, .. } = *drawn;
     failures_if_quiet(args, &record);
     let interrupted = interrupted(clips, &record, say);
     if interrupted && record.dataset.done == 0 {
@@ -212,6 +214,7 @@ fn finish(
         Some(summary) => {
             let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
             show::results(&summary, &record, &json, args.json, args.per_item)?;
+            overlays::after(drawn, &args.overlay, say);
             if !keep {
                 page::after(args.report, out, clips, &record, say);
             }
@@ -225,6 +228,7 @@ fn finish(
                 let json = record.json(&Summary::default());
                 show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
             }
+            overlays::after(drawn, &args.overlay, say);
             say.line(match args.predict_only {
                 true => "nothing was scored, as asked for",
                 false => "nothing was scored: no frame but the given first ones has a truth",

@@ -18,6 +18,7 @@ mod evaluate;
 mod features;
 mod images;
 mod interrupt;
+mod overlays;
 mod page;
 mod plan;
 mod progress;
@@ -26,6 +27,7 @@ mod sample;
 mod score;
 mod show;
 mod sweep;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -76,6 +78,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Features(args) => features::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),
         Command::Attention(args) => attention::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Overlays(args) => overlays::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Completions { shell } => {
             let script = common::pages::completions(Cli::command(), shell);

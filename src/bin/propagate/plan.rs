@@ -15,14 +15,14 @@ use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize,
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
 
-use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, PropagationArgs, RunArgs, SizeArg};
+use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
 use crate::common;
 
 /// The preset with everything that was typed put over it.
 pub(crate) fn protocol(
     benchmark: Benchmark,
-    args: &PropagationArgs,
+    args: &ProtocolArgs,
 ) -> Result<(Protocol, ProtocolRecord)> {
     let mut used = args.preset.protocol(benchmark)?;
     let propagation = &mut used.propagation;
@@ -52,7 +52,7 @@ fn set<T>(value: &mut T, typed: Option<T>) {
     }
 }
 
-fn input_size(args: &PropagationArgs) -> Option<InputSize> {
+fn input_size(args: &ProtocolArgs) -> Option<InputSize> {
     let up = args.preset == Preset::Dinov3;
     let short = |side| match up {
         true => InputSize::ShortSideUp(side),

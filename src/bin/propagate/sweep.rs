@@ -15,10 +15,11 @@ use cropmae::report::sweep::Row;
 use cropmae::report::{RunRecord, Sweep};
 use serde_json::{Value, json};
 
-use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs};
+use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs, ProtocolArgs};
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::evaluate::{self, Ready};
+use crate::overlays::{self, Drawn};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
 use crate::{Outcome, interrupt, plan, show};
@@ -35,7 +36,7 @@ struct Combination {
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     let say = Notes::new(args.output.quiet);
-    let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let combinations = combinations(benchmark, &args.propagation)?;
     let ready = Ready::new(benchmark, args, &say)?;
     let identities: Vec<Value> =
@@ -63,6 +64,8 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let mut sweep = Sweep { names: names(&args.propagation.sweep), rows: Vec::new() };
     for ((one, done), folder) in combinations.into_iter().zip(done).zip(&folders) {
         sweep.rows.push(store(&ready, one, done, folder)?);
+        let drawn = Drawn { benchmark, clips: &ready.clips, folder };
+        overlays::after(&drawn, &args.output.overlay, &say);
     }
     finish(args, &out, &ready.clips, &sweep, &record, &say)
 }
@@ -79,10 +82,10 @@ fn combinations(benchmark: Benchmark, args: &PropagationArgs) -> Result<Vec<Comb
         let name = &axis.name;
         let twice = axes[..index].iter().any(|earlier| earlier.name == *name);
         anyhow::ensure!(!twice, "--sweep: {name} is there twice; write its values in one list");
-        let typed = axis.values.iter().any(|(_, value)| overlap(&args.affinity, value));
+        let typed = axis.values.iter().any(|(_, value)| overlap(&args.protocol.affinity, value));
         anyhow::ensure!(!typed, "--sweep: {name} is set by --{name} too; leave one of them out");
     }
-    let mut found = vec![(Vec::new(), args.affinity.clone())];
+    let mut found = vec![(Vec::new(), args.protocol.affinity.clone())];
     for axis in axes {
         let with = |(values, affinity): &(Vec<String>, AffinityArgs)| {
             let (values, affinity) = (values.clone(), affinity.clone());
@@ -96,7 +99,7 @@ fn combinations(benchmark: Benchmark, args: &PropagationArgs) -> Result<Vec<Comb
     }
     let combination = |(values, affinity): (Vec<String>, AffinityArgs)| {
         let (used, protocol) =
-            plan::protocol(benchmark, &PropagationArgs { affinity, ..args.clone() })?;
+            plan::protocol(benchmark, &ProtocolArgs { affinity, ..args.protocol.clone() })?;
         let words = axes.iter().zip(&values).map(|(axis, value)| format!("{} {value}", axis.name));
         let words = words.collect::<Vec<_>>().join(", ");
         Ok(Combination { values, words, used, protocol })

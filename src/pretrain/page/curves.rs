@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::pretrain::pictures::curve::{extent, measured, scores, smoothed, thinned};
 use crate::pretrain::record::{Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepRecord};
-use crate::report::html::chart::{Axis, Chart, Panel, Series, legend};
+use crate::report::html::chart::{Axis, Chart, Paint, Panel, Series, legend};
 
 type Points = Vec<(f64, f64)>;
 
@@ -67,7 +67,7 @@ fn both(name: &str, points: &Points) -> Vec<Series> {
 }
 
 fn line(name: &str, points: Points, color: usize) -> Series {
-    Series { name: name.to_owned(), points, color, dashed: false }
+    Series { name: name.to_owned(), points, paint: Paint::Theme(color), dashed: false }
 }
 
 /// A chart of one panel with its heading and legend.
@@ -84,7 +84,7 @@ fn single(title: &str, unit: &str, mut series: Vec<Series>, end: f64) -> Markup 
     let last = |series: &Series| series.points.last().map(|(_, value)| shown(*value));
     let entries: Vec<(&Series, Option<String>)> = series
         .iter()
-        .map(|series| (series, last(series).filter(|_| series.color != STEPS)))
+        .map(|series| (series, last(series).filter(|_| series.paint != Paint::Theme(STEPS))))
         .collect();
     let legend = if series.len() > 1 {
         legend(&entries)

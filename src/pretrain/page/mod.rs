@@ -149,7 +149,7 @@ fn measurements(log: &[Entry]) -> Markup {
     }
     let columns = ["epochs", "steps", "training loss"].into_iter().chain(names.iter().copied());
     let mut of = Table::new(columns);
-    let kept = crate::report::html::film::spread(epochs.len(), MOST_ROWS);
+    let kept = crate::overlay::evenly(MOST_ROWS, epochs.len());
     for (epoch, steps) in kept.into_iter().filter_map(|index| epochs.get(index)) {
         let mut row =
             vec![epoch.to_string(), grouped(*steps), shown(training_loss(log, *epoch), "")];

@@ -14,8 +14,9 @@ use crate::autoencoder::Method;
 use crate::error::{Error, Result};
 use crate::image::figure::GUTTER;
 use crate::image::{Rgb, decode};
+use crate::overlay::{evenly, scaled};
 use crate::pretrain::Config;
-use crate::report::html::film::{jpeg, spread};
+use crate::report::html::player::jpeg;
 
 /// Epochs shown at most, the first and the last among them.
 const MOST_EPOCHS: usize = 7;
@@ -47,7 +48,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<(u64, Rgb)>> {
         }
     }
     found.sort();
-    let kept = spread(found.len(), MOST_EPOCHS);
+    let kept = evenly(MOST_EPOCHS, found.len());
     let kept = kept.into_iter().filter_map(|index| found.get(index));
     Ok(kept.filter_map(|(epochs, path)| Some((*epochs, decode::read(path).ok()?))).collect())
 }
@@ -102,8 +103,8 @@ fn cell(picture: &Rgb, (row, column): (usize, usize), side: usize, words: &str) 
     let Some(part) = cut(picture, (row * (side + GUTTER), column * (side + GUTTER)), side) else {
         return Ok(html! {});
     };
-    let (small, shown) = (side.min(SIDE), side.min(SHOWN));
-    let bytes = jpeg(&part, (small, small), QUALITY)?;
+    let shown = side.min(SHOWN);
+    let bytes = jpeg(&scaled(part, side.min(SIDE)), QUALITY)?;
     Ok(html! {
         img width=(shown) height=(shown) alt=(words) loading="lazy"
             src={ "data:image/jpeg;base64," (BASE64_STANDARD.encode(bytes)) };

@@ -20,6 +20,7 @@ Examples:
   propagate davis --data DAVIS --weights w.pth --topk 5         a departure from it, reported
   propagate davis --data DAVIS --weights w.pth --sweep topk=5,7,10 radius=12,20    one table of six
   propagate davis --data DAVIS --weights w.pth --cache features    encode once, for later runs too
+  propagate davis --data DAVIS --weights w.pth --overlays mp4 --overlay-errors    films, errors marked
 The same command again goes on where the last one stopped. vip and jhmdb work alike.";
 
 pub(super) const SCORE_EXAMPLES: &str = "\
