@@ -68,7 +68,9 @@ impl Taps {
 }
 
 /// How frames are brought to the encoder's input size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameFilter {
     /// `OpenCV` bilinear on floats in [0, 1], no antialiasing (CropMAE, videowalk).

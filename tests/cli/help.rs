@@ -21,6 +21,8 @@ fn the_first_screen() {
       jhmdb        Joints on JHMDB: PCK
       score        Score predictions that any program wrote; needs neither frames nor weights
       report       Make a run's report.html again
+      compare      Finished runs side by side: differences, and which of them are real
+      explain      Where a run's number comes from, and how much each choice moves it
       check        Look at a dataset or a checkpoint before spending time on it
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
@@ -60,6 +62,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         "jhmdb",
         "score",
         "report",
+        "compare",
+        "explain",
         "check",
         "check davis",
         "check vip",
@@ -86,6 +90,8 @@ fn every_verb_has_a_short_and_a_long_help() {
         "davis",
         "score",
         "report",
+        "compare",
+        "explain",
         "check",
         "features",
         "reconstruct",

@@ -39,6 +39,14 @@ impl Clips {
         Ok(clips)
     }
 
+    /// Leaves out all other clips.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        match self {
+            Self::Masks(set) => set.clips.retain(|clip| wanted(&clip.name)),
+            Self::Poses(set) => set.clips.retain(|clip| wanted(&clip.name)),
+        }
+    }
+
     /// Names and frame counts.
     pub(crate) fn list(&self) -> Vec<(&str, usize)> {
         match self {

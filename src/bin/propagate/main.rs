@@ -1,20 +1,26 @@
 //! `propagate`: one command from a checkpoint to the table.
 //!
 //! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]), the plan runs
-//! ([`evaluate`], or [`sweep`] where several settings are asked for), the results are shown ([`show`]). The other verbs have a file each. stdout carries
-//! results, stderr all else.
+//! ([`evaluate`], or [`sweep`] where several settings are asked for, [`encoders`] where several
+//! encoders are), the results are shown ([`show`]) and sent on ([`export`]). The other verbs have a
+//! file each. stdout carries results, stderr all else.
 
 // Comments on arguments are help texts, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
+mod ablate;
 mod args;
 mod attention;
 mod check;
 mod clips;
 #[path = "../common/mod.rs"]
 mod common;
+mod compare;
 mod done;
+mod encoders;
 mod evaluate;
+mod explain;
+mod export;
 mod features;
 mod images;
 mod interrupt;
@@ -73,6 +79,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Vip(args) => evaluate::run(Benchmark::Vip, &args),
         Command::Jhmdb(args) => evaluate::run(Benchmark::Jhmdb, &args),
         Command::Score(args) => score::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Report(args) => page::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Features(args) => features::run(&args),

@@ -79,10 +79,11 @@ pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Re
 
 /// Where the encoder comes from.
 pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
-    match (&model.weights, sample) {
-        (Some(source), _) => Ok(source.clone()),
-        (None, true) => Ok(Source::Sample),
-        (None, false) => bail!(
+    match (&*model.weights, sample) {
+        ([source], _) => Ok(source.clone()),
+        ([_, ..], _) => bail!("--weights: only davis, vip and jhmdb take several encoders"),
+        ([], true) => Ok(Source::Sample),
+        ([], false) => bail!(
             "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
         ),
     }
@@ -156,6 +157,7 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         arch: loaded.arch.clone(),
         layer: model.layer.to_string(),
         positions: loaded.positions,
+        checkpoint_key: model.checkpoint_key.clone(),
     }
 }
 
@@ -207,6 +209,9 @@ pub(crate) fn identity(
         "jpeg_decoder": provenance.jpeg_decoder,
     });
     // what is as always has no entry, so that folders of earlier versions are taken up
+    if let Some(key) = &weights.checkpoint_key {
+        identity["checkpoint_key"] = json!(key);
+    }
     if let Some(affinity) = &provenance.affinity {
         identity["affinity"] = json!(affinity);
     }
