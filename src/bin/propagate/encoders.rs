@@ -21,7 +21,7 @@ use crate::done::Done;
 use crate::evaluate::{self, Ready, Shared};
 use crate::overlays::{self, Drawn};
 use crate::show::Notes;
-use crate::{Outcome, export, page, plan, show};
+use crate::{Outcome, export, interrupt, page, plan, show};
 
 /// What checkpoints' names end in.
 const EXTENSIONS: [&str; 3] = ["safetensors", "pth", "pt"];
@@ -47,8 +47,12 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         return all.dry_run(&sources, &names);
     }
     RunFolder::open(&out, &asked)?;
+    interrupt::listen();
     let (mut entries, mut done) = (Vec::new(), Vec::new());
     for (index, (source, name)) in sources.iter().zip(&names).enumerate() {
+        if interrupt::asked() {
+            break;
+        }
         say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
         match all.one(source, name) {
             Ok((entry, of)) => {
@@ -56,6 +60,8 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
                 done.push(of);
             }
             Err(error) if is_fatal(&error) => return Err(error),
+            // stopped before its first clip was done: neither done nor wrong
+            Err(_) if interrupt::asked() => break,
             Err(error) => {
                 let error = show::explained(&error);
                 show::note(&format!("{name}: failed: {error}"));
@@ -67,6 +73,10 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
                 });
             }
         }
+    }
+    if done.is_empty() && interrupt::asked() {
+        say.line("interrupted before a clip was done; the same command begins again");
+        return Ok(Outcome::Interrupted);
     }
     ensure!(!done.is_empty(), "none of the {} encoders could be evaluated", sources.len());
     let (_, record) = shared.record(protocol.clone(), None, Done::together(&done));
@@ -155,6 +165,10 @@ impl All<'_> {
         let out = self.out.display();
         self.say
             .line(&format!("the table is in {out}; it names the folder of each encoder's results"));
+        if interrupt::asked() {
+            self.say.line("interrupted: the same command goes on with what is left");
+            return Ok(Outcome::Interrupted);
+        }
         let whole = encoders.entries().iter().all(|entry| entry.error.is_none());
         Ok(if whole { Outcome::Done } else { Outcome::Partial })
     }

@@ -24,7 +24,7 @@ use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, encoders, export, page, plan, show, sweep};
+use crate::{Outcome, common, encoders, export, interrupt, page, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     export::check(&args.output.export, args.output.json)?;
@@ -49,6 +49,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     ready.cache_line(args, &used)?.iter().for_each(|line| say.line(line));
     let cache = ready.cache(args, &used)?;
     let setup = ready.setup(&args.output, &used, cache.as_ref());
+    interrupt::listen();
     let done = evaluate(&ready, &setup, &folder, args.output.quiet)?;
     let (summary, record) = ready.record(protocol, done);
     let drawn = Drawn { benchmark, clips: &ready.clips, folder: &out };
@@ -277,6 +278,10 @@ fn finish(
 ) -> Result<Outcome> {
     let Drawn { clips, folder: out, .. } = *drawn;
     failures_if_quiet(args, &record);
+    let interrupted = interrupted(clips, &record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let stored = stored(out);
     keep_unchanged(stored.as_ref(), &mut record);
@@ -310,7 +315,28 @@ fn finish(
             say.line(&format!("predictions in {}", out.join("predictions").display()));
         }
     }
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(outcome(interrupted, &record))
+}
+
+/// Whether Ctrl-C kept clips from being done; that is said.
+pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> bool {
+    let (done, asked) = (record.dataset.done, clips.asked());
+    let interrupted = interrupt::asked() && done + record.failures.len() < asked;
+    if interrupted {
+        say.line(&format!(
+            "interrupted: {done} of {asked} clips are done; the same command goes on"
+        ));
+    }
+    interrupted
+}
+
+/// What the exit status says of a run.
+pub(crate) fn outcome(interrupted: bool, record: &RunRecord) -> Outcome {
+    match (interrupted, record.failures.is_empty()) {
+        (true, _) => Outcome::Interrupted,
+        (false, true) => Outcome::Done,
+        (false, false) => Outcome::Partial,
+    }
 }
 
 /// Failures are errors, which stand on stderr where all else is quiet too.
@@ -332,7 +358,8 @@ pub(crate) fn store(
     record: &RunRecord,
     stored: Option<&Value>,
 ) -> Result<(Value, bool)> {
-    let keep = clips.narrowed() && stored.is_some_and(|json| json["partial"] == false);
+    let fewer = clips.narrowed() || interrupt::asked();
+    let keep = fewer && stored.is_some_and(|json| json["partial"] == false);
     let json = if keep { record.json(summary) } else { report::write(out, summary, record)? };
     Ok((json, keep))
 }

@@ -23,6 +23,7 @@ mod explain;
 mod export;
 mod features;
 mod images;
+mod interrupt;
 mod overlays;
 mod page;
 mod plan;
@@ -51,6 +52,8 @@ enum Outcome {
     Done,
     /// 3: done, but for some clips, or with errors found by a check.
     Partial,
+    /// 130: stopped by Ctrl-C; what is done is kept.
+    Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);

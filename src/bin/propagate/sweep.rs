@@ -21,7 +21,7 @@ use crate::evaluate::{self, Ready};
 use crate::overlays::{self, Drawn};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
-use crate::{Outcome, export, page, plan, show};
+use crate::{Outcome, export, interrupt, page, plan, show};
 
 /// One combination of the values.
 struct Combination {
@@ -57,6 +57,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         folders.iter().zip(&identities).map(|(to, identity)| RunFolder::open(to, identity));
     let opened: Vec<RunFolder> = opened.collect::<cropmae::Result<_>>()?;
     let cache = cache(&ready, args, &used, &out, &say)?;
+    interrupt::listen();
     let done = evaluate_each(&ready, args, &combinations, &opened, &cache)?;
     top.clean()?;
     let (_, record) = ready.record(protocol, Done::together(&done));
@@ -221,6 +222,10 @@ fn finish(
     say: &Notes,
 ) -> Result<Outcome> {
     evaluate::failures_if_quiet(&args.output, record);
+    let interrupted = evaluate::interrupted(clips, record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let json = sweep.write(out, record)?;
     let export = &args.output.export;
@@ -233,5 +238,5 @@ fn finish(
     let table = sweep.table();
     export::write(export, &table.clone().with_arrows().markdown(), &table, &json)?;
     say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(evaluate::outcome(interrupted, record))
 }

@@ -8,7 +8,8 @@ Examples:
   propagate davis --data DAVIS --weights dino.pth --preset dino
   propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found).";
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found),
+130 stopped by Ctrl-C: clips that are done are kept, and the same command goes on.";
 
 pub(super) const EVALUATE_EXAMPLES: &str = "\
 Examples:
