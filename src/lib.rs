@@ -21,6 +21,8 @@
 //! * [`report`]: tables, CSV files, `results.json`, pages for a browser.
 //! * [`overlay`]: frames with what was predicted drawn over them.
 //! * [`sample`]: rendered clips with exact ground truth, for trying and testing.
+//! * [`autoencoder`], [`pretrain`]: the network that is trained, and the loop that trains it. Begin
+//!   reading at [`pretrain::train()`].
 //! * [`device`], [`files`], [`progress`], [`error`]: leaves that all may use.
 //!
 //! # With features of your own

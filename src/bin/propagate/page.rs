@@ -7,7 +7,6 @@ use cropmae::data::Need;
 use cropmae::files;
 use cropmae::overlay::Overlay;
 use cropmae::protocol::Benchmark;
-use cropmae::report::RunRecord;
 use cropmae::report::html::player::{Player, STYLE};
 use cropmae::report::html::propagate::Evaluation;
 
@@ -17,11 +16,18 @@ use crate::clips::{Clips, is_named};
 use crate::show::Notes;
 
 /// Writes the page of a run whose results are stored; that it cannot be written loses nothing of them.
-pub(crate) fn after(kind: Report, out: &Path, clips: &Clips, record: &RunRecord, say: &Notes) {
+/// `failures` are the clips that have none.
+pub(crate) fn after(
+    kind: Report,
+    out: &Path,
+    clips: &Clips,
+    failures: &[(String, String)],
+    say: &Notes,
+) {
     if kind == Report::None {
         return;
     }
-    let failed = |name: &str| record.failures.iter().any(|(clip, _)| clip == name);
+    let failed = |name: &str| failures.iter().any(|(clip, _)| clip == name);
     let names = clips.list().into_iter().map(|(name, _)| name).filter(|name| !failed(name));
     let names: Vec<String> = names.map(str::to_owned).collect();
     let written = Evaluation::read(out, Some(&names)).and_then(|of| write(out, &of, Some(clips)));

@@ -15,14 +15,14 @@ use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize,
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
 
-use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, PropagationArgs, RunArgs, SizeArg};
+use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
 use crate::common;
 
 /// The preset with everything that was typed put over it.
 pub(crate) fn protocol(
     benchmark: Benchmark,
-    args: &PropagationArgs,
+    args: &ProtocolArgs,
 ) -> Result<(Protocol, ProtocolRecord)> {
     let mut used = args.preset.protocol(benchmark)?;
     let propagation = &mut used.propagation;
@@ -52,7 +52,7 @@ fn set<T>(value: &mut T, typed: Option<T>) {
     }
 }
 
-fn input_size(args: &PropagationArgs) -> Option<InputSize> {
+fn input_size(args: &ProtocolArgs) -> Option<InputSize> {
     let up = args.preset == Preset::Dinov3;
     let short = |side| match up {
         true => InputSize::ShortSideUp(side),
@@ -79,10 +79,11 @@ pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Re
 
 /// Where the encoder comes from.
 pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
-    match (&model.weights, sample) {
-        (Some(source), _) => Ok(source.clone()),
-        (None, true) => Ok(Source::Sample),
-        (None, false) => bail!(
+    match (&*model.weights, sample) {
+        ([source], _) => Ok(source.clone()),
+        ([_, ..], _) => bail!("--weights: only davis, vip and jhmdb take several encoders"),
+        ([], true) => Ok(Source::Sample),
+        ([], false) => bail!(
             "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
         ),
     }
@@ -97,6 +98,7 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
         checkpoint_key: model.checkpoint_key.clone(),
         positions: model.positions,
         layer: model.layer,
+        implementation: model.encoder,
     }
 }
 
@@ -110,8 +112,11 @@ pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
 pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
     anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
     anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
-    let devices: Vec<Device> =
-        args.device.iter().map(|choice| device::open(*choice)).collect::<cropmae::Result<_>>()?;
+    let devices: Vec<Device> = args
+        .device
+        .iter()
+        .map(|choice| device::open_for(*choice, args.dtype))
+        .collect::<cropmae::Result<_>>()?;
     let cpus = devices.iter().filter(|device| device.is_cpu()).count();
     let mixed = cpus != 0 && cpus != devices.len();
     anyhow::ensure!(!mixed, "--device: CPU and GPU differ in the last digits; use one kind");
@@ -156,6 +161,7 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         arch: loaded.arch.clone(),
         layer: model.layer.to_string(),
         positions: loaded.positions,
+        checkpoint_key: model.checkpoint_key.clone(),
     }
 }
 
@@ -168,6 +174,7 @@ pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance 
         dtype: dtype.map(Into::into),
         threads: rayon::current_num_threads(),
         jpeg_decoder: image::decode::decoder_name().into(),
+        encoder: None,
         affinity: None,
         seconds: Default::default(),
         wall_seconds: 0.0,
@@ -207,6 +214,12 @@ pub(crate) fn identity(
         "jpeg_decoder": provenance.jpeg_decoder,
     });
     // what is as always has no entry, so that folders of earlier versions are taken up
+    if let Some(key) = &weights.checkpoint_key {
+        identity["checkpoint_key"] = json!(key);
+    }
+    if let Some(encoder) = provenance.encoder.as_ref().filter(|encoder| *encoder != "fused") {
+        identity["encoder"] = json!(encoder);
+    }
     if let Some(affinity) = &provenance.affinity {
         identity["affinity"] = json!(affinity);
     }
@@ -241,6 +254,7 @@ pub(crate) fn features_key(
         "positions": weights.positions,
         "dtype": provenance.dtype,
         // sums of products come out in another order, and so with other last bits
+        "encoder": provenance.encoder,
         "device": provenance.device.split(':').next(),
         "batch": batch,
         "jpeg_decoder": provenance.jpeg_decoder,
@@ -304,7 +318,8 @@ pub(crate) fn describe(
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
         lines.push(format!("context of {context} frames: {:.1} MiB", bytes / 1048576.0));
     }
-    lines.push(format!("encoder: {} ({}), {engine:?} affinity", loaded.arch, loaded.family));
+    let by = loaded.encoder.implementation().map_or(String::new(), |by| format!(", {by}"));
+    lines.push(format!("encoder: {} ({}{by}), {engine:?} affinity", loaded.arch, loaded.family));
     lines.push(format!("output: {}", out.display()));
     lines.extend(list.iter().map(|(name, frames)| format!("  {name}: {frames} frames")));
     Ok(lines)

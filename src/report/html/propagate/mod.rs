@@ -7,7 +7,7 @@
 //! what time and by what (`run`).
 
 mod curves;
-mod protocol;
+pub(in crate::report) mod protocol;
 mod published;
 mod run;
 mod scores;

@@ -56,6 +56,11 @@ pub(super) fn section(record: &ProtocolRecord) -> Markup {
     }
 }
 
+/// The sentences, each with what it is about, for reports without markup.
+pub(in crate::report) fn told(record: &ProtocolRecord) -> Vec<(&'static str, String)> {
+    sentences(record).into_iter().map(|sentence| (sentence.about, sentence.text)).collect()
+}
+
 fn departed_from(
     record: &ProtocolRecord,
     Departure { setting, preset, used }: &Departure,
