@@ -108,6 +108,18 @@ fn propagate_soft(
     })
 }
 
+/// The soft labels of frame 0 on the grid, from its annotation as released.
+pub(super) fn given_labels(
+    annotation: &LabelImage,
+    input: Size,
+    patch: usize,
+    protocol: &Protocol,
+) -> FirstFrame {
+    let annotation = as_copied(without_void(annotation.clone()), protocol);
+    let grid = (input.height / patch, input.width / patch);
+    first_frame(&annotation, (input.height, input.width), grid, protocol.first_labels)
+}
+
 fn to_scored_size(mask: &LabelImage, target: Size, rule: NearestRule) -> LabelImage {
     match rule {
         NearestRule::Floor => nearest_floor(mask, target.height, target.width),

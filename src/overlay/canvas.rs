@@ -115,7 +115,8 @@ fn inside(area: Area, (x, y): Point) -> f32 {
     across.max((area.top - y).max(y - area.bottom))
 }
 
-fn grown(area: Area, by: f32) -> Area {
+/// A box with all sides moved outwards.
+pub(super) fn grown(area: Area, by: f32) -> Area {
     Area {
         left: area.left - by,
         top: area.top - by,

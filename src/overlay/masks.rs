@@ -14,7 +14,7 @@ use crate::metric::VOID;
 /// Samples a pixel, along each axis.
 const FINE: usize = 2;
 /// How much of a pixel is the colour of the mask that lies on it.
-const FILL: f32 = 0.5;
+const FILL: f32 = 0.4;
 /// The same where errors are marked: they are to stand out.
 const PALE: f32 = 0.22;
 /// How much of a contour is its colour.
@@ -30,18 +30,14 @@ pub const FALSE: Colour = [24, 108, 255];
 /// The contour of the truth: white.
 pub const TRUTH: Colour = [255, 255, 255];
 
-/// The colour of an id: that which masks of DAVIS carry.
+/// The colour of an id: the hue that masks of DAVIS carry, with more light, so that it stands out from
+/// dark frames too. No two ids of VIP have the same.
 pub fn colour(id: u8) -> Colour {
-    indexed::davis_palette()[usize::from(id)]
-}
-
-/// The colour of an id's contour: the same hue lighter, so that it stands out from the fill. No two
-/// of the first 64 ids have the same.
-pub fn contour_colour(id: u8) -> Colour {
-    colour(id).map(|value| match value {
-        0 => 0,
-        value => (u32::from(value) * 4 / 3 + 60).min(255) as u8,
-    })
+    let stored = indexed::davis_palette()[usize::from(id)].map(u32::from);
+    // 64, 128 and 192 are the strongest that ids below 64 have
+    let most = stored.into_iter().max().unwrap_or(0).max(1);
+    let light = (most * 4 / 3 + 60).min(255);
+    stored.map(|value| (value * light / most) as u8)
 }
 
 /// What is to be drawn over a frame.
@@ -65,7 +61,7 @@ pub fn draw(picture: &mut Rgb, layers: Layers<'_>) {
     let contour = contours(&predicted, thickness);
     let marked = layers.marked.map(fine);
     let truth = layers.truth.map(|mask| contours(&fine(mask), thickness.div_ceil(2)));
-    let colours: Vec<[Colour; 2]> = (0..=255).map(|id| [colour(id), contour_colour(id)]).collect();
+    let colours: Vec<Colour> = (0..=255).map(colour).collect();
     let pen = Samples { predicted, contour, marked, truth, colours };
     picture.data.par_chunks_mut((3 * width).max(1)).enumerate().for_each(|(y, row)| {
         for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
@@ -80,8 +76,8 @@ struct Samples {
     contour: Vec<bool>,
     marked: Option<LabelImage>,
     truth: Option<Vec<bool>>,
-    /// Fill and contour by id.
-    colours: Vec<[Colour; 2]>,
+    /// Of each id.
+    colours: Vec<Colour>,
 }
 
 impl Samples {
@@ -107,16 +103,16 @@ impl Samples {
             let mix = |old: f32, new: u8| old + (f32::from(new) - old) * opacity;
             *colour = [0, 1, 2].map(|channel| mix(colour[channel], new[channel]));
         };
-        let [fill, contour] = self.colours[usize::from(id)];
+        let own = self.colours[usize::from(id)];
         if id != 0 {
-            mix(fill, if self.marked.is_some() { PALE } else { FILL });
+            mix(own, if self.marked.is_some() { PALE } else { FILL });
         }
         let truth = self.marked.as_ref().map(|truth| truth.data[sample]);
         if let Some(mark) = truth.and_then(|truth| mark(id, truth, (column, row))) {
             mix(mark, MARK);
         }
         if self.contour[sample] {
-            mix(contour, CONTOUR);
+            mix(own, CONTOUR);
         }
         if self.truth.as_ref().is_some_and(|truth| truth[sample]) {
             mix(TRUTH, CONTOUR);
@@ -130,7 +126,7 @@ fn mark(predicted: u8, truth: u8, (column, row): (usize, usize)) -> Option<Colou
         _ if predicted == truth || truth == VOID => None,
         (0, _) => Some(MISSED),
         (_, 0) => Some(FALSE),
-        _ => Some(if (column + row) / (3 * FINE) % 2 == 0 { MISSED } else { FALSE }),
+        _ => Some(if ((column + row) / (3 * FINE)).is_multiple_of(2) { MISSED } else { FALSE }),
     }
 }
 
@@ -198,11 +194,11 @@ mod tests {
         let predicted = halves(1, 0);
         let mut picture = plain(16, 16, 80);
         draw(&mut picture, Layers { predicted: &predicted, truth: None, marked: None });
-        // half of (128, 0, 0) and half of the grey
-        assert_eq!(pixel(&picture, 2, 8), [104, 40, 40]);
+        // 0.4 of (230, 0, 0) over the grey
+        assert_eq!(pixel(&picture, 2, 8), [140, 48, 48]);
         // 0.95 of (230, 0, 0) over that; the picture's border is no contour
-        assert_eq!(pixel(&picture, 7, 8), [224, 2, 2]);
-        assert_eq!(pixel(&picture, 0, 0), [104, 40, 40]);
+        assert_eq!(pixel(&picture, 7, 8), [226, 2, 2]);
+        assert_eq!(pixel(&picture, 0, 0), [140, 48, 48]);
         assert_eq!(pixel(&picture, 8, 8), [80; 3]);
     }
 
@@ -227,7 +223,7 @@ mod tests {
         let missed = draw(&predicted, &halves(2, 1));
         assert_eq!(pixel(&missed, 2, 8), marked(MISSED));
         let right = pixel(&missed, 13, 8);
-        assert_eq!(right, [(128.0 * PALE).round() as u8, 0, 0], "what is right is pale");
+        assert_eq!(right, [(230.0 * PALE).round() as u8, 0, 0], "what is right is pale");
         let wrong = draw(&predicted, &halves(0, 0));
         let [_, green, blue] = pixel(&wrong, 13, 8);
         let [_, wanted_green, wanted_blue] = marked(FALSE);
@@ -255,8 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn contours_of_all_ids_of_vip_differ() {
-        let mut colours: Vec<Colour> = (1..20).map(contour_colour).collect();
+    fn the_colours_of_all_ids_of_vip_differ() {
+        let mut colours: Vec<Colour> = (1..20).map(colour).collect();
         colours.sort_unstable();
         colours.dedup();
         assert_eq!(colours.len(), 19);

@@ -4,9 +4,10 @@
 //! the other, each read, drawn and handed on: masks in the palette's colours (DAVIS, VIP), skeletons
 //! (JHMDB), and on request the truth and what is wrong. Everything comes from files, so a run that is
 //! long over can be drawn as well as one that has just ended. Next: [`sheet`] puts frames together, [`film`] makes
-//! them move.
+//! them move. [`correspondence`] draws where a patch takes its labels from.
 
 pub mod canvas;
+pub mod correspondence;
 pub mod film;
 pub mod masks;
 pub mod sheet;
@@ -158,7 +159,7 @@ impl<'a> Overlay<'a> {
         let mut keys: Vec<Key> = match &self.labels {
             Labels::Masks(masks) => {
                 let ids = masks.ids.iter();
-                ids.map(|(id, name)| Key::new(name, masks::contour_colour(*id))).collect()
+                ids.map(|(id, name)| Key::new(name, masks::colour(*id))).collect()
             }
             Labels::Joints(_) => {
                 skeleton::SIDES.map(|(name, colour)| Key::new(name, colour)).to_vec()
@@ -168,7 +169,7 @@ impl<'a> Overlay<'a> {
             Labels::Masks(_) => {
                 (vec![("missed", masks::MISSED), ("false", masks::FALSE)], masks::TRUTH)
             }
-            Labels::Joints(_) => (vec![("off by", skeleton::OFF)], skeleton::TRUTH),
+            Labels::Joints(_) => (vec![("error", skeleton::OFF)], skeleton::TRUTH),
         };
         if self.style.errors {
             keys.extend(of_errors.into_iter().map(|(name, colour)| Key::new(name, colour)));

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::image::{Rgb, figure};
 
 /// The colour of words.
-const INK: Colour = [30, 30, 30];
+pub(super) const INK: Colour = [30, 30, 30];
 /// White around a sheet.
 const MARGIN: usize = 8;
 /// Space around words.

@@ -80,8 +80,7 @@ pub fn draw(picture: &mut Rgb, layers: Layers<'_>) {
     }
     if let Some(truth) = layers.marked {
         for (from, to) in layers.predicted.iter().zip(truth).filter_map(|(a, b)| a.zip(*b)) {
-            line(picture, from, to, Pen::new(OFF, 1.6 * unit));
-            ring(picture, to, 2.0 * unit, Pen::new(OFF, 1.2 * unit));
+            line(picture, from, to, Pen::new(OFF, 1.2 * unit));
         }
     }
 }

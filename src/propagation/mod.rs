@@ -11,6 +11,7 @@ mod fused;
 pub mod joints;
 pub mod labels;
 mod nearest;
+pub mod neighbours;
 mod tensor_ops;
 mod tiled;
 
@@ -182,6 +183,8 @@ pub struct Propagation {
     settings: Settings,
     grid: (usize, usize),
     channels: usize,
+    /// Frames labelled so far, beside frame 0.
+    labelled: usize,
     frames: Frames,
 }
 
@@ -229,6 +232,7 @@ impl Propagation {
             settings: settings.clone(),
             grid: labels.grid,
             channels: labels.channels,
+            labelled: 0,
             frames,
         })
     }
@@ -245,6 +249,7 @@ impl Propagation {
                 format!("{:?} does not fit the first frame's grid {grid:?}", features.shape()),
             ));
         }
+        self.labelled += 1;
         let map = |values| LabelMap { grid, channels, values };
         match &mut self.frames {
             Frames::Tiled(context) => {

@@ -6,8 +6,10 @@ mod examples;
 mod explain;
 mod export;
 mod looking;
+mod overlays;
 mod page;
 mod sweep;
+mod trace;
 mod work;
 
 use std::path::PathBuf;
@@ -18,7 +20,7 @@ use cropmae::device::{Choice, Precision};
 use cropmae::image::resize::FrameFilter;
 use cropmae::model::config::PositionRule;
 use cropmae::model::source::Source;
-use cropmae::model::vit::Layer;
+use cropmae::model::vit::{Implementation, Layer};
 use cropmae::propagation::Shape;
 use cropmae::protocol::{Benchmark, Preset, ScoreSize, Size};
 
@@ -34,9 +36,13 @@ pub(crate) use explain::ExplainArgs;
 pub(crate) use export::ExportArgs;
 use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
 pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
+use overlays::OVERLAYS_EXAMPLES;
+pub(crate) use overlays::{Kind, OverlayArgs, OverlaysArgs};
 use page::REPORT_EXAMPLES;
 pub(crate) use page::{Report, ReportArgs};
 pub(crate) use sweep::Axis;
+use trace::TRACE_EXAMPLES;
+pub(crate) use trace::TraceArgs;
 pub(crate) use work::{BatchArg, WorkArgs};
 
 /// Evaluates image encoders by video label propagation.
@@ -86,6 +92,12 @@ pub(crate) enum Command {
     /// Draw what CLS attends to in the last block, head by head
     #[command(after_help = ATTENTION_EXAMPLES)]
     Attention(AttentionArgs),
+    /// Draw where a patch takes its labels from: its neighbours and their weights
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(Box<TraceArgs>),
+    /// Draw the predictions of a run that is over: contact sheets, films, a figure
+    #[command(after_help = OVERLAYS_EXAMPLES)]
+    Overlays(OverlaysArgs),
     /// Render sample clips with exact ground truth in the three official layouts
     Sample(SampleArgs),
     /// Print a completion script for a shell
@@ -111,7 +123,9 @@ impl Command {
             Self::Explain(args) => args.run.threads,
             Self::Reconstruct(args) => args.run.threads,
             Self::Attention(args) => args.run.threads,
+            Self::Trace(args) => args.run.threads,
             Self::Score(_) | Self::Compare(_) | Self::Report(_) | Self::Check(_) => None,
+            Self::Overlays(_) => None,
             Self::Sample(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
@@ -186,6 +200,9 @@ pub(crate) struct ModelArgs {
     /// How the position table is stretched to the frame's grid [default: the family's own rule]
     #[arg(long, value_name = "RULE")]
     pub(crate) positions: Option<PositionRule>,
+    /// Whose code runs the encoder: ours, or candle's tensor operations
+    #[arg(long, value_enum, default_value_t = Implementation::Auto)]
+    pub(crate) encoder: Implementation,
 }
 
 /// What a sweep can change: the features stay what they are.
@@ -212,17 +229,25 @@ pub(crate) struct AffinityArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Protocol")]
 pub(crate) struct PropagationArgs {
-    /// The published protocol; a value below that departs from it is reported as a departure
-    #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
-    pub(crate) preset: Preset,
     #[command(flatten)]
-    pub(crate) affinity: AffinityArgs,
+    pub(crate) protocol: ProtocolArgs,
     /// Every combination of these values, in one table with the best marked
     ///
     /// NAME is topk, radius, neighborhood, temperature or queue, as the flags above. Each clip is
     /// encoded once, and each combination keeps a folder of results of its own.
     #[arg(long, num_args = 1.., value_name = "NAME=V,V", conflicts_with_all = ["per_item", "predict_only"])]
     pub(crate) sweep: Vec<Axis>,
+}
+
+/// What decides the numbers.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Protocol")]
+pub(crate) struct ProtocolArgs {
+    /// The published protocol; a value below that departs from it is reported as a departure
+    #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
+    pub(crate) preset: Preset,
+    #[command(flatten)]
+    pub(crate) affinity: AffinityArgs,
     /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320; crw: native]
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: Option<SizeArg>,
@@ -284,6 +309,8 @@ pub(crate) struct OutputArgs {
     /// refresh:DIR makes all anew. ViT-S/16 at 480x880 takes 2.5 MB a frame [default: none are kept]
     #[arg(long, value_name = "DIR|refresh:DIR")]
     pub(crate) cache: Option<CacheArg>,
+    #[command(flatten)]
+    pub(crate) overlay: OverlayArgs,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
     pub(crate) per_item: bool,
@@ -300,6 +327,8 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) predict_only: bool,
     /// The page that shows the results in a browser, OUT/report.html
+    ///
+    /// A sweep leaves none; `propagate report` makes that of any of its combinations.
     #[arg(long, value_enum, default_value_t = Report::Html)]
     pub(crate) report: Report,
     /// Say what would be done, and stop
@@ -393,6 +422,8 @@ pub(crate) struct ScoreArgs {
     /// Also write the tables and results.json here
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overlay: OverlayArgs,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
     pub(crate) per_item: bool,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
-use cropmae::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
+use anyhow::{Context, Result, bail};
+use cropmae::data::{self, Clip, Dataset, LabelClip, Need, PoseClip, Split};
 use cropmae::protocol::Benchmark;
 use cropmae::report::record::DatasetRecord;
 
@@ -55,6 +55,18 @@ impl Clips {
         }
     }
 
+    /// What decides a clip's record: its given labels in a line, and how many frames it has.
+    pub(crate) fn given(&self, index: usize) -> Result<(String, usize)> {
+        let of = |clip: Option<&dyn Clip>| {
+            let clip = clip.context("no such clip")?;
+            Ok((clip.label_line()?, clip.frame_count()))
+        };
+        match self {
+            Self::Masks(set) => of(set.clips.get(index).map(|clip| clip as &dyn Clip)),
+            Self::Poses(set) => of(set.clips.get(index).map(|clip| clip as &dyn Clip)),
+        }
+    }
+
     /// Frames of all clips.
     pub(crate) fn frames(&self) -> usize {
         self.list().iter().map(|(_, frames)| frames).sum()
@@ -102,6 +114,14 @@ impl Clips {
         match self {
             Self::Masks(set) => set.clips.first()?.frames.first()?.image.as_deref(),
             Self::Poses(set) => set.clips.first()?.frames.first().map(PathBuf::as_path),
+        }
+    }
+
+    /// A frame of the first clip.
+    pub(crate) fn image(&self, index: usize) -> Option<&Path> {
+        match self {
+            Self::Masks(set) => set.clips.first()?.frames.get(index)?.image.as_deref(),
+            Self::Poses(set) => set.clips.first()?.frames.get(index).map(PathBuf::as_path),
         }
     }
 

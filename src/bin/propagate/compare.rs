@@ -6,7 +6,7 @@ use cropmae::report::compare::{self, Comparison, statistics::Resampling};
 
 use crate::args::CompareArgs;
 use crate::show::Notes;
-use crate::{Outcome, export, plan, show};
+use crate::{Outcome, common, export, show};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
     export::check(&args.export, args.json)?;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
     let json = match &args.out {
         Some(folder) => {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-            comparison.write(folder, &plan::command())?
+            comparison.write(folder, &common::command("propagate"))?
         }
         None => comparison.json(),
     };

@@ -19,8 +19,9 @@ use serde_json::json;
 use crate::args::EvaluateArgs;
 use crate::done::Done;
 use crate::evaluate::{self, Ready, Shared};
+use crate::overlays::{self, Drawn};
 use crate::show::Notes;
-use crate::{Outcome, export, plan, show};
+use crate::{Outcome, export, interrupt, page, plan, show};
 
 /// What checkpoints' names end in.
 const EXTENSIONS: [&str; 3] = ["safetensors", "pth", "pt"];
@@ -34,7 +35,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let say = Notes::new(args.output.quiet);
     let sources = expanded(&args.model.weights)?;
     let names = names(&sources);
-    let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, &say)?;
     let asked = json!({ "weights": names, "protocol": protocol.hash, "data": shared.data });
     let out = args.output.out.clone().unwrap_or_else(|| {
@@ -46,8 +47,12 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         return all.dry_run(&sources, &names);
     }
     RunFolder::open(&out, &asked)?;
+    interrupt::listen();
     let (mut entries, mut done) = (Vec::new(), Vec::new());
     for (index, (source, name)) in sources.iter().zip(&names).enumerate() {
+        if interrupt::asked() {
+            break;
+        }
         say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
         match all.one(source, name) {
             Ok((entry, of)) => {
@@ -55,6 +60,8 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
                 done.push(of);
             }
             Err(error) if is_fatal(&error) => return Err(error),
+            // stopped before its first clip was done: neither done nor wrong
+            Err(_) if interrupt::asked() => break,
             Err(error) => {
                 let error = show::explained(&error);
                 show::note(&format!("{name}: failed: {error}"));
@@ -66,6 +73,10 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
                 });
             }
         }
+    }
+    if done.is_empty() && interrupt::asked() {
+        say.line("interrupted before a clip was done; the same command begins again");
+        return Ok(Outcome::Interrupted);
     }
     ensure!(!done.is_empty(), "none of the {} encoders could be evaluated", sources.len());
     let (_, record) = shared.record(protocol.clone(), None, Done::together(&done));
@@ -130,6 +141,10 @@ impl All<'_> {
             (failed > 0).then(|| format!("{failed} of {} clips failed", ready.clips.asked()));
         let values = vec![name.to_owned()];
         let row = evaluate::stored_row(&ready, (*protocol).clone(), values, done.clone(), &to)?;
+        let benchmark = ready.benchmark;
+        let drawn = Drawn { benchmark, clips: &ready.clips, folder: &to };
+        overlays::after(&drawn, &args.output.overlay, self.say);
+        page::after(args.output.report, &to, &ready.clips, &done.failures, self.say);
         let (weights, name) = (Some(ready.weights), name.to_owned());
         Ok((Entry { name, weights, row: Some(row), error }, done))
     }
@@ -150,6 +165,10 @@ impl All<'_> {
         let out = self.out.display();
         self.say
             .line(&format!("the table is in {out}; it names the folder of each encoder's results"));
+        if interrupt::asked() {
+            self.say.line("interrupted: the same command goes on with what is left");
+            return Ok(Outcome::Interrupted);
+        }
         let whole = encoders.entries().iter().all(|entry| entry.error.is_none());
         Ok(if whole { Outcome::Done } else { Outcome::Partial })
     }

@@ -21,9 +21,10 @@ use serde_json::{Value, json};
 use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs, WorkArgs};
 use crate::clips::Clips;
 use crate::done::Done;
+use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, encoders, export, page, plan, show, sweep};
+use crate::{Outcome, common, encoders, export, interrupt, page, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     export::check(&args.output.export, args.output.json)?;
@@ -34,7 +35,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         return sweep::run(benchmark, args);
     }
     let say = Notes::new(args.output.quiet);
-    let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let ready = Ready::new(benchmark, args, &say)?;
     let identity = ready.identity(&protocol);
     let out = plan::out(&args.output, &protocol, &identity);
@@ -48,9 +49,11 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     ready.cache_line(args, &used)?.iter().for_each(|line| say.line(line));
     let cache = ready.cache(args, &used)?;
     let setup = ready.setup(&args.output, &used, cache.as_ref());
+    interrupt::listen();
     let done = evaluate(&ready, &setup, &folder, args.output.quiet)?;
     let (summary, record) = ready.record(protocol, done);
-    finish(&args.output, &out, &ready.clips, summary, record, &say)
+    let drawn = Drawn { benchmark, clips: &ready.clips, folder: &out };
+    finish(&args.output, &drawn, summary, record, &say)
 }
 
 /// What a run needs whatever its encoder.
@@ -116,7 +119,7 @@ impl Ready {
         let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, say)?;
         let sample = args.data.data.as_deref().is_some_and(common::is_sample);
         let source = plan::source(&args.model, sample)?;
-        let (used, _) = plan::protocol(benchmark, &args.propagation)?;
+        let (used, _) = plan::protocol(benchmark, &args.propagation.protocol)?;
         let ready = Self::with(&shared, &source, &args.model, args.run.dtype, &used, say)?;
         Ok(Self { start: shared.start, ..ready })
     }
@@ -139,8 +142,11 @@ impl Ready {
         let others = each.into_iter().map(|loaded| loaded.encoder).collect();
         loaded.notes.iter().for_each(|note| say.line(note));
         let engine = Engine::in_precision(loaded.encoder.device(), work.affinity)?;
-        let provenance =
-            Provenance { dtype: Some(dtype.name().into()), ..shared.provenance.clone() };
+        let provenance = Provenance {
+            dtype: Some(dtype.name().into()),
+            encoder: loaded.encoder.implementation().map(Into::into),
+            ..shared.provenance.clone()
+        };
         let on_cpu = loaded.encoder.device().is_cpu();
         let clips_at_once = work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
         let input = plan::grid(clips, used, loaded.encoder.patch())?.map(|(_, input, _)| input);
@@ -265,13 +271,17 @@ pub(crate) fn evaluate(
 /// Stores and shows what came out.
 fn finish(
     args: &OutputArgs,
-    out: &Path,
-    clips: &Clips,
+    drawn: &Drawn<'_>,
     summary: Option<Summary>,
     mut record: RunRecord,
     say: &Notes,
 ) -> Result<Outcome> {
+    let Drawn { clips, folder: out, .. } = *drawn;
     failures_if_quiet(args, &record);
+    let interrupted = interrupted(clips, &record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let stored = stored(out);
     keep_unchanged(stored.as_ref(), &mut record);
@@ -283,8 +293,9 @@ fn finish(
             }
             let row = record.row(&summary);
             export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
+            overlays::after(drawn, &args.overlay, say);
             if !keep {
-                page::after(args.report, out, clips, &record, say);
+                page::after(args.report, out, clips, &record.failures, say);
             }
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
@@ -296,6 +307,7 @@ fn finish(
                 let json = record.json(&Summary::default());
                 show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
             }
+            overlays::after(drawn, &args.overlay, say);
             say.line(match args.predict_only {
                 true => "nothing was scored, as asked for",
                 false => "nothing was scored: no frame but the given first ones has a truth",
@@ -303,7 +315,28 @@ fn finish(
             say.line(&format!("predictions in {}", out.join("predictions").display()));
         }
     }
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(outcome(interrupted, &record))
+}
+
+/// Whether Ctrl-C kept clips from being done; that is said.
+pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> bool {
+    let (done, asked) = (record.dataset.done, clips.asked());
+    let interrupted = interrupt::asked() && done + record.failures.len() < asked;
+    if interrupted {
+        say.line(&format!(
+            "interrupted: {done} of {asked} clips are done; the same command goes on"
+        ));
+    }
+    interrupted
+}
+
+/// What the exit status says of a run.
+pub(crate) fn outcome(interrupted: bool, record: &RunRecord) -> Outcome {
+    match (interrupted, record.failures.is_empty()) {
+        (true, _) => Outcome::Interrupted,
+        (false, true) => Outcome::Done,
+        (false, false) => Outcome::Partial,
+    }
 }
 
 /// Failures are errors, which stand on stderr where all else is quiet too.
@@ -325,7 +358,8 @@ pub(crate) fn store(
     record: &RunRecord,
     stored: Option<&Value>,
 ) -> Result<(Value, bool)> {
-    let keep = clips.narrowed() && stored.is_some_and(|json| json["partial"] == false);
+    let fewer = clips.narrowed() || interrupt::asked();
+    let keep = fewer && stored.is_some_and(|json| json["partial"] == false);
     let json = if keep { record.json(summary) } else { report::write(out, summary, record)? };
     Ok((json, keep))
 }

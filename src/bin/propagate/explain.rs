@@ -13,7 +13,7 @@ use crate::args::ExplainArgs;
 use crate::clips::{self, Clips};
 use crate::done::Done;
 use crate::show::Notes;
-use crate::{Outcome, ablate, plan, show};
+use crate::{Outcome, ablate, common, show};
 
 /// The size of the copies of DAVIS that some publish with.
 const COPIES: Size = Size { height: 480, width: 880 };
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
     let ablated = ablation.is_some();
     let explanation = Explanation { name: run.name.clone(), facts, rescored, ablation };
     if ablated {
-        explanation.write(&args.folder, &plan::command())?;
+        explanation.write(&args.folder, &common::command("propagate"))?;
         say.line(&format!("all of it is in {}", args.folder.join("explain.md").display()));
     }
     match args.json {

@@ -23,6 +23,8 @@ mod explain;
 mod export;
 mod features;
 mod images;
+mod interrupt;
+mod overlays;
 mod page;
 mod plan;
 mod progress;
@@ -31,6 +33,7 @@ mod sample;
 mod score;
 mod show;
 mod sweep;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -49,6 +52,8 @@ enum Outcome {
     Done,
     /// 3: done, but for some clips, or with errors found by a check.
     Partial,
+    /// 130: stopped by Ctrl-C; what is done is kept.
+    Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
@@ -80,6 +86,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Features(args) => features::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),
         Command::Attention(args) => attention::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Overlays(args) => overlays::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Completions { shell } => {
             let script = common::pages::completions(Cli::command(), shell);

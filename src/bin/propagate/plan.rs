@@ -15,13 +15,14 @@ use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize,
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
 
-use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, PropagationArgs, RunArgs, SizeArg};
+use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
+use crate::common;
 
 /// The preset with everything that was typed put over it.
 pub(crate) fn protocol(
     benchmark: Benchmark,
-    args: &PropagationArgs,
+    args: &ProtocolArgs,
 ) -> Result<(Protocol, ProtocolRecord)> {
     let mut used = args.preset.protocol(benchmark)?;
     let propagation = &mut used.propagation;
@@ -51,7 +52,7 @@ fn set<T>(value: &mut T, typed: Option<T>) {
     }
 }
 
-fn input_size(args: &PropagationArgs) -> Option<InputSize> {
+fn input_size(args: &ProtocolArgs) -> Option<InputSize> {
     let up = args.preset == Preset::Dinov3;
     let short = |side| match up {
         true => InputSize::ShortSideUp(side),
@@ -97,6 +98,7 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
         checkpoint_key: model.checkpoint_key.clone(),
         positions: model.positions,
         layer: model.layer,
+        implementation: model.encoder,
     }
 }
 
@@ -110,8 +112,11 @@ pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
 pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
     anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
     anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
-    let devices: Vec<Device> =
-        args.device.iter().map(|choice| device::open(*choice)).collect::<cropmae::Result<_>>()?;
+    let devices: Vec<Device> = args
+        .device
+        .iter()
+        .map(|choice| device::open_for(*choice, args.dtype))
+        .collect::<cropmae::Result<_>>()?;
     let cpus = devices.iter().filter(|device| device.is_cpu()).count();
     let mixed = cpus != 0 && cpus != devices.len();
     anyhow::ensure!(!mixed, "--device: CPU and GPU differ in the last digits; use one kind");
@@ -169,27 +174,13 @@ pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance 
         dtype: dtype.map(Into::into),
         threads: rayon::current_num_threads(),
         jpeg_decoder: image::decode::decoder_name().into(),
+        encoder: None,
         affinity: None,
         seconds: Default::default(),
         wall_seconds: 0.0,
         resumed: 0,
         peak_memory_bytes: None,
-        command: command(),
-    }
-}
-
-/// The command as it was typed, the program by its name alone.
-pub(crate) fn command() -> String {
-    let typed = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
-    std::iter::once("propagate".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell takes it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./,:=@+%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+        command: common::command("propagate"),
     }
 }
 
@@ -226,6 +217,9 @@ pub(crate) fn identity(
     if let Some(key) = &weights.checkpoint_key {
         identity["checkpoint_key"] = json!(key);
     }
+    if let Some(encoder) = provenance.encoder.as_ref().filter(|encoder| *encoder != "fused") {
+        identity["encoder"] = json!(encoder);
+    }
     if let Some(affinity) = &provenance.affinity {
         identity["affinity"] = json!(affinity);
     }
@@ -260,6 +254,7 @@ pub(crate) fn features_key(
         "positions": weights.positions,
         "dtype": provenance.dtype,
         // sums of products come out in another order, and so with other last bits
+        "encoder": provenance.encoder,
         "device": provenance.device.split(':').next(),
         "batch": batch,
         "jpeg_decoder": provenance.jpeg_decoder,
@@ -323,7 +318,8 @@ pub(crate) fn describe(
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
         lines.push(format!("context of {context} frames: {:.1} MiB", bytes / 1048576.0));
     }
-    lines.push(format!("encoder: {} ({}), {engine:?} affinity", loaded.arch, loaded.family));
+    let by = loaded.encoder.implementation().map_or(String::new(), |by| format!(", {by}"));
+    lines.push(format!("encoder: {} ({}{by}), {engine:?} affinity", loaded.arch, loaded.family));
     lines.push(format!("output: {}", out.display()));
     lines.extend(list.iter().map(|(name, frames)| format!("  {name}: {frames} frames")));
     Ok(lines)
@@ -339,13 +335,5 @@ mod tests {
         assert_eq!(fitting(None, ROOM / 7), 4);
         assert_eq!(fitting(Some(ROOM), ROOM / 4), 2, "half of what is free");
         assert_eq!(fitting(Some(0), ROOM), 1);
-    }
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_change_them() {
-        assert_eq!(quoted("--size=480x880"), "--size=480x880");
-        assert_eq!(quoted("my clips/*.png"), "'my clips/*.png'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -14,13 +14,14 @@ use cropmae::report::record::ProtocolRecord;
 use cropmae::report::{RunRecord, Sweep};
 use serde_json::{Value, json};
 
-use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs};
+use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs, ProtocolArgs};
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::evaluate::{self, Ready};
+use crate::overlays::{self, Drawn};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
-use crate::{Outcome, export, plan, show};
+use crate::{Outcome, export, interrupt, page, plan, show};
 
 /// One combination of the values.
 struct Combination {
@@ -34,7 +35,7 @@ struct Combination {
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     let say = Notes::new(args.output.quiet);
-    let (used, protocol) = plan::protocol(benchmark, &args.propagation)?;
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let combinations = combinations(benchmark, &args.propagation)?;
     let ready = Ready::new(benchmark, args, &say)?;
     let identities: Vec<Value> =
@@ -56,12 +57,17 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         folders.iter().zip(&identities).map(|(to, identity)| RunFolder::open(to, identity));
     let opened: Vec<RunFolder> = opened.collect::<cropmae::Result<_>>()?;
     let cache = cache(&ready, args, &used, &out, &say)?;
+    interrupt::listen();
     let done = evaluate_each(&ready, args, &combinations, &opened, &cache)?;
     top.clean()?;
     let (_, record) = ready.record(protocol, Done::together(&done));
     let mut sweep = Sweep { names: names(&args.propagation.sweep), rows: Vec::new() };
     for ((one, done), folder) in combinations.into_iter().zip(done).zip(&folders) {
+        let failures = done.failures.clone();
         sweep.rows.push(evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?);
+        let drawn = Drawn { benchmark, clips: &ready.clips, folder };
+        overlays::after(&drawn, &args.output.overlay, &say);
+        page::after(args.output.report, folder, &ready.clips, &failures, &say);
     }
     finish(args, &out, &ready.clips, &sweep, &record, &say)
 }
@@ -78,10 +84,10 @@ fn combinations(benchmark: Benchmark, args: &PropagationArgs) -> Result<Vec<Comb
         let name = &axis.name;
         let twice = axes[..index].iter().any(|earlier| earlier.name == *name);
         anyhow::ensure!(!twice, "--sweep: {name} is there twice; write its values in one list");
-        let typed = axis.values.iter().any(|(_, value)| overlap(&args.affinity, value));
+        let typed = axis.values.iter().any(|(_, value)| overlap(&args.protocol.affinity, value));
         anyhow::ensure!(!typed, "--sweep: {name} is set by --{name} too; leave one of them out");
     }
-    let mut found = vec![(Vec::new(), args.affinity.clone())];
+    let mut found = vec![(Vec::new(), args.protocol.affinity.clone())];
     for axis in axes {
         let with = |(values, affinity): &(Vec<String>, AffinityArgs)| {
             let (values, affinity) = (values.clone(), affinity.clone());
@@ -95,7 +101,7 @@ fn combinations(benchmark: Benchmark, args: &PropagationArgs) -> Result<Vec<Comb
     }
     let combination = |(values, affinity): (Vec<String>, AffinityArgs)| {
         let (used, protocol) =
-            plan::protocol(benchmark, &PropagationArgs { affinity, ..args.clone() })?;
+            plan::protocol(benchmark, &ProtocolArgs { affinity, ..args.protocol.clone() })?;
         let words = axes.iter().zip(&values).map(|(axis, value)| format!("{} {value}", axis.name));
         let words = words.collect::<Vec<_>>().join(", ");
         Ok(Combination { values, words, used, protocol })
@@ -216,6 +222,10 @@ fn finish(
     say: &Notes,
 ) -> Result<Outcome> {
     evaluate::failures_if_quiet(&args.output, record);
+    let interrupted = evaluate::interrupted(clips, record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let json = sweep.write(out, record)?;
     let export = &args.output.export;
@@ -228,5 +238,5 @@ fn finish(
     let table = sweep.table();
     export::write(export, &table.clone().with_arrows().markdown(), &table, &json)?;
     say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(evaluate::outcome(interrupted, record))
 }

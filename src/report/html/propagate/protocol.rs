@@ -219,7 +219,7 @@ fn neighborhood(values: &Value) -> Option<String> {
         true => "in frame 0 as in all others",
         false => "but for frame 0, all of which is searched",
     };
-    Some(format!("A patch looks at patches {shape}, {first}."))
+    Some(format!("A patch finds its neighbours among patches {shape}, {first}."))
 }
 
 fn affinity(values: &Value) -> Option<String> {
