@@ -59,7 +59,7 @@ pub fn open(choice: Choice) -> Result<Device> {
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: usize) -> Result<Device> {
     Err(Error::Device(
-        "this program was built without CUDA; build it with `--features cuda` (see README, \"On a GPU\") or use --device cpu"
+        "this program was built without CUDA; build it with `--features cuda` (see README, \"Which machine?\") or use --device cpu"
             .into(),
     ))
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("elementwise", &[]),
     ("kernel", &[]),
@@ -35,7 +35,11 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "protocol",
         ],
     ),
-    ("report", &["error", "eval", "files", "metric", "model", "protocol"]),
+    ("overlay", &["data", "error", "eval", "files", "image", "metric", "propagation", "protocol"]),
+    (
+        "report",
+        &["data", "error", "eval", "files", "image", "metric", "model", "overlay", "protocol"],
+    ),
     (
         "pretrain",
         &[
@@ -48,6 +52,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "image",
             "kernel",
             "model",
+            "overlay",
             "progress",
             "propagation",
             "protocol",

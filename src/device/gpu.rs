@@ -87,7 +87,7 @@ fn try_kernel(device: &Device) -> Result<(), String> {
     };
     Err(format!(
         "it does not run this program's kernels ({why}); update the NVIDIA driver, or build with \
-         CUDA_COMPUTE_CAP set to this card's compute capability (see README, \"On a GPU\")"
+         CUDA_COMPUTE_CAP set to this card's compute capability (see README, \"Which machine?\")"
     ))
 }
 

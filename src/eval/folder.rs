@@ -46,6 +46,11 @@ pub fn flat_name(clip: &str) -> String {
     clip.replace('/', "__")
 }
 
+/// Where a run's folder keeps a clip's record.
+pub fn record_path(root: &Path, clip: &str) -> PathBuf {
+    root.join("clips").join(format!("{}.json", flat_name(clip)))
+}
+
 impl RunFolder {
     /// Creates the folder, or takes up a run that was interrupted there.
     ///
@@ -97,11 +102,7 @@ impl RunFolder {
 
     /// The record of a clip that is done.
     pub fn record<R: DeserializeOwned>(&self, clip: &str) -> Option<R> {
-        read_json(&self.record_path(clip)).ok()
-    }
-
-    fn record_path(&self, clip: &str) -> PathBuf {
-        self.root.join("clips").join(format!("{}.json", flat_name(clip)))
+        read_json(&record_path(&self.root, clip)).ok()
     }
 
     /// An empty place to work on a clip; what an interrupted run left there is removed.
@@ -121,7 +122,7 @@ impl RunFolder {
     /// The folder cannot be written to.
     pub fn commit<R: Serialize>(&self, clip: &str, staging: &Staging, record: &R) -> Result<()> {
         // Without a record the clip does not count, so its parts may be replaced one by one.
-        let record_path = self.record_path(clip);
+        let record_path = record_path(&self.root, clip);
         remove(&record_path)?;
         replace(&staging.predictions(), &self.predictions().join(clip))?;
         let name = format!("{}.safetensors", flat_name(clip));
@@ -142,6 +143,20 @@ impl RunFolder {
     pub fn clean(&self) -> Result<()> {
         remove(&self.root.join(".unfinished"))
     }
+}
+
+/// Stores the records of clips that were scored where they lay, in place of those of an earlier time:
+/// (clip, record).
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn store_records(root: &Path, records: &[(String, Value)]) -> Result<()> {
+    let clips = root.join("clips");
+    remove(&clips)?;
+    create_dir(&clips)?;
+    records.iter().try_for_each(|(clip, record)| {
+        write_json(&clips.join(format!("{}.json", flat_name(clip))), record)
+    })
 }
 
 fn differing_keys(stored: &Value, asked: &Value) -> Vec<String> {

@@ -167,7 +167,7 @@ fn save_soft(
 }
 
 /// The first frame's joints in cells, then as soft labels: (pos − 1) · input / frame / patch.
-fn first_labels(truth: &Joints, frame: Size, input: Size, patch: usize) -> LabelMap {
+pub(super) fn first_labels(truth: &Joints, frame: Size, input: Size, patch: usize) -> LabelMap {
     let cells = |position: f64, input: usize, frame: usize| {
         (position - 1.0) * input as f64 / frame as f64 / patch as f64
     };

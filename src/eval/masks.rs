@@ -108,6 +108,18 @@ fn propagate_soft(
     })
 }
 
+/// The soft labels of frame 0 on the grid, from its annotation as released.
+pub(super) fn given_labels(
+    annotation: &LabelImage,
+    input: Size,
+    patch: usize,
+    protocol: &Protocol,
+) -> FirstFrame {
+    let annotation = as_copied(without_void(annotation.clone()), protocol);
+    let grid = (input.height / patch, input.width / patch);
+    first_frame(&annotation, (input.height, input.width), grid, protocol.first_labels)
+}
+
 fn to_scored_size(mask: &LabelImage, target: Size, rule: NearestRule) -> LabelImage {
     match rule {
         NearestRule::Floor => nearest_floor(mask, target.height, target.width),
@@ -135,6 +147,16 @@ pub(super) fn truth(annotation: LabelImage, protocol: &Protocol) -> LabelImage {
     let copied = as_copied(annotation, protocol);
     let size = scored_size(&copied, protocol);
     nearest_centered(&copied, size.height, size.width)
+}
+
+/// A mask at the size that the clip of this annotation is scored at.
+pub(super) fn fitted(
+    mask: &LabelImage,
+    annotation: &LabelImage,
+    protocol: &Protocol,
+) -> LabelImage {
+    let size = scored_size(&as_copied(annotation.clone(), protocol), protocol);
+    to_scored_size(mask, size, protocol.output_nearest)
 }
 
 /// Void pixels as background: they belong to no object and are not propagated.

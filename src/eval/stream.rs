@@ -56,7 +56,7 @@ pub(super) struct Frames<'a> {
 ///
 /// # Errors
 /// A frame does not decode or has another size than the first, the device runs out of memory, the
-/// cache cannot be written to, or `each` fails.
+/// cache cannot be written to, `each` fails, or the observer asks to stop.
 pub(super) fn each_frame(
     frames: Frames<'_>,
     setup: &Setup<'_>,
@@ -143,6 +143,9 @@ fn encode_each(
             stages.encode += start.elapsed().as_secs_f64();
             drop(batch);
             for encoded in encoded {
+                if frames.observer.stops() {
+                    return Err(Error::Stopped);
+                }
                 each(index, encoded, stages)?;
                 index += 1;
             }

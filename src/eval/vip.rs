@@ -27,12 +27,25 @@ pub struct VipScores {
     pub first: Confusion,
     /// All other frames.
     pub others: Confusion,
+    /// Every annotated frame by itself; none in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<FrameIou>,
+}
+
+/// What a single frame comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FrameIou {
+    /// The frame's place in its clip, from 0.
+    pub frame: usize,
+    /// Intersection over union per class, in the order of [`VIP_CLASSES`]; `None` where the class is
+    /// in neither picture.
+    pub iou: Vec<Option<f32>>,
 }
 
 impl VipScores {
     fn new() -> Self {
         let empty = Confusion::new(VIP_CLASSES.len());
-        Self { first: empty.clone(), others: empty }
+        Self { first: empty.clone(), others: empty, frames: Vec::new() }
     }
 }
 
@@ -127,14 +140,19 @@ fn feed(
 ) -> Result<()> {
     let Some(path) = &frame.annotation else { return Ok(()) };
     let truth = masks::truth(indexed::read(path)?, protocol);
-    let matrix = if index == 0 { &mut scores.first } else { &mut scores.others };
-    matrix.feed(&truth, prediction).map_err(|error| {
+    let wrong = |error: ScoreError| {
         Error::data(
             from.unwrap_or(path),
             error.to_string(),
             "VIP's classes are 0 to 19, in pictures of the annotation's size",
         )
-    })
+    };
+    let mut alone = Confusion::new(VIP_CLASSES.len());
+    alone.feed(&truth, prediction).map_err(wrong)?;
+    let iou = alone.finish().iou.into_iter().map(|iou| iou.map(|iou| iou as f32)).collect();
+    scores.frames.push(FrameIou { frame: index, iou });
+    let matrix = if index == 0 { &mut scores.first } else { &mut scores.others };
+    matrix.merge(&alone).map_err(wrong)
 }
 
 /// Scores part maps that any program wrote: `predictions/<video>/<frame>.png`, of any size: they

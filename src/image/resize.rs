@@ -70,7 +70,9 @@ impl Taps {
 }
 
 /// How frames are brought to the encoder's input size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameFilter {
     /// `OpenCV` bilinear on floats in [0, 1], no antialiasing (CropMAE, videowalk).
@@ -209,7 +211,7 @@ fn coarse_taps(input: usize, output: usize, one_at_border: bool) -> Taps {
 /// Pillow's bicubic, to the last bit: first along the rows, rounded to bytes, then along the columns;
 /// an axis that keeps its length is left alone. Version 13 turned the order round for pictures that
 /// lose more rows than columns; published numbers are older.
-fn bicubic(frame: &Rgb, height: usize, width: usize) -> Rgb {
+pub fn bicubic(frame: &Rgb, height: usize, width: usize) -> Rgb {
     let columns = (frame.width != width).then(|| Kernels::new(frame.width, width));
     let wide = columns.map(|kernels| kernels.along_rows(frame));
     let wide = wide.as_ref().unwrap_or(frame);

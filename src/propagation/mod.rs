@@ -11,11 +11,12 @@ mod fused;
 pub mod joints;
 pub mod labels;
 mod nearest;
+pub mod neighbours;
 mod tensor_ops;
 mod tiled;
 
 use candle_core::{Device, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use context::Context;
@@ -32,7 +33,7 @@ pub struct LabelMap {
 }
 
 /// Which cells around a query may be its keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// Cells at a Euclidean distance below the radius (CropMAE, videowalk).
@@ -44,7 +45,7 @@ pub enum Shape {
 }
 
 /// The keys' spatial limit, in grid cells.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Neighborhood {
     /// Its outline.
     pub shape: Shape,
@@ -70,7 +71,7 @@ impl Neighborhood {
 }
 
 /// Everything the affinity needs to know; protocols §1.4–1.6 and §5.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Neighbours kept per query (k).
     pub topk: usize,
@@ -182,6 +183,8 @@ pub struct Propagation {
     settings: Settings,
     grid: (usize, usize),
     channels: usize,
+    /// Frames labelled so far, beside frame 0.
+    labelled: usize,
     frames: Frames,
 }
 
@@ -229,6 +232,7 @@ impl Propagation {
             settings: settings.clone(),
             grid: labels.grid,
             channels: labels.channels,
+            labelled: 0,
             frames,
         })
     }
@@ -245,6 +249,7 @@ impl Propagation {
                 format!("{:?} does not fit the first frame's grid {grid:?}", features.shape()),
             ));
         }
+        self.labelled += 1;
         let map = |values| LabelMap { grid, channels, values };
         match &mut self.frames {
             Frames::Tiled(context) => {

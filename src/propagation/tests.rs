@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::neighbours::Neighbour;
 use super::*;
 
 const WIDTH: usize = 12;
@@ -200,4 +201,79 @@ proptest! {
             }
         }
     }
+}
+
+/// Whose labels a query takes, told before the step that labels it.
+#[test]
+fn neighbours_bring_the_labels_of_the_step() {
+    let ways = [
+        settings(),
+        Settings { padded: false, restrict_first: true, ..settings() },
+        Settings { keep_ties: true, topk: 7, ..settings() },
+        Settings { queue: 0, ..settings() },
+    ];
+    // grids of both orientations, for they are searched along their longer side
+    for (settings, grid) in ways.iter().flat_map(|way| [(way, (4, 7)), (way, (7, 4))]) {
+        let cells = grid.0 * grid.1;
+        let start = Propagation::start(settings, Engine::Tiled, &features(0, cells), &labels(grid));
+        let mut propagation = start.unwrap();
+        for t in 1..7 {
+            let frame = features(t, cells);
+            let each =
+                |cell| propagation.neighbours(&frame, (cell / grid.1, cell % grid.1)).unwrap();
+            let found: Vec<Vec<Neighbour>> = (0..cells).map(each).collect();
+            let soft = propagation.step(&frame).unwrap();
+            for (cell, found) in found.iter().enumerate() {
+                for channel in 0..2 {
+                    let mixed: f32 = found.iter().map(|n| n.weight * n.labels[channel]).sum();
+                    let gap = (mixed - soft.values[2 * cell + channel]).abs();
+                    // sums of at most 7 numbers below 1, in the same order
+                    assert!(gap <= 1e-6, "frame {t} cell {cell}: {gap}");
+                }
+                check(found, (t as usize, cell), settings, grid);
+            }
+        }
+    }
+}
+
+/// What must hold of a query's neighbours by the settings alone.
+fn check(
+    found: &[Neighbour],
+    (t, cell): (usize, usize),
+    settings: &Settings,
+    grid: (usize, usize),
+) {
+    let total: f32 = found.iter().map(|n| n.weight).sum();
+    assert!((total - 1.0).abs() < 1e-5);
+    assert!(found.windows(2).all(|pair| pair[0].cosine >= pair[1].cosine));
+    let query = features(t as u64, grid.0 * grid.1).to_vec2::<f32>().unwrap();
+    for n in found {
+        let key = features(n.frame as u64, grid.0 * grid.1).to_vec2::<f32>().unwrap();
+        let key = &key[n.cell.0 * grid.1 + n.cell.1];
+        let dot: f32 = query[cell].iter().zip(key).map(|(a, b)| a * b).sum();
+        assert!((dot - n.cosine).abs() < 1e-5, "frame {} cell {:?} is another", n.frame, n.cell);
+        assert!(n.frame == 0 || (t.saturating_sub(settings.queue)..t).contains(&n.frame));
+        let (dy, dx) = (n.cell.0.abs_diff(cell / grid.1), n.cell.1.abs_diff(cell % grid.1));
+        let near = settings.neighborhood.half_width(dy).is_some_and(|half| dx <= half);
+        assert!(near || n.frame == 0 && !settings.restrict_first);
+        let copies = match (n.frame, settings.padded) {
+            // the long-term frame, and what fills the queue until it is full
+            (0, true) => {
+                usize::from(!settings.restrict_first || near)
+                    + if near { (settings.queue + 1).saturating_sub(t) } else { 0 }
+            }
+            _ => 1,
+        };
+        assert_eq!(n.copies, copies, "frame {t}: {n:?}");
+    }
+}
+
+#[test]
+fn neighbours_that_cannot_be_told() {
+    let grid = (3, 4);
+    let (frame, labels) = (features(0, 12), labels(grid));
+    let start = |engine| Propagation::start(&settings(), engine, &frame, &labels).unwrap();
+    let message = |engine, cell| start(engine).neighbours(&frame, cell).unwrap_err().to_string();
+    assert!(message(Engine::Tiled, (3, 0)).contains("3 rows, 4 columns"));
+    assert!(message(Engine::TensorOps, (0, 0)).contains("Tiled"));
 }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::context::Source;
 use super::nearest::{Nearest, Neighbor};
+use super::neighbours::Neighbour;
 use super::{LabelMap, Settings};
 use crate::error::Result;
 use crate::product::packed::{
@@ -65,6 +66,17 @@ impl Order {
         Self { lines: height.max(width), cells: height.min(width), columns: width > height }
     }
 
+    /// Where a row's and column's cell stands, line by line.
+    fn place(self, (row, column): (usize, usize)) -> usize {
+        if self.columns { column * self.cells + row } else { row * self.cells + column }
+    }
+
+    /// The row and column of the cell at a place.
+    fn cell(self, place: usize) -> (usize, usize) {
+        let (line, cell) = (place / self.cells, place % self.cells);
+        if self.columns { (cell, line) } else { (line, cell) }
+    }
+
     /// From row-by-row to line-by-line, `width` values a cell.
     fn arrange(self, rows: &[f32], width: usize) -> Vec<f32> {
         if !self.columns {
@@ -117,6 +129,33 @@ pub(super) fn propagate(
         }
     });
     order.restore(&labels, channels)
+}
+
+/// The neighbours of one cell, counted row by row, each with its place among the sources, which is not
+/// yet in its `frame`; nearest first. What is searched and how is as in [`propagate`].
+pub(super) fn nearest(
+    query: &[f32],
+    cell: usize,
+    sources: &[Source<'_, Frame>],
+    (grid, channels): ((usize, usize), usize),
+    settings: &Settings,
+) -> Vec<(Neighbour, usize)> {
+    let (order, arch) = (Order::of(grid), Arch::new());
+    let width = query.len() / (order.lines * order.cells);
+    let reach: Vec<usize> =
+        (0..order.lines).map_while(|offset| settings.neighborhood.half_width(offset)).collect();
+    let first = order.place((cell / grid.1, cell % grid.1));
+    let panel = Panel { order, first, count: 1, reach: &reach, settings };
+    let packed = Packed::transposed(arch, &query[first * width..][..width], width);
+    let found = arch.dispatch(Search { panel, packed: &packed, sources });
+    let weighed = found.iter().flat_map(|one| one.weights(settings.temperature as f32));
+    let told = |(key, weight): (Neighbor, f32)| {
+        let (source, place) = (key.source as usize, key.cell as usize);
+        let labels = sources[source].frame.labels[place * channels..][..channels].to_vec();
+        let (cell, copies) = (order.cell(place), key.copies as usize);
+        (Neighbour { frame: 0, cell, cosine: key.score, weight, copies, labels }, source)
+    };
+    weighed.map(told).collect()
 }
 
 /// Consecutive cells, as many as a panel has columns.

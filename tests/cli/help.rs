@@ -20,12 +20,18 @@ fn the_first_screen() {
       vip          Body parts on VIP: mIoU
       jhmdb        Joints on JHMDB: PCK
       score        Score predictions that any program wrote; needs neither frames nor weights
+      report       Make a run's report.html again
+      compare      Finished runs side by side: differences, and which of them are real
+      explain      Where a run's number comes from, and how much each choice moves it
       check        Look at a dataset or a checkpoint before spending time on it
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
       attention    Draw what CLS attends to in the last block, head by head
+      trace        Draw where a patch takes its labels from: its neighbours and their weights
+      overlays     Draw the predictions of a run that is over: contact sheets, films, a figure
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
+      man          Write manual pages, one a command
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -42,7 +48,8 @@ fn the_first_screen() {
       propagate davis --data DAVIS --weights dino.pth --preset dino
       propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found).
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found),
+    130 stopped by Ctrl-C: clips that are done are kept, and the same command goes on.
     ");
 }
 
@@ -54,6 +61,9 @@ fn every_verb_has_a_short_and_a_long_help() {
         "vip",
         "jhmdb",
         "score",
+        "report",
+        "compare",
+        "explain",
         "check",
         "check davis",
         "check vip",
@@ -62,8 +72,11 @@ fn every_verb_has_a_short_and_a_long_help() {
         "features",
         "reconstruct",
         "attention",
+        "trace",
+        "overlays",
         "sample",
         "completions",
+        "man",
     ];
     for verb in verbs {
         let short = place.run(&format!("{verb} -h")).exits(0);
@@ -73,8 +86,22 @@ fn every_verb_has_a_short_and_a_long_help() {
         let widest = long.out.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(100), "{verb}: a line of {widest:?} columns");
     }
-    let verbs = ["davis", "score", "check", "features", "reconstruct", "attention", "completions"];
-    for verb in verbs {
+    let taught = [
+        "davis",
+        "score",
+        "report",
+        "compare",
+        "explain",
+        "check",
+        "features",
+        "reconstruct",
+        "attention",
+        "trace",
+        "overlays",
+        "completions",
+        "man",
+    ];
+    for verb in taught {
         let help = place.run(&format!("{verb} --help")).out;
         assert!(help.contains(&format!("  propagate {verb} ")), "{verb} shows no example");
     }

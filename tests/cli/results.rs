@@ -22,10 +22,15 @@ fn davis_files_are_the_official_ones() {
     let mut expected: Vec<String> = clips.map(|clip| format!("clips/{clip}.json")).to_vec();
     let tables = ["global_results-val.csv", "per-sequence_results-val.csv"];
     expected.extend(tables.map(String::from));
+    let mut drawn = clips.map(|clip| format!("overlays/{clip}.png")).to_vec();
+    drawn.push("overlays/style.json".into());
+    // between the two tables by name
+    let last = expected.len() - 1;
+    expected.splice(last..last, drawn);
     for clip in clips {
         expected.extend((0..FRAMES).map(|t| format!("predictions/{clip}/{t:05}.png")));
     }
-    expected.extend(["results.json", "results.md", "run.json"].map(String::from));
+    expected.extend(["report.html", "results.json", "results.md", "run.json"].map(String::from));
     assert_eq!(place.names("out"), expected);
     let columns = "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay";
     assert_eq!(header(&place, "out/global_results-val.csv"), columns);

@@ -122,7 +122,7 @@ fn values_that_make_no_sense() {
     }
     for knob in ["--batch 0", "--batch many", "--clips-at-once 0", "--device cpu,tpu"] {
         let ran = place.run(&format!("davis --data davis {QUICK} {knob} --out out")).exits(2);
-        ran.refuses(&[knob.split(' ').next().unwrap()]);
+        ran.says(&["invalid value", knob.split(' ').next().unwrap()]);
     }
     place
         .run(&format!("jhmdb --data jhmdb {QUICK} --score-size 48x80"))
@@ -163,6 +163,31 @@ fn half_precision_runs_and_is_recorded() {
         let json = place.run(&format!("{line} --out {dtype} --limit 1 --json")).exits(0).json();
         assert_eq!(json["provenance"]["dtype"], dtype);
     }
+}
+
+/// One file may hold several encoders: the entry asked for is part of what a folder is about.
+#[test]
+fn entries_of_one_checkpoint_have_folders_of_their_own() {
+    let place = Place::with(&["davis"]);
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/dino.pth");
+    place.write("dino.pth", std::fs::read(golden).unwrap());
+    let line = "davis --data davis --size 16x24 --weights dino.pth";
+    for entry in ["teacher", "student"] {
+        place.run(&format!("{line} --checkpoint-key {entry}")).exits(0);
+    }
+    place.run(line).exits(0);
+    let folders: Vec<_> = std::fs::read_dir(place.path("runs")).unwrap().collect();
+    assert_eq!(folders.len(), 3, "{folders:?}");
+    let keys: std::collections::BTreeSet<String> = folders
+        .into_iter()
+        .map(|folder| format!("runs/{}/run.json", folder.unwrap().file_name().display()))
+        .map(|file| place.json(&file)["checkpoint_key"].to_string())
+        .collect();
+    let expected = ["\"student\"", "\"teacher\"", "null"].map(String::from);
+    assert_eq!(keys, expected.into());
+    let out = |entry: &str| format!("{line} --out out --checkpoint-key {entry}");
+    place.run(&out("teacher")).exits(0);
+    place.run(&out("student")).exits(1).refuses(&["other settings (checkpoint_key)"]);
 }
 
 #[test]

@@ -17,10 +17,11 @@ mod plan;
 mod progress;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use cropmae::pretrain::{Run, train};
+use clap::{CommandFactory, Parser};
+use cropmae::pretrain::{Run, page, train};
 use cropmae::{Error, device};
 
 use args::{Cli, Command};
@@ -52,6 +53,9 @@ fn main() -> ExitCode {
     }
     let done = match &cli.command {
         Some(Command::Export(args)) => export::run(args),
+        Some(Command::Report { run }) => report(run),
+        Some(Command::Completions { shell }) => completions(*shell),
+        Some(Command::Man { folder }) => manual(folder),
         None => run(&cli),
     };
     match done {
@@ -62,6 +66,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes the page of a run again.
+fn report(run: &Path) -> anyhow::Result<()> {
+    page::write(run)?;
+    Ok(writeln!(std::io::stdout(), "{}", run.join(page::NAME).display())?)
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(&common::pages::completions(Cli::command(), shell))?)
+}
+
+fn manual(folder: &Path) -> anyhow::Result<()> {
+    common::pages::manual(Cli::command(), folder)?;
+    Ok(writeln!(std::io::stdout(), "{}", folder.display())?)
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -92,6 +111,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         checkpoint_every: cli.checkpoint_every,
         keep_last: cli.keep_last,
         keep_every: cli.keep_every,
+        command: &common::command("pretrain"),
     };
     let bars = Bars::new(&config, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
     train(&run, &bars)?;

@@ -1,8 +1,15 @@
 //! The command line: only what was typed, with the defaults' origin in the help.
 
+mod check;
+mod compare;
 mod examples;
+mod explain;
+mod export;
 mod looking;
+mod overlays;
+mod page;
 mod sweep;
+mod trace;
 mod work;
 
 use std::path::PathBuf;
@@ -17,13 +24,25 @@ use cropmae::model::vit::{Implementation, Layer};
 use cropmae::propagation::Shape;
 use cropmae::protocol::{Benchmark, Preset, ScoreSize, Size};
 
+pub(crate) use check::{CheckArgs, CheckDataArgs, CheckWhat};
+use compare::COMPARE_EXAMPLES;
+pub(crate) use compare::CompareArgs;
 use examples::{
     CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, EVALUATE_EXAMPLES, EXAMPLES, FEATURES_EXAMPLES,
-    SCORE_EXAMPLES,
+    MAN_EXAMPLES, SCORE_EXAMPLES,
 };
+use explain::EXPLAIN_EXAMPLES;
+pub(crate) use explain::ExplainArgs;
+pub(crate) use export::ExportArgs;
 use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
 pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
+use overlays::OVERLAYS_EXAMPLES;
+pub(crate) use overlays::{Kind, OverlayArgs, OverlaysArgs};
+use page::REPORT_EXAMPLES;
+pub(crate) use page::{Report, ReportArgs};
 pub(crate) use sweep::Axis;
+use trace::TRACE_EXAMPLES;
+pub(crate) use trace::TraceArgs;
 pub(crate) use work::{BatchArg, WorkArgs};
 
 /// Evaluates image encoders by video label propagation.
@@ -52,6 +71,15 @@ pub(crate) enum Command {
     /// Score predictions that any program wrote; needs neither frames nor weights
     #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
+    /// Finished runs side by side: differences, and which of them are real
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+    /// Where a run's number comes from, and how much each choice moves it
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Box<ExplainArgs>),
+    /// Make a run's report.html again
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Look at a dataset or a checkpoint before spending time on it
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -64,6 +92,12 @@ pub(crate) enum Command {
     /// Draw what CLS attends to in the last block, head by head
     #[command(after_help = ATTENTION_EXAMPLES)]
     Attention(AttentionArgs),
+    /// Draw where a patch takes its labels from: its neighbours and their weights
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(Box<TraceArgs>),
+    /// Draw the predictions of a run that is over: contact sheets, films, a figure
+    #[command(after_help = OVERLAYS_EXAMPLES)]
+    Overlays(OverlaysArgs),
     /// Render sample clips with exact ground truth in the three official layouts
     Sample(SampleArgs),
     /// Print a completion script for a shell
@@ -71,6 +105,12 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one a command
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// The folder they go to
+        folder: PathBuf,
     },
 }
 
@@ -80,9 +120,13 @@ impl Command {
         match self {
             Self::Davis(args) | Self::Vip(args) | Self::Jhmdb(args) => args.run.threads,
             Self::Features(args) => args.run.threads,
+            Self::Explain(args) => args.run.threads,
             Self::Reconstruct(args) => args.run.threads,
             Self::Attention(args) => args.run.threads,
-            Self::Score(_) | Self::Check(_) | Self::Sample(_) | Self::Completions { .. } => None,
+            Self::Trace(args) => args.run.threads,
+            Self::Score(_) | Self::Compare(_) | Self::Report(_) | Self::Check(_) => None,
+            Self::Overlays(_) => None,
+            Self::Sample(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 }
@@ -123,7 +167,7 @@ pub(crate) struct DataArgs {
     pub(crate) limit: Option<usize>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Encoder")]
 pub(crate) struct ModelArgs {
     /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED` or `pixels`
@@ -133,8 +177,11 @@ pub(crate) struct ModelArgs {
     /// program, trained on 850 photographs. `random:ARCH@SEED` is a seeded initialisation that
     /// was never trained; `pixels` takes the raw pixels of each patch, the floor that every encoder
     /// must beat. Needed, but for `--data sample`, where `sample` is the default.
-    #[arg(long, value_name = "FILE|sample|random:ARCH@SEED|pixels")]
-    pub(crate) weights: Option<Source>,
+    ///
+    /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with one a
+    /// line): each is evaluated into a folder of its own, and one table shows all, best first.
+    #[arg(long, num_args = 1.., value_name = "FILE|sample|random:ARCH@SEED|pixels")]
+    pub(crate) weights: Vec<Source>,
     /// The architecture, vit{ti,s,b,l}{8,14,16} [default: read off the checkpoint]
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
@@ -182,17 +229,25 @@ pub(crate) struct AffinityArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Protocol")]
 pub(crate) struct PropagationArgs {
-    /// The published protocol; a value below that departs from it is reported as a departure
-    #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
-    pub(crate) preset: Preset,
     #[command(flatten)]
-    pub(crate) affinity: AffinityArgs,
+    pub(crate) protocol: ProtocolArgs,
     /// Every combination of these values, in one table with the best marked
     ///
     /// NAME is topk, radius, neighborhood, temperature or queue, as the flags above. Each clip is
     /// encoded once, and each combination keeps a folder of results of its own.
     #[arg(long, num_args = 1.., value_name = "NAME=V,V", conflicts_with_all = ["per_item", "predict_only"])]
     pub(crate) sweep: Vec<Axis>,
+}
+
+/// What decides the numbers.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Protocol")]
+pub(crate) struct ProtocolArgs {
+    /// The published protocol; a value below that departs from it is reported as a departure
+    #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
+    pub(crate) preset: Preset,
+    #[command(flatten)]
+    pub(crate) affinity: AffinityArgs,
     /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320; crw: native]
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: Option<SizeArg>,
@@ -254,6 +309,8 @@ pub(crate) struct OutputArgs {
     /// refresh:DIR makes all anew. ViT-S/16 at 480x880 takes 2.5 MB a frame [default: none are kept]
     #[arg(long, value_name = "DIR|refresh:DIR")]
     pub(crate) cache: Option<CacheArg>,
+    #[command(flatten)]
+    pub(crate) overlay: OverlayArgs,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
     pub(crate) per_item: bool,
@@ -269,9 +326,16 @@ pub(crate) struct OutputArgs {
     /// Predict and do not score
     #[arg(long)]
     pub(crate) predict_only: bool,
+    /// The page that shows the results in a browser, OUT/report.html
+    ///
+    /// A sweep leaves none; `propagate report` makes that of any of its combinations.
+    #[arg(long, value_enum, default_value_t = Report::Html)]
+    pub(crate) report: Report,
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
 }
 
 /// `--cache`.
@@ -294,7 +358,7 @@ impl FromStr for CacheArg {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares clips out among several
@@ -358,6 +422,8 @@ pub(crate) struct ScoreArgs {
     /// Also write the tables and results.json here
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overlay: OverlayArgs,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
     pub(crate) per_item: bool,
@@ -367,50 +433,6 @@ pub(crate) struct ScoreArgs {
     /// No notes: the result, what could not be scored, and errors only
     #[arg(long, short)]
     pub(crate) quiet: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    #[command(subcommand)]
-    pub(crate) what: CheckWhat,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CheckWhat {
-    /// A DAVIS folder
-    Davis(CheckDataArgs),
-    /// A VIP folder
-    Vip(CheckDataArgs),
-    /// A JHMDB folder
-    Jhmdb(CheckDataArgs),
-    /// A checkpoint: family, architecture, keys found, missing and extra
-    Weights {
-        /// The checkpoint
-        file: PathBuf,
-        /// Which entry of a .pth holds the encoder
-        #[arg(long, value_name = "KEY")]
-        checkpoint_key: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckDataArgs {
-    /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips [default:
-    /// DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
-    #[arg(long, value_name = "ROOT|sample")]
-    pub(crate) data: Option<PathBuf>,
-    /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line
-    #[arg(long, default_value = "val", value_name = "val|train|FILE")]
-    pub(crate) split: String,
-    /// Decode every frame, instead of reading its header
-    #[arg(long)]
-    pub(crate) deep: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Single images, and how they are prepared.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
-use cropmae::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
+use anyhow::{Context, Result, bail};
+use cropmae::data::{self, Clip, Dataset, LabelClip, Need, PoseClip, Split};
 use cropmae::protocol::Benchmark;
 use cropmae::report::record::DatasetRecord;
 
@@ -39,11 +39,31 @@ impl Clips {
         Ok(clips)
     }
 
+    /// Leaves out all other clips.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        match self {
+            Self::Masks(set) => set.clips.retain(|clip| wanted(&clip.name)),
+            Self::Poses(set) => set.clips.retain(|clip| wanted(&clip.name)),
+        }
+    }
+
     /// Names and frame counts.
     pub(crate) fn list(&self) -> Vec<(&str, usize)> {
         match self {
             Self::Masks(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
             Self::Poses(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
+        }
+    }
+
+    /// What decides a clip's record: its given labels in a line, and how many frames it has.
+    pub(crate) fn given(&self, index: usize) -> Result<(String, usize)> {
+        let of = |clip: Option<&dyn Clip>| {
+            let clip = clip.context("no such clip")?;
+            Ok((clip.label_line()?, clip.frame_count()))
+        };
+        match self {
+            Self::Masks(set) => of(set.clips.get(index).map(|clip| clip as &dyn Clip)),
+            Self::Poses(set) => of(set.clips.get(index).map(|clip| clip as &dyn Clip)),
         }
     }
 
@@ -97,6 +117,14 @@ impl Clips {
         }
     }
 
+    /// A frame of the first clip.
+    pub(crate) fn image(&self, index: usize) -> Option<&Path> {
+        match self {
+            Self::Masks(set) => set.clips.first()?.frames.get(index)?.image.as_deref(),
+            Self::Poses(set) => set.clips.first()?.frames.get(index).map(PathBuf::as_path),
+        }
+    }
+
     /// The data's part of the record.
     pub(crate) fn record(&self, done: usize, frames: usize) -> DatasetRecord {
         let (split, clips, hash) = match self {
@@ -123,9 +151,19 @@ pub(crate) fn split(text: &str) -> Split {
     }
 }
 
+/// Whether it is said where the dataset is.
+pub(crate) fn is_named(benchmark: Benchmark, data: Option<&Path>) -> bool {
+    data.is_some() || std::env::var_os(variable(benchmark)).is_some()
+}
+
+/// What the environment calls the dataset's folder.
+fn variable(benchmark: Benchmark) -> String {
+    format!("{}_ROOT", benchmark.name().to_uppercase())
+}
+
 /// Where the dataset is: `--data`, the environment, or rendered now.
 pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Result<PathBuf> {
-    let variable = format!("{}_ROOT", benchmark.name().to_uppercase());
+    let variable = variable(benchmark);
     let found = data.map(PathBuf::from).or_else(|| std::env::var_os(&variable).map(PathBuf::from));
     let Some(found) = found else {
         bail!("where is the dataset? Pass --data ROOT, set {variable}, or try --data sample");

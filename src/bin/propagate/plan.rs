@@ -15,13 +15,14 @@ use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize,
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
 
-use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, PropagationArgs, RunArgs, SizeArg};
+use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
+use crate::common;
 
 /// The preset with everything that was typed put over it.
 pub(crate) fn protocol(
     benchmark: Benchmark,
-    args: &PropagationArgs,
+    args: &ProtocolArgs,
 ) -> Result<(Protocol, ProtocolRecord)> {
     let mut used = args.preset.protocol(benchmark)?;
     let propagation = &mut used.propagation;
@@ -51,7 +52,7 @@ fn set<T>(value: &mut T, typed: Option<T>) {
     }
 }
 
-fn input_size(args: &PropagationArgs) -> Option<InputSize> {
+fn input_size(args: &ProtocolArgs) -> Option<InputSize> {
     let up = args.preset == Preset::Dinov3;
     let short = |side| match up {
         true => InputSize::ShortSideUp(side),
@@ -78,10 +79,11 @@ pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Re
 
 /// Where the encoder comes from.
 pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
-    match (&model.weights, sample) {
-        (Some(source), _) => Ok(source.clone()),
-        (None, true) => Ok(Source::Sample),
-        (None, false) => bail!(
+    match (&*model.weights, sample) {
+        ([source], _) => Ok(source.clone()),
+        ([_, ..], _) => bail!("--weights: only davis, vip and jhmdb take several encoders"),
+        ([], true) => Ok(Source::Sample),
+        ([], false) => bail!(
             "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
         ),
     }
@@ -159,6 +161,7 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         arch: loaded.arch.clone(),
         layer: model.layer.to_string(),
         positions: loaded.positions,
+        checkpoint_key: model.checkpoint_key.clone(),
     }
 }
 
@@ -177,22 +180,7 @@ pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance 
         wall_seconds: 0.0,
         resumed: 0,
         peak_memory_bytes: None,
-        command: command(),
-    }
-}
-
-/// The command as it was typed, the program by its name alone.
-fn command() -> String {
-    let typed = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
-    std::iter::once("propagate".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell takes it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./,:=@+%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+        command: common::command("propagate"),
     }
 }
 
@@ -226,6 +214,9 @@ pub(crate) fn identity(
         "jpeg_decoder": provenance.jpeg_decoder,
     });
     // what is as always has no entry, so that folders of earlier versions are taken up
+    if let Some(key) = &weights.checkpoint_key {
+        identity["checkpoint_key"] = json!(key);
+    }
     if let Some(encoder) = provenance.encoder.as_ref().filter(|encoder| *encoder != "fused") {
         identity["encoder"] = json!(encoder);
     }
@@ -344,13 +335,5 @@ mod tests {
         assert_eq!(fitting(None, ROOM / 7), 4);
         assert_eq!(fitting(Some(ROOM), ROOM / 4), 2, "half of what is free");
         assert_eq!(fitting(Some(0), ROOM), 1);
-    }
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_change_them() {
-        assert_eq!(quoted("--size=480x880"), "--size=480x880");
-        assert_eq!(quoted("my clips/*.png"), "'my clips/*.png'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

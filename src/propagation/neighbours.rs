@@ -1,0 +1,61 @@
+//! Which keys a query takes its labels from: what to look at when labels go astray.
+//!
+//! The search is the one that labels whole frames, made for a single query, so that neighbours and
+//! weights are those that decided its labels, with all that the settings say of radius, copies of frame
+//! 0 and ties. Next: [`crate::eval::trace`] asks for them in the middle of a clip.
+
+use candle_core::Tensor;
+
+use super::{Frames, Propagation, tiled};
+use crate::error::{Error, Result};
+
+/// A key among the k nearest of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbour {
+    /// The frame it is of, counted from 0.
+    pub frame: usize,
+    /// Its row and column in that frame's grid.
+    pub cell: (usize, usize),
+    /// Its cosine with the query.
+    pub cosine: f32,
+    /// Its share of the query's labels; those of all neighbours sum to 1.
+    pub weight: f32,
+    /// How often it stands in the context: more than once only in frame 0.
+    pub copies: usize,
+    /// Its own soft labels, one of each channel; the query's are the weighted sum of these.
+    pub labels: Vec<f32>,
+}
+
+impl Propagation {
+    /// The neighbours of one cell, a row and a column, of the frame that [`Self::step`] is going to
+    /// label, from that frame's `features` [h·w, D]; nearest first.
+    ///
+    /// # Errors
+    /// The features or the cell are not of the first frame's grid, or the engine is another than
+    /// [`super::Engine::Tiled`], which alone can tell.
+    pub fn neighbours(&self, features: &Tensor, cell: (usize, usize)) -> Result<Vec<Neighbour>> {
+        let (height, width) = self.grid;
+        if features.dim(0)? != height * width || cell.0 >= height || cell.1 >= width {
+            let problem =
+                format!("{cell:?} is no cell of a grid of {height} rows, {width} columns");
+            return Err(Error::setting("cell", problem));
+        }
+        let Frames::Tiled(context) = &self.frames else {
+            return Err(Error::setting("engine", "only Engine::Tiled can tell neighbours"));
+        };
+        let sources = context.sources();
+        let query = tiled::query(features, self.grid)?;
+        let index = cell.0 * width + cell.1;
+        let found =
+            tiled::nearest(&query, index, &sources, (self.grid, self.channels), &self.settings);
+        let next = self.labelled + 1;
+        Ok(found
+            .into_iter()
+            .map(|(mut neighbour, source)| {
+                // frame 0 comes first, then the frames before this one
+                neighbour.frame = if source == 0 { 0 } else { next + source - sources.len() };
+                neighbour
+            })
+            .collect())
+    }
+}
