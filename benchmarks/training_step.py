@@ -1,10 +1,13 @@
 """The training step of training_step.rs in PyTorch: the same network, sizes and optimiser.
 
-    python3 benchmarks/training_step.py [ARCH] [BATCH] [STEPS] [cpu|cuda] [f32|bf16]
+    python3 benchmarks/training_step.py [ARCH] [BATCH] [STEPS] [cpu|cuda] [f32|bf16] [OURS]
 
+OURS is the program of training_step.rs (`cargo bench --bench training_step --no-run` says where it
+is): then the two take turns, step by step, and the ratio is printed.
 bf16 is autocast over f32 weights. Attention is scaled_dot_product_attention, AdamW fused on a GPU.
 """
 
+import subprocess
 import sys
 import time
 
@@ -99,17 +102,35 @@ def patchify(views):
     return views.view(batch, 3, 14, 16, 14, 16).permute(0, 2, 4, 1, 3, 5).reshape(batch, PATCHES, VALUES)
 
 
+def served(program, *arguments):
+    """A function that has our program do a step and returns the seconds that it took."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    server = subprocess.Popen([program, *arguments, "--serve"], **pipes)
+
+    def step():
+        server.stdin.write("step\n")
+        server.stdin.flush()
+        seconds = float(server.stdout.readline())
+        time.sleep(0.3)  # threads that wait busily for more work have given up by then
+        return seconds
+
+    return step
+
+
 def main():
-    usual = ["vits16", "16", "5", "cpu", "f32"]
-    arch, batch, steps, device, dtype = sys.argv[1:] + usual[len(sys.argv) - 1 :]
+    usual = ["vits16", "16", "5", "cpu", "f32", ""]
+    arch, batch, steps, device, dtype, program = sys.argv[1:] + usual[len(sys.argv) - 1 :]
+    ours = served(program, arch, batch, steps, device, dtype) if program else lambda: None
     batch, steps = int(batch), int(steps)
     model = Autoencoder(*ARCHS[arch]).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, (0.9, 0.95), fused=device == "cuda")
     first, second = (torch.randn(batch, 3, 224, 224, device=device) for _ in range(2))
     kept = torch.rand(batch, PATCHES, device=device).argsort(1)[:, :VISIBLE]
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    times = []
+    times, our_times = [], []
     for _ in range(steps + 2):
+        time.sleep(0.3)  # as in served()
+        our_times.append(ours())
         wait()
         start = time.perf_counter()
         with torch.autocast(device, torch.bfloat16, enabled=dtype == "bf16"):
@@ -124,6 +145,11 @@ def main():
     threads = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
     print(f"PyTorch {torch.__version__}, {arch}, batch {batch}, {dtype}, {threads}, {steps} steps")
     print(f"step          {1e3 * median:.1f} ms ({batch / median:.1f} images/s)")
+    if program:
+        our_median = sorted(our_times[2:])[steps // 2]
+        ratio = sorted(theirs / ours for theirs, ours in zip(times[2:], our_times[2:]))[steps // 2]
+        print(f"ours          {1e3 * our_median:.1f} ms ({batch / our_median:.1f} images/s)")
+        print(f"ratio         {ratio:.2f} (median of step by step)")
     if device == "cuda":
         print(f"peak memory   {torch.cuda.max_memory_allocated() >> 20} MiB of the GPU's")
 

@@ -3,12 +3,14 @@
 //! `cargo bench --bench training_step -- [ARCH] [BATCH] [STEPS] [DEVICE] [DTYPE]`, by default
 //! `vits16 16 5 cpu f32`: the paper's CropMAE (98.5 % masked, decoder of 4 blocks of 256) on views of
 //! noise. The ceiling, one large product in the same number type, is measured between the steps, so
-//! that whatever else the machine does falls on both. `training_step.py` is the same step in PyTorch.
+//! that whatever else the machine does falls on both. `training_step.py` is the same step in PyTorch;
+//! for it to interleave the two, `--serve` takes single steps on demand.
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
 mod ceiling;
 
+use std::io::BufRead;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -19,10 +21,21 @@ use cropmae::model::VitConfig;
 use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
 
+/// As in the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Side of the product that stands for the ceiling on a GPU.
 const SIDE: usize = 8192;
 
+/// As in `pretrain`: freed memory is kept (`mi_option_purge_delay` is number 15, -1 means never).
+fn keep_memory() {
+    // SAFETY: sets a number in a table of the allocator, atomically.
+    unsafe { libmimalloc_sys::mi_option_set(15, -1) };
+}
+
 fn main() {
+    keep_memory();
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let argument = |place: usize, usual| arguments.get(place).map_or(usual, String::as_str);
@@ -46,15 +59,23 @@ fn main() {
     let (first, second) = (view(batch, 0.0, &device), view(batch, 1.0, &device));
     let views = Views { first: &first, second: &second, mask: &mask };
 
-    let (mut times, mut rates) = (Vec::new(), Vec::new());
-    for step in 0..steps + 2 {
-        rates.push(product_rate(&device, dtype));
+    let mut step = |number: usize| {
         let start = Instant::now();
-        let (_, gradients) = model.gradients(views, step as u64, 1.0).unwrap();
+        let (_, gradients) = model.gradients(views, number as u64, 1.0).unwrap();
         gradients.norm().unwrap();
         optimizer.step(&model.parameters, &gradients, 1e-4).unwrap();
         device.synchronize().unwrap();
-        times.push(start.elapsed().as_secs_f64());
+        start.elapsed().as_secs_f64()
+    };
+    if std::env::args().any(|argument| argument == "--serve") {
+        let lines = std::io::stdin().lock().lines().enumerate();
+        lines.for_each(|(number, line)| println!("{}", line.map(|_| step(number)).unwrap()));
+        return;
+    }
+    let (mut times, mut rates) = (Vec::new(), Vec::new());
+    for number in 0..steps + 2 {
+        rates.push(product_rate(&device, dtype));
+        times.push(step(number));
     }
     // the first steps take memory that later ones find, and a GPU its kernels
     let (time, ceiling) = (median(&mut times[2..]), median(&mut rates[2..]));

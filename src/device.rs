@@ -59,7 +59,7 @@ pub fn open(choice: Choice) -> Result<Device> {
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: usize) -> Result<Device> {
     Err(Error::Device(
-        "this program was built without CUDA; build it with `--features cuda` (see README, \"On a GPU\") or use --device cpu"
+        "this program was built without CUDA; build it with `--features cuda` (see README, \"Which machine?\") or use --device cpu"
             .into(),
     ))
 }
@@ -109,6 +109,15 @@ impl Precision {
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
         }
+    }
+}
+
+/// Free memory of a GPU in bytes; `None` for the CPU, or where the driver does not tell.
+pub fn free_memory(device: &Device) -> Option<u64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => gpu::free_memory(device),
+        _ => None,
     }
 }
 

@@ -80,6 +80,12 @@ impl Error {
         }
     }
 
+    /// Whether a device had no room for something: with less at once it may go.
+    pub fn is_out_of_memory(&self) -> bool {
+        // candle hands the driver's error on as text
+        matches!(self, Self::Tensor(error) if error.to_string().contains("OUT_OF_MEMORY"))
+    }
+
     /// An [`Error::Data`] for `path`.
     pub fn data(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Data { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }

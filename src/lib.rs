@@ -48,6 +48,69 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # With an encoder and clips of your own
+//!
+//! From frames to J&F in the published protocol, with nothing of the above but its parts. Frames are
+//! [`image::Rgb`], here drawn in memory, from a disk by [`image::decode::read`]; masks are
+//! [`image::LabelImage`], from a disk by [`image::indexed::read`]. The encoder takes the mean colour
+//! of each patch: put yours in its place, in whatever it is written.
+//!
+//! ```
+//! use candle_core::{D, DType, Device, Tensor};
+//! use cropmae::image::{LabelImage, Rgb};
+//! use cropmae::metric::davis::{ClipScores, global, object_count, scored_frames};
+//! use cropmae::propagation::labels::{first_frame, hard_labels};
+//! use cropmae::propagation::{Engine, Propagation};
+//! use cropmae::protocol::{Benchmark, Preset};
+//!
+//! const PATCH: usize = 8;
+//!
+//! /// Your encoder: one feature for each patch, row by row, [h·w, D], each of length 1.
+//! fn features(frame: &Rgb) -> candle_core::Result<Tensor> {
+//!     let (rows, columns) = (frame.height / PATCH, frame.width / PATCH);
+//!     let pixels = Tensor::new(frame.data.as_slice(), &Device::Cpu)?.to_dtype(DType::F32)?;
+//!     let patches = pixels.reshape((rows, PATCH, columns, PATCH, 3))?;
+//!     let colours = patches.mean((1, 3))?.reshape((rows * columns, 3))?;
+//!     colours.broadcast_div(&colours.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+//! }
+//!
+//! /// Your clip: a red square on its way over blue ground, and the mask of where it is.
+//! fn frame(time: usize) -> (Rgb, LabelImage) {
+//!     let (width, height) = (96, 64);
+//!     let (rows, columns) = (16..48, 8 * time..8 * time + 32);
+//!     let inside = |i: usize| rows.contains(&(i / width)) && columns.contains(&(i % width));
+//!     let data: Vec<u8> = (0..width * height).map(|i| u8::from(inside(i))).collect();
+//!     let colour = |&id: &u8| if id == 1 { [200, 40, 40] } else { [40, 40, 200] };
+//!     let picture = Rgb { width, height, data: data.iter().flat_map(colour).collect() };
+//!     (picture, LabelImage { width, height, data })
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let protocol = Preset::Cropmae.protocol(Benchmark::Davis)?;
+//! let (first, given) = frame(0);
+//! let size = (first.height, first.width);
+//! let grid = (size.0 / PATCH, size.1 / PATCH);
+//! let start = first_frame(&given, size, grid, protocol.first_labels);
+//! let (settings, engine) = (&protocol.propagation, Engine::of(&Device::Cpu));
+//! let mut clip = Propagation::start(settings, engine, &features(&first)?, &start.labels)?;
+//! let mut scores = ClipScores::new(object_count(&given));
+//! for time in 1..8 {
+//!     let (picture, truth) = frame(time);
+//!     let soft = clip.step(&features(&picture)?)?;
+//!     let mask = hard_labels(&soft, &start.ids, size, protocol.readout);
+//!     if scored_frames(8).contains(&time) {
+//!         scores.feed(&truth, &mask)?;
+//!     }
+//! }
+//! let j_and_f = global([&scores]).j_and_f_mean; // over all clips, were there more
+//! assert!(j_and_f > 0.95, "{j_and_f}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Clips in DAVIS's layout need no loop of yours: [`data::davis::open`] finds them, and
+//! [`eval::davis::evaluate`] does the above with a [`model::Encoder`], clip by clip, into a folder.
 
 pub mod autoencoder;
 pub mod data;

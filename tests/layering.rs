@@ -36,7 +36,10 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("overlay", &["data", "error", "eval", "files", "image", "metric", "propagation", "protocol"]),
-    ("report", &["error", "eval", "files", "metric", "model", "protocol"]),
+    (
+        "report",
+        &["data", "error", "eval", "files", "image", "metric", "model", "overlay", "protocol"],
+    ),
     (
         "pretrain",
         &[

@@ -70,6 +70,12 @@ fn keep_freed_memory(device: &CudaDevice) {
     };
 }
 
+/// What the driver calls free, in bytes.
+pub(super) fn free_memory(device: &CudaDevice) -> Option<u64> {
+    device.cuda_stream().context().bind_to_thread().ok()?;
+    result::mem_get_info().ok().map(|(free, _)| free as u64)
+}
+
 /// Runs one kernel and looks at its result.
 fn try_kernel(device: &Device) -> Result<(), String> {
     let run = || Tensor::zeros(1, DType::F32, device)?.affine(1.0, 2.0)?.to_vec1();
@@ -81,7 +87,7 @@ fn try_kernel(device: &Device) -> Result<(), String> {
     };
     Err(format!(
         "it does not run this program's kernels ({why}); update the NVIDIA driver, or build with \
-         CUDA_COMPUTE_CAP set to this card's compute capability (see README, \"On a GPU\")"
+         CUDA_COMPUTE_CAP set to this card's compute capability (see README, \"Which machine?\")"
     ))
 }
 

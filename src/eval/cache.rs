@@ -11,7 +11,7 @@
 //! what features are compared in whatever the encoder computes in: nothing is lost, and labels come
 //! out the same to the last bit. [`super::stream`] asks here before it decodes anything.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -45,8 +45,9 @@ pub struct Cache {
     /// Whether files go once their clip is done.
     passing: bool,
     refresh: bool,
-    /// What this run has made, which need not be made again for the sake of [`Kept::Refreshed`].
-    made: Mutex<HashSet<PathBuf>>,
+    /// What this run has made, with the clip's name: it need not be made again for the sake of
+    /// [`Kept::Refreshed`].
+    made: Mutex<HashMap<PathBuf, String>>,
 }
 
 /// How long features are kept.
@@ -82,14 +83,17 @@ impl Cache {
     ///
     /// # Errors
     /// Features that were kept for the clip alone cannot be removed.
-    pub fn clip_done(&self) -> Result<()> {
+    pub fn clip_done(&self, clip: &str) -> Result<()> {
         if !self.passing {
             return Ok(());
         }
-        for path in self.made().drain() {
-            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
-        Ok(())
+        let mut made = self.made();
+        let of_clip: Vec<PathBuf> =
+            made.extract_if(|_, of| of == clip).map(|(path, _)| path).collect();
+        drop(made);
+        of_clip
+            .iter()
+            .try_for_each(|path| std::fs::remove_file(path).map_err(Error::io("remove", path)))
     }
 
     /// The place of a clip's features; reads the bytes of all its frames, and decodes none.
@@ -100,10 +104,11 @@ impl Cache {
         let fingerprint = fingerprint(frames)?;
         let name = format!("{}-{}.safetensors", flat_name(clip), &fingerprint[..16]);
         let key = json!({ "key": self.key, "frames": fingerprint }).to_string();
-        Ok(Place { cache: self, path: self.folder.join(name), key, frames: frames.len() })
+        let path = self.folder.join(name);
+        Ok(Place { cache: self, clip: clip.to_owned(), path, key, frames: frames.len() })
     }
 
-    fn made(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, String>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,6 +137,7 @@ fn remove_abandoned(folder: &Path) {
 /// Where the features of a clip are, or will be.
 pub(super) struct Place<'a> {
     cache: &'a Cache,
+    clip: String,
     path: PathBuf,
     /// All that decides them, as the file says it.
     key: String,
@@ -152,7 +158,7 @@ pub(super) enum Found {
 impl Place<'_> {
     /// Looks there. `width` is that of the encoder's features, `patch` the side of its patches.
     pub(super) fn find(&self, patch: usize, width: usize) -> Found {
-        if self.cache.refresh && !self.cache.made().contains(&self.path) {
+        if self.cache.refresh && !self.cache.made().contains_key(&self.path) {
             return Found::Nothing;
         }
         let mut file = match File::open(&self.path) {
@@ -228,7 +234,7 @@ impl Place<'_> {
     /// There is no room, for example.
     pub(super) fn complete(&self, file: Pending) -> Result<()> {
         file.finish()?;
-        self.cache.made().insert(self.path.clone());
+        self.cache.made().insert(self.path.clone(), self.clip.clone());
         Ok(())
     }
 }
@@ -394,12 +400,14 @@ mod tests {
         assert_eq!(found(&cache, &frames).err().unwrap(), "nothing");
         let path = fill(&cache, &frames);
         assert!(found(&cache, &frames).is_ok());
-        cache.clip_done().unwrap();
+        cache.clip_done("a/b").unwrap();
         assert!(path.exists());
         let passing = Cache::open(&folder.path().join("x"), &key(), Kept::WithinClip).unwrap();
         let path = fill(&passing, &frames);
         assert!(found(&passing, &frames).is_ok());
-        passing.clip_done().unwrap();
+        passing.clip_done("another").unwrap();
+        assert!(path.exists());
+        passing.clip_done("a/b").unwrap();
         assert!(!path.exists());
     }
 }

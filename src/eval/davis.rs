@@ -47,15 +47,14 @@ fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<D
     let (first, kind) = first_mask(clip)?;
     masks::require_objects(&first, annotation_path(clip))?;
     let mut stages = Stages::default();
-    let mut judge = Judge::new(clip, &first, kind, setup.protocol);
-    let mut soft = None;
+    let begun = (Judge::new(clip, &first, kind, setup.protocol), None);
     let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
-    masks::propagate(frames, &first, setup, &mut stages, |frame, stages| {
+    let each = |(judge, soft): &mut (Judge<'_>, _), frame: Labelled<'_>, stages: &mut Stages| {
         let start = Instant::now();
         let name = format!("{}.png", clip.frames[frame.index].name);
         indexed::write(&staging.predictions().join(name), &frame.mask)?;
         if setup.save_soft_labels {
-            save_soft(&mut soft, &frame, clip, staging)?;
+            save_soft(soft, &frame, clip, staging)?;
         }
         stages.write += start.elapsed().as_secs_f64();
         let start = Instant::now();
@@ -65,7 +64,8 @@ fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<D
         stages.score += start.elapsed().as_secs_f64();
         observer.frame_done();
         Ok(())
-    })?;
+    };
+    let (judge, soft) = masks::propagate(frames, &first, setup, &mut stages, begun, each)?;
     soft.map(SoftLabelWriter::finish).transpose()?;
     let (scores, notes) = match setup.predict_only {
         true => (None, Vec::new()),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ndarray::Array3;
 
 use super::poses::{self, Poses};
+use super::share::overlapped;
 use super::soft::SoftLabelWriter;
 use super::stream::{self, Frames};
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
@@ -87,11 +88,51 @@ fn propagate(
     stages: &mut Stages,
 ) -> Result<Poses> {
     let Run { setup, observer, .. } = run;
+    let frames = Frames { clip: &clip.name, files: &clip.frames, observer: *observer };
+    let make = |hand: &mut dyn FnMut(Propagated) -> Result<()>| {
+        propagate_soft(frames, truth, setup, stages, hand)
+    };
+    let begun = (None, None, Stages::default());
+    let (poses, soft, read_out) = overlapped(WAITING, begun, make, |state, frame| {
+        let (poses, soft, stages): &mut (Option<Poses>, _, Stages) = state;
+        let start = Instant::now();
+        let Propagated { soft: labels, frame } = &frame;
+        let poses = poses.get_or_insert_with(|| Poses::new(&clip.name, *frame, labels.grid));
+        poses.push(read_out(labels));
+        stages.read_out += start.elapsed().as_secs_f64();
+        if setup.save_soft_labels {
+            save_soft(soft, labels, clip, staging)?;
+        }
+        observer.frame_done();
+        Ok(())
+    })?;
+    *stages += read_out;
+    soft.map(SoftLabelWriter::finish).transpose()?;
+    poses.ok_or_else(|| {
+        Error::data(Path::new(&clip.name), "this clip has no frames", "extract it again")
+    })
+}
+
+/// A frame's labels on their way from the propagation to the joints.
+struct Propagated {
+    soft: LabelMap,
+    /// The frame's size as released.
+    frame: Size,
+}
+
+/// Labelled frames that wait to be read out.
+const WAITING: usize = 4;
+
+/// The soft labels of every frame, in order.
+fn propagate_soft(
+    frames: Frames<'_>,
+    truth: &Joints,
+    setup: &Setup<'_>,
+    stages: &mut Stages,
+    hand: &mut dyn FnMut(Propagated) -> Result<()>,
+) -> Result<()> {
     let patch = setup.encoder.patch();
     let mut propagation: Option<Propagation> = None;
-    let mut poses: Option<Poses> = None;
-    let mut soft_file = None;
-    let frames = Frames { clip: &clip.name, files: &clip.frames, observer: *observer };
     stream::each_frame(frames, setup, stages, |_, encoded, stages| {
         let start = Instant::now();
         let soft = match &mut propagation {
@@ -104,19 +145,7 @@ fn propagate(
             }
         };
         stages.propagate += start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        let poses = poses.get_or_insert_with(|| Poses::new(&clip.name, encoded.frame, soft.grid));
-        poses.push(read_out(&soft));
-        stages.read_out += start.elapsed().as_secs_f64();
-        if setup.save_soft_labels {
-            save_soft(&mut soft_file, &soft, clip, staging)?;
-        }
-        observer.frame_done();
-        Ok(())
-    })?;
-    soft_file.map(SoftLabelWriter::finish).transpose()?;
-    poses.ok_or_else(|| {
-        Error::data(Path::new(&clip.name), "this clip has no frames", "extract it again")
+        hand(Propagated { soft, frame: encoded.frame })
     })
 }
 

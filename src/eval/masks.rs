@@ -1,7 +1,9 @@
 //! Masks through a clip: what DAVIS and VIP share.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::share::overlapped;
 use super::stream::{self, Frames};
 use super::{Setup, Stages};
 use crate::error::{Error, Result};
@@ -24,58 +26,85 @@ pub(super) struct Labelled<'a> {
     pub(super) mask: LabelImage,
 }
 
+/// Labels a frame's way from the propagation to the mask.
+struct Propagated {
+    index: usize,
+    soft: LabelMap,
+    ids: Arc<[u8]>,
+    /// Height and width of the encoder's input.
+    input: (usize, usize),
+}
+
 /// Propagates `annotation`, the first frame's, through all frames and calls `each` with every
-/// result, frame 0 included; protocols §1.
+/// result, frame 0 included, in a thread of its own: while masks are made, written and scored, the
+/// next frames are encoded. `state` is handed to every call, and back in the end; protocols §1.
 ///
 /// # Errors
 /// See [`stream::each_frame`].
-pub(super) fn propagate(
+pub(super) fn propagate<S: Send>(
     frames: Frames<'_>,
     annotation: &LabelImage,
     setup: &Setup<'_>,
     stages: &mut Stages,
-    mut each: impl FnMut(Labelled<'_>, &mut Stages) -> Result<()>,
-) -> Result<()> {
+    state: S,
+    each: impl Fn(&mut S, Labelled<'_>, &mut Stages) -> Result<()> + Sync,
+) -> Result<S> {
     let protocol = setup.protocol;
     let annotation = as_copied(without_void(annotation.clone()), protocol);
     let target = scored_size(&annotation, protocol);
-    let patch = setup.encoder.patch();
-    let mut state: Option<(FirstFrame, Propagation)> = None;
-    stream::each_frame(frames, setup, stages, |index, encoded, stages| {
+    let make = |hand: &mut dyn FnMut(Propagated) -> Result<()>| {
+        propagate_soft(frames, &annotation, setup, stages, hand)
+    };
+    let begun = (state, Stages::default());
+    let (state, read_out) = overlapped(WAITING, begun, make, |(state, stages), frame| {
         let start = Instant::now();
-        let input = (encoded.input.height, encoded.input.width);
-        let step;
-        let (first, soft) = match &mut state {
-            Some((first, propagation)) => {
-                step = propagation.step(&encoded.features)?;
-                (&*first, &step)
-            }
-            None => {
-                let grid = (input.0 / patch, input.1 / patch);
-                let first = first_frame(&annotation, input, grid, protocol.first_labels);
-                let propagation = Propagation::start(
-                    &protocol.propagation,
-                    setup.engine,
-                    &encoded.features,
-                    &first.labels,
-                )?;
-                let (first, _) = state.insert((first, propagation));
-                (&*first, &first.labels)
-            }
-        };
-        stages.propagate += start.elapsed().as_secs_f64();
-        let start = Instant::now();
+        let Propagated { index, soft, ids, input } = &frame;
         // DINO's program stores the annotation itself as the first frame's result.
-        let given = index == 0 && protocol.first_labels == FirstLabels::Nearest;
+        let given = *index == 0 && protocol.first_labels == FirstLabels::Nearest;
         let mask = match given {
             true => nearest_centered(&annotation, target.height, target.width),
             false => {
-                let mask = hard_labels(soft, &first.ids, input, protocol.readout);
+                let mask = hard_labels(soft, ids, *input, protocol.readout);
                 to_scored_size(&mask, target, protocol.output_nearest)
             }
         };
         stages.read_out += start.elapsed().as_secs_f64();
-        each(Labelled { index, soft, ids: &first.ids, mask }, stages)
+        each(state, Labelled { index: *index, soft, ids, mask }, stages)
+    })?;
+    *stages += read_out;
+    Ok(state)
+}
+
+/// Labelled frames that wait to be read out.
+const WAITING: usize = 4;
+
+/// The soft labels of every frame, in order.
+fn propagate_soft(
+    frames: Frames<'_>,
+    annotation: &LabelImage,
+    setup: &Setup<'_>,
+    stages: &mut Stages,
+    hand: &mut dyn FnMut(Propagated) -> Result<()>,
+) -> Result<()> {
+    let patch = setup.encoder.patch();
+    let mut state: Option<(Arc<[u8]>, Propagation)> = None;
+    stream::each_frame(frames, setup, stages, |index, encoded, stages| {
+        let start = Instant::now();
+        let input = (encoded.input.height, encoded.input.width);
+        let (ids, soft) = match &mut state {
+            Some((ids, propagation)) => (ids.clone(), propagation.step(&encoded.features)?),
+            None => {
+                let grid = (input.0 / patch, input.1 / patch);
+                let rule = setup.protocol.first_labels;
+                let FirstFrame { ids, labels } = first_frame(annotation, input, grid, rule);
+                let (settings, features) = (&setup.protocol.propagation, &encoded.features);
+                let propagation = Propagation::start(settings, setup.engine, features, &labels)?;
+                let (ids, _) = state.insert((ids.into(), propagation));
+                (ids.clone(), labels)
+            }
+        };
+        stages.propagate += start.elapsed().as_secs_f64();
+        hand(Propagated { index, soft, ids, input })
     })
 }
 

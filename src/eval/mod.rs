@@ -1,23 +1,27 @@
 //! The three evaluations: the one place where data, encoder, propagation and metrics meet.
 //!
 //! Each benchmark's page ([`davis`], [`vip`], [`jhmdb`]) says how one clip is propagated and scored;
-//! here is what they share: the setup, and the loop over clips that stores each one whole, takes up
-//! where an interrupted run stopped, and lets one broken clip not lose the others. A sweep takes a
+//! here is what they share: the setup, and the loop over clips that gives each to a worker, stores it
+//! whole, takes up where an interrupted run stopped, and lets one broken clip not lose the others. A sweep takes a
 //! clip through all its settings before the next, so that the clip is encoded once and its features
 //! ([`cache`]) need not be kept for longer. What comes out are records for [`crate::report`].
 
+pub mod batch;
 pub mod cache;
 pub mod davis;
 pub mod folder;
 pub mod jhmdb;
 mod masks;
 pub mod poses;
+mod share;
 mod soft;
 pub mod stream;
 pub mod trace;
 pub mod vip;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -30,8 +34,10 @@ use crate::model::Encoder;
 use crate::progress::Observer;
 use crate::propagation::Engine;
 use crate::protocol::Protocol;
+pub use batch::Batch;
 pub use cache::{Cache, Kept};
 pub use folder::{RunFolder, Staging, flat_name};
+use share::share_out;
 
 /// Everything a clip's evaluation needs beside the clip.
 #[derive(Clone, Copy)]
@@ -42,8 +48,13 @@ pub struct Setup<'a> {
     pub encoder: &'a Encoder,
     /// How the affinity is computed.
     pub engine: Engine,
+    /// The same encoder on other devices: clips are shared out among them all.
+    pub others: &'a [Encoder],
+    /// Clips worked on at once on each device. On a GPU one clip computes while another waits for
+    /// its labels; a CPU is full with one.
+    pub clips_at_once: usize,
     /// Frames encoded at once.
-    pub batch: usize,
+    pub batch: &'a Batch,
     /// Where features are kept; its key must be that of this encoder and of the protocol's
     /// [`Protocol::preprocessing`].
     pub cache: Option<&'a Cache>,
@@ -51,6 +62,40 @@ pub struct Setup<'a> {
     pub save_soft_labels: bool,
     /// Whether predictions are left unscored.
     pub predict_only: bool,
+}
+
+impl<'a> Setup<'a> {
+    /// On one device, one clip at a time, everything scored and nothing kept but predictions.
+    pub fn new(
+        protocol: &'a Protocol,
+        encoder: &'a Encoder,
+        engine: Engine,
+        batch: &'a Batch,
+    ) -> Self {
+        Self {
+            protocol,
+            encoder,
+            engine,
+            others: &[],
+            clips_at_once: 1,
+            batch,
+            cache: None,
+            save_soft_labels: false,
+            predict_only: false,
+        }
+    }
+
+    /// How many clips are worked on at once, on all devices together.
+    fn workers(&self) -> usize {
+        (1 + self.others.len()) * self.clips_at_once.max(1)
+    }
+
+    /// As a worker has it, on its device.
+    fn of_worker(&self, worker: usize) -> Self {
+        let device = worker % (1 + self.others.len());
+        let other = device.checked_sub(1).and_then(|other| self.others.get(other));
+        Self { encoder: other.unwrap_or(self.encoder), ..*self }
+    }
 }
 
 /// One way of evaluating the clips: how, into which folder, and who watches.
@@ -64,7 +109,8 @@ pub struct Run<'a> {
     pub observer: &'a dyn Observer,
 }
 
-/// Seconds spent in each stage. Decoding overlaps the others, in a thread of its own.
+/// Seconds spent in each stage. They overlap: frames are decoded side by side ahead of the encoder,
+/// masks are read out, written and scored behind the propagation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stages {
     /// Reading, decoding, resizing and normalising frames, or reading kept features.
@@ -182,49 +228,52 @@ impl<S> Outcome<S> {
     }
 }
 
-/// Evaluates clip after clip into the folder, skipping those that it already holds.
+/// Evaluates the clips into the folder, skipping those that it already holds.
 ///
 /// # Errors
 /// The folder cannot be written to (no space left, for example): going on would lose every clip.
-fn run<C: Clip, S: Serialize + DeserializeOwned>(
+fn run<C: Clip, S: Serialize + DeserializeOwned + Send>(
     dataset: &Dataset<C>,
     run: &Run<'_>,
-    one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
-    headline: impl Fn(&Outcome<S>, &Setup<'_>) -> f64,
+    one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>> + Sync,
+    headline: impl Fn(&Outcome<S>, &Setup<'_>) -> f64 + Sync,
 ) -> Result<Outcome<S>> {
-    let mut outcome = Outcome::begun(dataset, run.observer);
-    for clip in &dataset.clips {
-        outcome.take(clip, run, &one, &headline)?;
-        run.setup.cache.map_or(Ok(()), Cache::clip_done)?;
-    }
-    run.folder.clean()?;
-    Ok(outcome)
+    let outcomes = sweep(dataset, std::slice::from_ref(run), one, headline)?;
+    Ok(outcomes.into_iter().next().unwrap_or_else(|| Outcome::begun(dataset, run.observer)))
 }
 
 /// Evaluates every clip in all ways before the next clip: with a cache it is encoded once. The
-/// outcomes come in the order of `runs`.
+/// outcomes come in the order of `runs`, which share their encoders.
 ///
 /// # Errors
 /// See [`run`].
-fn sweep<C: Clip, S: Serialize + DeserializeOwned>(
+fn sweep<C: Clip, S: Serialize + DeserializeOwned + Send>(
     dataset: &Dataset<C>,
     runs: &[Run<'_>],
-    one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
-    headline: impl Fn(&Outcome<S>, &Setup<'_>) -> f64,
+    one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>> + Sync,
+    headline: impl Fn(&Outcome<S>, &Setup<'_>) -> f64 + Sync,
 ) -> Result<Vec<Outcome<S>>> {
-    let begun = runs.iter().map(|run| Outcome::begun(dataset, run.observer));
-    let mut outcomes: Vec<Outcome<S>> = begun.collect();
-    for clip in &dataset.clips {
-        for (run, outcome) in runs.iter().zip(&mut outcomes) {
-            outcome.take(clip, run, &one, &headline)?;
+    let begun = runs.iter().map(|run| Mutex::new(Outcome::begun(dataset, run.observer)));
+    let outcomes: Vec<Mutex<Outcome<S>>> = begun.collect();
+    let workers = runs.first().map_or(1, |run| run.setup.workers());
+    share_out(&dataset.clips, workers, |worker, clip| {
+        for (run, outcome) in runs.iter().zip(&outcomes) {
+            let setup = run.setup.of_worker(worker);
+            let result = evaluate(clip, &Run { setup, ..*run }, &one);
+            let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            outcome.take(clip, run, result, &headline)?;
         }
-        runs.iter().filter_map(|run| run.setup.cache).try_for_each(Cache::clip_done)?;
-    }
+        let mut caches = runs.iter().filter_map(|run| run.setup.cache);
+        caches.try_for_each(|cache| cache.clip_done(clip.name()))
+    })?;
     runs.iter().try_for_each(|run| run.folder.clean())?;
-    Ok(outcomes)
+    let finished = outcomes.into_iter().map(|outcome| {
+        outcome.into_inner().unwrap_or_else(PoisonError::into_inner).in_order_of(dataset)
+    });
+    Ok(finished.collect())
 }
 
-impl<S: Serialize + DeserializeOwned> Outcome<S> {
+impl<S> Outcome<S> {
     /// Of no clip yet but the broken ones.
     fn begun<C>(dataset: &Dataset<C>, observer: &dyn Observer) -> Self {
         let failed = |broken: &Broken| {
@@ -235,16 +284,16 @@ impl<S: Serialize + DeserializeOwned> Outcome<S> {
         Self { records: Vec::new(), failures, resumed: 0 }
     }
 
-    /// Evaluates a clip; that it cannot be done is a failure among others.
+    /// Takes in what became of a clip; that it cannot be done is a failure among others.
     fn take<C: Clip>(
         &mut self,
         clip: &C,
         run: &Run<'_>,
-        one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
+        result: Result<(Record<S>, bool)>,
         headline: impl Fn(&Self, &Setup<'_>) -> f64,
     ) -> Result<()> {
         let observer = run.observer;
-        match evaluate(clip, run, one) {
+        match result {
             Ok((record, resumed)) => {
                 self.records.push(record);
                 self.resumed += usize::from(resumed);
@@ -264,6 +313,15 @@ impl<S: Serialize + DeserializeOwned> Outcome<S> {
             }
         }
         Ok(())
+    }
+
+    /// With the clips in the dataset's order, whichever was done first.
+    fn in_order_of<C: Clip>(mut self, dataset: &Dataset<C>) -> Self {
+        let names = dataset.clips.iter().enumerate().map(|(place, clip)| (clip.name(), place));
+        let places: HashMap<&str, usize> = names.collect();
+        self.records.sort_by_key(|record| places.get(&*record.clip));
+        self.failures.sort_by_key(|failure| places.get(&*failure.clip));
+        self
     }
 }
 

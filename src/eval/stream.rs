@@ -1,14 +1,15 @@
 //! From a clip's files to patch features, one frame after the other.
 //!
-//! A thread of its own reads, decodes and resizes ahead of the encoder, never more than a batch;
-//! what was encoded is handed on at once. So memory is that of a few frames, however long the clip.
-//! Where [`super::cache`] holds the clip's features, they are read instead.
+//! A thread of its own reads ahead of the encoder, never more than two batches: the frames of a batch
+//! are decoded and resized side by side on the CPU's cores. What was encoded is handed on at once. So
+//! memory is that of a few frames, however long the clip. Where [`super::cache`] holds the clip's features, they are read instead.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::cache::{self, Features, Found};
 use super::{Setup, Stages};
@@ -63,7 +64,7 @@ pub(super) fn each_frame(
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
     let Some(cache) = setup.cache else {
-        return encode_each(frames.files, setup, stages, each);
+        return encode_each(frames, setup, stages, each);
     };
     let start = Instant::now();
     let place = cache.place(frames.clip, frames.files)?;
@@ -78,7 +79,7 @@ pub(super) fn each_frame(
         }
     }
     let mut file = None;
-    encode_each(frames.files, setup, stages, |index, encoded, stages| {
+    encode_each(frames, setup, stages, |index, encoded, stages| {
         let start = Instant::now();
         let file = match &mut file {
             Some(file) => file,
@@ -109,67 +110,75 @@ fn read_each(
 
 /// Calls `each` with features made now.
 fn encode_each(
-    frames: &[PathBuf],
+    frames: Frames<'_>,
     setup: &Setup<'_>,
     stages: &mut Stages,
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
     let patch = setup.encoder.patch();
+    let size = setup.batch.frames();
+    let smaller = |size: usize| {
+        let note = format!("out of memory: from now on {size} frames are encoded at once");
+        frames.observer.clip_noted(frames.clip, &note);
+    };
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(setup.batch);
+        // One batch is encoded, one waits here, one is being prepared.
+        let (sender, receiver) = sync_channel(0);
         scope.spawn(move || {
             let mut first = None;
-            for path in frames {
-                let prepared = prepare(path, setup.protocol, patch, &mut first);
-                let failed = prepared.is_err();
+            for paths in frames.files.chunks(size) {
+                let batch = prepare_batch(paths, setup.protocol, patch, &mut first);
+                let failed = batch.is_err();
                 // A closed channel means that the other side has failed and says why.
-                if sender.send(prepared).is_err() || failed {
+                if sender.send(batch).is_err() || failed {
                     return;
                 }
             }
         });
         let mut index = 0;
-        loop {
-            let batch = next_batch(&receiver, setup.batch, stages)?;
-            if batch.is_empty() {
-                return Ok(());
-            }
-            for encoded in encode(batch, setup, stages)? {
+        for batch in receiver {
+            let batch = batch?;
+            stages.decode += batch.iter().map(|prepared| prepared.seconds).sum::<f64>();
+            let start = Instant::now();
+            let encoded = setup.batch.each(&batch, |frames| encode(frames, setup), smaller)?;
+            stages.encode += start.elapsed().as_secs_f64();
+            drop(batch);
+            for encoded in encoded {
                 each(index, encoded, stages)?;
                 index += 1;
             }
         }
+        Ok(())
     })
 }
 
-fn next_batch(
-    receiver: &Receiver<Result<Prepared>>,
-    size: usize,
-    stages: &mut Stages,
+/// Reads the frames of a batch, side by side; `first` is the size of the clip's first frame.
+fn prepare_batch(
+    paths: &[PathBuf],
+    protocol: &Protocol,
+    patch: usize,
+    first: &mut Option<Size>,
 ) -> Result<Vec<Prepared>> {
-    let batch: Vec<Prepared> = receiver.iter().take(size).collect::<Result<_>>()?;
-    stages.decode += batch.iter().map(|prepared| prepared.seconds).sum::<f64>();
+    let prepared = paths.par_iter().map(|path| prepare(path, protocol, patch));
+    let batch: Vec<Prepared> = prepared.collect::<Result<_>>()?;
+    for (path, Prepared { frame, .. }) in paths.iter().zip(&batch) {
+        let first = first.get_or_insert(*frame);
+        if frame != first {
+            return Err(Error::data(
+                path,
+                format!("this frame is {frame}, the clip's first is {first}"),
+                "all frames of a clip must have one size: extract the clip again",
+            ));
+        }
+    }
     Ok(batch)
 }
 
 /// Reads a frame and brings it to the encoder's input: protocols §1.1.
-fn prepare(
-    path: &Path,
-    protocol: &Protocol,
-    patch: usize,
-    first: &mut Option<Size>,
-) -> Result<Prepared> {
+fn prepare(path: &Path, protocol: &Protocol, patch: usize) -> Result<Prepared> {
     let start = Instant::now();
     let rgb = decode::read(path)?;
     let frame = Size { height: rgb.height, width: rgb.width };
-    let expected = *first.get_or_insert(frame);
-    if frame != expected {
-        return Err(Error::data(
-            path,
-            format!("this frame is {frame}, the clip's first is {expected}"),
-            "all frames of a clip must have one size: extract the clip again",
-        ));
-    }
     let (planes, input) = input_planes(rgb, protocol, patch)?;
     Ok(Prepared { planes, frame, input, seconds: start.elapsed().as_secs_f64() })
 }
@@ -194,13 +203,12 @@ pub fn input_planes(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Vec<
     Ok((planes, input))
 }
 
-fn encode(batch: Vec<Prepared>, setup: &Setup<'_>, stages: &mut Stages) -> Result<Vec<Encoded>> {
-    let start = Instant::now();
+fn encode(batch: &[Prepared], setup: &Setup<'_>) -> Result<Vec<Encoded>> {
     let Some(&Prepared { frame, input, .. }) = batch.first() else { return Ok(Vec::new()) };
     let count = batch.len();
-    let planes = batch.into_iter().map(|prepared| prepared.planes).collect::<Vec<_>>().concat();
+    let planes: Vec<&[f32]> = batch.iter().map(|prepared| &*prepared.planes).collect();
     let shape = (count, 3, input.height, input.width);
-    let frames = Tensor::from_vec(planes, shape, setup.encoder.device())?;
+    let frames = Tensor::from_vec(planes.concat(), shape, setup.encoder.device())?;
     let features = setup.encoder.features(&frames)?;
     if !features.sum_all()?.to_scalar::<f32>()?.is_finite() {
         return Err(Error::setting(
@@ -208,6 +216,5 @@ fn encode(batch: Vec<Prepared>, setup: &Setup<'_>, stages: &mut Stages) -> Resul
             "the encoder made features that are no numbers: its values leave this type's range; use f32",
         ));
     }
-    stages.encode += start.elapsed().as_secs_f64();
     (0..count).map(|index| Ok(Encoded { features: features.get(index)?, frame, input })).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::davis::{annotation_path, predicted_folder, predicted_ids, save_soft};
-use super::masks;
+use super::masks::{self, Labelled};
 use super::soft::SoftLabelWriter;
 use super::stream::Frames;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
@@ -27,12 +27,25 @@ pub struct VipScores {
     pub first: Confusion,
     /// All other frames.
     pub others: Confusion,
+    /// Every annotated frame by itself; none in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<FrameIou>,
+}
+
+/// What a single frame comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FrameIou {
+    /// The frame's place in its clip, from 0.
+    pub frame: usize,
+    /// Intersection over union per class, in the order of [`VIP_CLASSES`]; `None` where the class is
+    /// in neither picture.
+    pub iou: Vec<Option<f32>>,
 }
 
 impl VipScores {
     fn new() -> Self {
         let empty = Confusion::new(VIP_CLASSES.len());
-        Self { first: empty.clone(), others: empty }
+        Self { first: empty.clone(), others: empty, frames: Vec::new() }
     }
 }
 
@@ -85,26 +98,26 @@ fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<D
     let first = indexed::read(path)?;
     masks::require_objects(&first, path)?;
     let mut stages = Stages::default();
-    let mut scores = VipScores::new();
-    let mut soft = None;
     let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
-    masks::propagate(frames, &first, setup, &mut stages, |frame, stages| {
+    let begun = (VipScores::new(), None);
+    let each = |(scores, soft): &mut (VipScores, _), frame: Labelled<'_>, stages: &mut Stages| {
         let start = Instant::now();
         let name = format!("{}.png", clip.frames[frame.index].name);
         indexed::write(&staging.predictions().join(name), &frame.mask)?;
         if setup.save_soft_labels {
-            save_soft(&mut soft, &frame, clip, staging)?;
+            save_soft(soft, &frame, clip, staging)?;
         }
         stages.write += start.elapsed().as_secs_f64();
         let start = Instant::now();
         if !setup.predict_only {
             let truth = &clip.frames[frame.index];
-            feed(&mut scores, frame.index, truth, (&frame.mask, None), setup.protocol)?;
+            feed(scores, frame.index, truth, (&frame.mask, None), setup.protocol)?;
         }
         stages.score += start.elapsed().as_secs_f64();
         observer.frame_done();
         Ok(())
-    })?;
+    };
+    let (scores, soft) = masks::propagate(frames, &first, setup, &mut stages, begun, each)?;
     soft.map(SoftLabelWriter::finish).transpose()?;
     let scores = (!setup.predict_only).then_some(scores);
     Ok(Done { frames: clip.frames.len(), scores, notes: missing_truth(clip), stages })
@@ -127,14 +140,19 @@ fn feed(
 ) -> Result<()> {
     let Some(path) = &frame.annotation else { return Ok(()) };
     let truth = masks::truth(indexed::read(path)?, protocol);
-    let matrix = if index == 0 { &mut scores.first } else { &mut scores.others };
-    matrix.feed(&truth, prediction).map_err(|error| {
+    let wrong = |error: ScoreError| {
         Error::data(
             from.unwrap_or(path),
             error.to_string(),
             "VIP's classes are 0 to 19, in pictures of the annotation's size",
         )
-    })
+    };
+    let mut alone = Confusion::new(VIP_CLASSES.len());
+    alone.feed(&truth, prediction).map_err(wrong)?;
+    let iou = alone.finish().iou.into_iter().map(|iou| iou.map(|iou| iou as f32)).collect();
+    scores.frames.push(FrameIou { frame: index, iou });
+    let matrix = if index == 0 { &mut scores.first } else { &mut scores.others };
+    matrix.merge(&alone).map_err(wrong)
 }
 
 /// Scores part maps that any program wrote: `predictions/<video>/<frame>.png`, of any size: they

@@ -52,6 +52,32 @@ struct Distances {
     found: Vec<f64>,
     /// Frames without a prediction.
     missing: u64,
+    /// Which of all frames those are, counted from 0. Records of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<u32>,
+}
+
+impl Distances {
+    /// Frames with or without a prediction.
+    fn frames(&self) -> usize {
+        self.found.len() + self.missing as usize
+    }
+
+    /// The distance of every frame, `None` where there was no prediction; `None` of all where the
+    /// record does not say in which frames there was none.
+    fn by_frame(&self) -> Option<Vec<Option<f64>>> {
+        if self.lost.len() as u64 != self.missing {
+            return None;
+        }
+        let mut lost = vec![false; self.frames()];
+        for &frame in &self.lost {
+            *lost.get_mut(frame as usize)? = true;
+        }
+        let mut found = self.found.iter();
+        lost.iter()
+            .map(|&lost| if lost { Some(None) } else { found.next().map(|d| Some(*d)) })
+            .collect()
+    }
 }
 
 /// PCK at every threshold, as fractions.
@@ -128,6 +154,7 @@ impl JointDistances {
         let size = person_size(measured.map(|(_, &truth)| truth));
         for (joint, (predicted, truth)) in self.joints.iter_mut().zip(pairs()) {
             if predicted.is_missing() {
+                joint.lost.push(joint.frames() as u32);
                 joint.missing += 1;
             } else {
                 joint.found.push(predicted.distance(truth) / size);
@@ -138,9 +165,20 @@ impl JointDistances {
     /// Adds the clips that another one was fed.
     pub fn merge(&mut self, other: &Self) {
         for (joint, other) in self.joints.iter_mut().zip(&other.joints) {
+            let before = joint.frames() as u32;
+            joint.lost.extend(other.lost.iter().map(|frame| before + frame));
             joint.found.extend_from_slice(&other.found);
             joint.missing += other.missing;
         }
+    }
+
+    /// The distance of every joint in every frame fed so far, in units of the person's size, by joint
+    /// (in the order of [`JOINTS`]) and frame; a joint's distance is `None` where it was predicted
+    /// missing. A clip's first entry is its second frame: the given one is not scored.
+    ///
+    /// `None` where a stored record does not say which frames lack a prediction.
+    pub fn by_joint_and_frame(&self) -> Option<Vec<Vec<Option<f64>>>> {
+        self.joints.iter().map(Distances::by_frame).collect()
     }
 
     /// PCK of all clips fed so far.
@@ -251,6 +289,27 @@ mod tests {
         let text = serde_json::to_string(&distances).unwrap();
         let back: JointDistances = serde_json::from_str(&text).unwrap();
         assert_eq!(back.finish(), scores);
+    }
+
+    #[test]
+    fn distances_by_frame_know_which_frames_lack_a_joint() {
+        let mut predicted = exact();
+        predicted[[0, 0, 1]] = -1.0; // the neck, but the box is of the others
+        predicted[[0, 1, 1]] = 0.5; // the belly 8 pixels to the right, of a person of 60
+        let mut clip = fed(&predicted, &truth());
+        let frames = clip.by_joint_and_frame().unwrap();
+        assert_eq!(frames[..3], [vec![None], vec![Some(8.0 / 60.0)], vec![Some(0.0)]]);
+        clip.merge(&fed(&exact(), &truth()));
+        clip.merge(&fed(&predicted, &truth()));
+        let frames = clip.by_joint_and_frame().unwrap();
+        assert_eq!(frames[0], [None, Some(0.0), None]);
+        assert_eq!(frames[1][1], Some(0.0));
+        // Records that were stored before frames were told apart.
+        let text = serde_json::to_string(&clip).unwrap().replace(",\"lost\":[0,2]", "");
+        let old: JointDistances = serde_json::from_str(&text).unwrap();
+        assert_eq!(old.by_joint_and_frame(), None);
+        assert_eq!(old.finish(), clip.finish());
+        assert_eq!(JointDistances::new().by_joint_and_frame(), Some(vec![Vec::new(); JOINT_COUNT]));
     }
 
     #[test]

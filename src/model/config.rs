@@ -1,6 +1,6 @@
 //! The sizes of a vision transformer, and the names people give them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -26,7 +26,7 @@ pub struct VitConfig {
 }
 
 /// How a position table trained on one grid is resampled to another; see [`crate::model`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionRule {
     /// Bicubic by the scale factor (n + 0.1)/n₀, as MAE, DINO, CropMAE and DINOv2 compute it.

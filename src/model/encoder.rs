@@ -57,6 +57,15 @@ impl Encoder {
         }
     }
 
+    /// Roughly the most memory that one frame of `height` × `width` pixels takes on the device while
+    /// it is encoded, in bytes; weights not counted.
+    pub fn bytes_per_frame(&self, height: usize, width: usize) -> u64 {
+        match self {
+            Self::Vit(vit) => vit.bytes_per_frame(height, width),
+            Self::Pixels { .. } => (4 * 3 * height * width * 2) as u64,
+        }
+    }
+
     /// Tokens as the encoder makes them, patches of length 1 where `normalize` is set.
     ///
     /// # Errors

@@ -159,6 +159,20 @@ impl Vit {
         &self.device
     }
 
+    /// See [`super::encoder::Encoder::bytes_per_frame`].
+    pub(super) fn bytes_per_frame(&self, height: usize, width: usize) -> u64 {
+        let VitConfig { patch, width: channels, heads, registers, .. } = self.config;
+        let tokens = 1 + registers + (height / patch.max(1)) * (width / patch.max(1));
+        // a block's input, normalised, its queries, keys and values, and twice the wide layer
+        let linear = 13 * tokens * channels;
+        let attention = match &self.implementation {
+            Implementation::Packed(_) => 0,
+            // scores, and scores as shares
+            Implementation::Tensors(_) => 2 * heads * tokens * tokens,
+        };
+        ((linear + attention) * self.dtype.size_in_bytes()) as u64
+    }
+
     /// Tokens after the final LayerNorm: [B, 3, H, W] frames -> [B, 1 + h·w, D], CLS first, register
     /// tokens left out. Pixels right of and below the last whole patch are not looked at.
     ///

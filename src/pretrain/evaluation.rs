@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::autoencoder::Autoencoder;
 use crate::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
 use crate::error::{Error, Result};
-use crate::eval::{self, Failure, Outcome, RunFolder, Setup};
+use crate::eval::{self, Batch, Failure, Outcome, RunFolder, Setup};
 use crate::model::vit::{Layer, Vit};
 use crate::model::{Checkpoint, Encoder};
 use crate::progress::Silent;
@@ -89,15 +89,8 @@ impl Evaluation {
     /// The predictions cannot be written, or the device runs out of memory.
     pub fn measure(&self, model: &Autoencoder, device: &Device) -> Result<Measured> {
         let encoder = encoder(model, device)?;
-        let setup = Setup {
-            protocol: &self.protocol,
-            encoder: &encoder,
-            engine: Engine::of(device),
-            batch: if device.is_cpu() { 1 } else { GPU_BATCH },
-            cache: None,
-            save_soft_labels: false,
-            predict_only: false,
-        };
+        let batch = Batch::fixed(if device.is_cpu() { 1 } else { GPU_BATCH });
+        let setup = Setup::new(&self.protocol, &encoder, Engine::of(device), &batch);
         let folder = self.fresh_folder()?;
         let exclude = self.protocol.exclude_first_frame;
         match (&self.clips, self.benchmark) {

@@ -111,17 +111,27 @@ impl Settings {
 }
 
 /// The arithmetic of the fused kernel's products. Sums are f32 in all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Precision {
-    /// f32 throughout: for tables.
+    /// f32 throughout: for tables
+    #[default]
     F32,
-    /// Features rounded to TF32's 10 bits behind the leading one, on tensor cores.
+    /// Features rounded to TF32's 10 bits behind the leading one, on tensor cores
     Tf32,
-    /// Features rounded to bfloat16's 7 bits, on tensor cores.
+    /// Features rounded to bfloat16's 7 bits, on tensor cores
     Bf16,
 }
 
 impl Precision {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
     /// Bytes of a value.
     fn bytes(self) -> usize {
         if self == Self::Bf16 { 2 } else { 4 }
@@ -141,9 +151,24 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The faster one for a device.
+    /// The faster one for a device, in f32.
     pub fn of(device: &Device) -> Self {
         if device.is_cpu() { Self::Tiled } else { Self::Fused(Precision::F32) }
+    }
+
+    /// The faster one for a device in this precision.
+    ///
+    /// # Errors
+    /// The CPU knows f32 alone.
+    pub fn in_precision(device: &Device, precision: Precision) -> Result<Self> {
+        match (Self::of(device), precision) {
+            (Self::Fused(_), precision) => Ok(Self::Fused(precision)),
+            (engine, Precision::F32) => Ok(engine),
+            (_, other) => Err(Error::setting(
+                "--affinity",
+                format!("{} needs a GPU; on a CPU leave it out", other.name()),
+            )),
+        }
     }
 }
 
@@ -191,6 +216,12 @@ impl Propagation {
             }
             Engine::Fused(precision) if fused::fits(settings, labels.grid) => {
                 Frames::Fused(fused::Fused::new(settings, precision, features, labels)?)
+            }
+            Engine::Fused(precision) if precision != Precision::F32 => {
+                return Err(Error::setting(
+                    "--affinity",
+                    format!("{} takes no such --topk or grid; f32 does", precision.name()),
+                ));
             }
             Engine::Fused(_) | Engine::TensorOps => {
                 let first = tensor_ops::Frame::new(features, labels)?;

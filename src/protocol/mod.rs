@@ -7,7 +7,7 @@
 pub mod presets;
 pub mod size;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -89,7 +89,7 @@ pub struct Protocol {
 }
 
 /// A value that is not the preset's.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Departure {
     /// Which one, as in the result files.
     pub setting: String,

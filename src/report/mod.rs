@@ -6,6 +6,7 @@
 //! headlines of several settings under one another.
 
 pub mod davis;
+pub mod html;
 pub mod jhmdb;
 pub mod record;
 pub mod sweep;

@@ -11,7 +11,7 @@ use crate::eval::Stages;
 use crate::protocol::{self, Benchmark, Departure, Preset, Protocol};
 
 /// The encoder's part of the record.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WeightsRecord {
     /// The file's name, or how the weights were made (`random:vits16@0`, `pixels`).
     pub file: String,
@@ -28,7 +28,7 @@ pub struct WeightsRecord {
 }
 
 /// The data's part of the record.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DatasetRecord {
     /// The name of the root folder.
     pub name: String,
@@ -55,6 +55,9 @@ pub struct Provenance {
     pub device: String,
     /// The number type of the encoder; none where there was none.
     pub dtype: Option<String>,
+    /// The arithmetic of the affinity's products where it is not f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<String>,
     /// CPU threads.
     pub threads: usize,
     /// The JPEG decoder.
@@ -72,10 +75,10 @@ pub struct Provenance {
 }
 
 /// A preset's name with what was really used.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProtocolRecord {
-    /// The task.
-    #[serde(skip)]
+    /// The task; `results.json` has it beside the protocol.
+    #[serde(skip_serializing)]
     pub benchmark: Benchmark,
     /// The preset's name; `score` where predictions of others were scored.
     pub preset: String,
@@ -159,6 +162,30 @@ impl RunRecord {
         })
     }
 
+    /// What [`Self::json`] tells of a record: all but the scores.
+    ///
+    /// # Errors
+    /// A part is missing or of another kind.
+    pub fn from_json(json: &Value) -> serde_json::Result<Self> {
+        let mut protocol = json["protocol"].clone();
+        if let Value::Object(protocol) = &mut protocol {
+            protocol.insert("benchmark".into(), json["benchmark"].clone());
+        }
+        let pairs = |list: &str, key: &str| -> Vec<(String, String)> {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let pairs = json[list].as_array().into_iter().flatten();
+            pairs.map(|pair| (text(&pair["clip"]), text(&pair[key]))).collect()
+        };
+        Ok(Self {
+            protocol: serde_json::from_value(protocol)?,
+            weights: serde_json::from_value(json["weights"].clone())?,
+            dataset: serde_json::from_value(json["dataset"].clone())?,
+            provenance: serde_json::from_value(json["provenance"].clone())?,
+            notes: pairs("notes", "note"),
+            failures: pairs("failures", "error"),
+        })
+    }
+
     /// The content of `results.md`.
     pub fn markdown(&self, summary: &Summary) -> String {
         let mut text = format!("# {}\n\n", self.protocol.benchmark);
@@ -221,6 +248,9 @@ impl RunRecord {
         if let Some(dtype) = &by.dtype {
             let _ = write!(line, ", {}, {dtype}, JPEG by {}", by.device, by.jpeg_decoder);
         }
+        if let Some(affinity) = &by.affinity {
+            let _ = write!(line, ", affinity in {affinity}");
+        }
         let _ = write!(line, ", {} threads, {:.1} s", by.threads, by.wall_seconds);
         match by.resumed {
             0 => {}
@@ -232,7 +262,7 @@ impl RunRecord {
 }
 
 /// Values by their names, those of parts as `whole.part`.
-fn flattened(name: &str, value: &Value) -> Vec<(String, String)> {
+pub(crate) fn flattened(name: &str, value: &Value) -> Vec<(String, String)> {
     let Value::Object(parts) = value else {
         return vec![(name.to_owned(), words(value))];
     };
@@ -242,7 +272,7 @@ fn flattened(name: &str, value: &Value) -> Vec<(String, String)> {
 }
 
 /// A value for people.
-fn words(value: &Value) -> String {
+pub(crate) fn words(value: &Value) -> String {
     match value {
         Value::Null => "none".into(),
         Value::String(text) => text.clone(),
@@ -285,6 +315,40 @@ mod tests {
         topk = 7
         ");
         assert_eq!(words(&values["input_size"]), "exact 480x880");
+    }
+
+    #[test]
+    fn a_record_comes_back_from_its_json() {
+        let used = Protocol { score_size: "96x96".parse().unwrap(), ..vip() };
+        let weights = json!({
+            "file": "w.pth", "sha256": "ab", "family": "MAE", "arch": "vits16", "layer": "last",
+            "positions": "offset",
+        });
+        let dataset = json!({
+            "name": "vip", "split": "val", "clips": 3, "done": 2, "frames": 9, "labels_sha256": null,
+        });
+        let provenance = json!({
+            "version": "1", "git_commit": "c", "device": "cpu", "dtype": "f32", "threads": 2,
+            "jpeg_decoder": "d", "seconds": Stages::default(), "wall_seconds": 0.1, "resumed": 0,
+            "peak_memory_bytes": null, "command": "propagate vip",
+        });
+        let record = RunRecord {
+            protocol: ProtocolRecord::of_run(Preset::Cropmae, &used).unwrap(),
+            weights: serde_json::from_value(weights).unwrap(),
+            dataset: serde_json::from_value(dataset).unwrap(),
+            provenance: serde_json::from_value(provenance).unwrap(),
+            notes: vec![("a".into(), "odd".into())],
+            failures: vec![("b".into(), "broken".into())],
+        };
+        let json = record.json(&Summary::default());
+        let back = RunRecord::from_json(&json).unwrap();
+        assert_eq!(back.json(&Summary::default()), json);
+        assert_eq!((back.protocol.benchmark, back.partial()), (Benchmark::Vip, true));
+        assert!(RunRecord::from_json(&json!({ "benchmark": "vip" })).is_err());
+    }
+
+    fn vip() -> Protocol {
+        Preset::Cropmae.protocol(Benchmark::Vip).unwrap()
     }
 
     #[test]

@@ -26,7 +26,8 @@ impl From<String> for Cell {
 }
 
 impl Cell {
-    fn shown(&self) -> String {
+    /// The text that people read.
+    pub fn shown(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Score(score) if score.is_nan() => String::new(),

@@ -171,7 +171,8 @@ fn outcome(place: &Place, out: &str) -> (Files, Value) {
     (files.collect(), serde_json::json!([json["metrics"], json["per_object"]]))
 }
 
-/// Twice the same, on one thread as on two, and frames encoded one by one as in threes.
+/// Twice the same, on one thread as on two, clip after clip as four at once on two devices (which the
+/// CPU stands in for), and frames encoded one by one as in threes.
 #[test]
 fn the_same_bytes_again() {
     for (benchmark, _) in BENCHMARKS {
@@ -184,7 +185,10 @@ fn the_same_bytes_again() {
             outcome(&place, out)
         };
         let first = run("first", "--threads 2");
-        for (out, threads) in [("again", "--threads 2"), ("one-thread", "--threads 1")] {
+        let several = "--device cpu,cpu --clips-at-once 2";
+        for (out, threads) in
+            [("again", "--threads 2"), ("one-thread", "--threads 1"), ("several", several)]
+        {
             let (files, scores) = run(out, threads);
             assert_same(&first.0, &files, out);
             assert_eq!(first.1, scores, "{benchmark}: {out}");

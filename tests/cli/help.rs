@@ -28,6 +28,7 @@ fn the_first_screen() {
       overlays     Draw the predictions of a run that is over: contact sheets, films, a figure
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
+      man          Write manual pages, one a command
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -68,6 +69,7 @@ fn every_verb_has_a_short_and_a_long_help() {
         "overlays",
         "sample",
         "completions",
+        "man",
     ];
     for verb in verbs {
         let short = place.run(&format!("{verb} -h")).exits(0);
@@ -87,6 +89,7 @@ fn every_verb_has_a_short_and_a_long_help() {
         "trace",
         "overlays",
         "completions",
+        "man",
     ];
     for verb in taught {
         let help = place.run(&format!("{verb} --help")).out;

@@ -108,7 +108,7 @@ fn values_that_make_no_sense() {
         ("--temperature 0", "--temperature"),
         ("--temperature nan", "--temperature"),
         ("--radius=-3", "--radius"),
-        ("--batch 0", "--batch"),
+        ("--affinity tf32", "needs a GPU"),
         ("--threads 0", "--threads"),
         ("--exclude-first-frame", "--exclude-first-frame"),
         ("--arch vits16", "--arch"),
@@ -119,6 +119,10 @@ fn values_that_make_no_sense() {
         let ran = place.run(&format!("davis --data davis {QUICK} {knob} --out out")).exits(1);
         ran.refuses(&[name]);
         assert!(!place.path("out").exists(), "{knob} left a folder");
+    }
+    for knob in ["--batch 0", "--batch many", "--clips-at-once 0", "--device cpu,tpu"] {
+        let ran = place.run(&format!("davis --data davis {QUICK} {knob} --out out")).exits(2);
+        ran.says(&["invalid value", knob.split(' ').next().unwrap()]);
     }
     place
         .run(&format!("jhmdb --data jhmdb {QUICK} --score-size 48x80"))

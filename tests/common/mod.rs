@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use cropmae::data::{self, Need, Split};
-use cropmae::eval::{self, RunFolder, Setup, flat_name};
+use cropmae::eval::{self, Batch, RunFolder, Setup, flat_name};
 use cropmae::model::Encoder;
 use cropmae::progress::Silent;
 use cropmae::propagation::Engine;
@@ -63,15 +63,9 @@ impl Run {
     pub fn of(root: &Path, protocol: &Protocol, encoder: &Encoder, engine: Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let out = RunFolder::open(&folder.path().join("out"), &protocol.values()).unwrap();
-        let setup = Setup {
-            protocol,
-            encoder,
-            engine,
-            batch: 1,
-            cache: None,
-            save_soft_labels: true,
-            predict_only: false,
-        };
+        let batch = Batch::fixed(1);
+        let setup =
+            Setup { save_soft_labels: true, ..Setup::new(protocol, encoder, engine, &batch) };
         let metrics = match protocol.benchmark {
             Benchmark::Davis => {
                 let dataset = data::davis::open(root, &Split::Val, Need::Frames).unwrap();

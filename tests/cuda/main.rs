@@ -20,7 +20,7 @@ use common::{largest_gap, tensors, values};
 use cropmae::data::{Benchmark, Need, Split, davis};
 use cropmae::device::{self, Choice};
 use cropmae::eval::stream::input_planes;
-use cropmae::eval::{self, RunFolder, Setup};
+use cropmae::eval::{self, Batch, RunFolder, Setup};
 use cropmae::image::{decode, indexed};
 use cropmae::model::config::VitConfig;
 use cropmae::model::init;
@@ -219,15 +219,8 @@ fn evaluated(
     let out = tempfile::tempdir().unwrap();
     let run = RunFolder::open(&out.path().join("out"), &protocol.values()).unwrap();
     // Batches of 3: frames that lie together in memory are used one by one, the last ones alone.
-    let setup = Setup {
-        protocol,
-        encoder,
-        engine,
-        batch: 3,
-        cache: None,
-        save_soft_labels: true,
-        predict_only: false,
-    };
+    let batch = Batch::fixed(3);
+    let setup = Setup { save_soft_labels: true, ..Setup::new(protocol, encoder, engine, &batch) };
     let dataset = davis::open(&folder.join("davis"), &Split::Val, Need::Frames).unwrap();
     let outcome = eval::davis::evaluate(&dataset, &setup, &run, &Silent).unwrap();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);

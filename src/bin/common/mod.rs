@@ -1,4 +1,7 @@
-//! What both programs do: threads and memory at their beginning, and the place of the sample clips.
+//! What both programs do: threads and memory at their beginning, the place of the sample clips, and
+//! what they write about themselves ([`pages`]).
+
+pub(crate) mod pages;
 
 use std::path::{Path, PathBuf};
 

@@ -175,6 +175,20 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write the encoder of a checkpoint alone, for `propagate --weights`
     Export(ExportArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  pretrain completions zsh > ~/.zfunc/_pretrain")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one a command
+    #[command(
+        after_help = "Examples:\n  pretrain man ~/.local/share/man/man1    then: man pretrain"
+    )]
+    Man {
+        /// The folder they go to
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -17,9 +17,10 @@ mod plan;
 mod progress;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cropmae::pretrain::{Run, train};
 use cropmae::{Error, device};
 
@@ -52,6 +53,8 @@ fn main() -> ExitCode {
     }
     let done = match &cli.command {
         Some(Command::Export(args)) => export::run(args),
+        Some(Command::Completions { shell }) => completions(*shell),
+        Some(Command::Man { folder }) => manual(folder),
         None => run(&cli),
     };
     match done {
@@ -62,6 +65,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(&common::pages::completions(Cli::command(), shell))?)
+}
+
+fn manual(folder: &Path) -> anyhow::Result<()> {
+    common::pages::manual(Cli::command(), folder)?;
+    Ok(writeln!(std::io::stdout(), "{}", folder.display())?)
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {

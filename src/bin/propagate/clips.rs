@@ -143,9 +143,19 @@ pub(crate) fn split(text: &str) -> Split {
     }
 }
 
+/// Whether it is said where the dataset is.
+pub(crate) fn is_named(benchmark: Benchmark, data: Option<&Path>) -> bool {
+    data.is_some() || std::env::var_os(variable(benchmark)).is_some()
+}
+
+/// What the environment calls the dataset's folder.
+fn variable(benchmark: Benchmark) -> String {
+    format!("{}_ROOT", benchmark.name().to_uppercase())
+}
+
 /// Where the dataset is: `--data`, the environment, or rendered now.
 pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Result<PathBuf> {
-    let variable = format!("{}_ROOT", benchmark.name().to_uppercase());
+    let variable = variable(benchmark);
     let found = data.map(PathBuf::from).or_else(|| std::env::var_os(&variable).map(PathBuf::from));
     let Some(found) = found else {
         bail!("where is the dataset? Pass --data ROOT, set {variable}, or try --data sample");

@@ -6,9 +6,10 @@ use std::time::Instant;
 use anyhow::Result;
 use cropmae::data::Need;
 use cropmae::device::peak_memory;
-use cropmae::eval::{self, Cache, Kept, RunFolder, Setup};
+use cropmae::eval::{self, Batch, Cache, Kept, RunFolder, Setup};
+use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{self, Loaded};
-use cropmae::propagation::Engine;
+use cropmae::propagation::{Engine, Precision};
 use cropmae::protocol::{Benchmark, Protocol};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use cropmae::report::{self, RunRecord, Summary};
@@ -20,7 +21,7 @@ use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, plan, show, sweep};
+use crate::{Outcome, common, page, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     if !args.propagation.sweep.is_empty() {
@@ -54,7 +55,10 @@ pub(crate) struct Ready {
     pub(crate) clips: Clips,
     pub(crate) loaded: Loaded,
     pub(crate) engine: Engine,
-    batch: usize,
+    /// The encoder on the second device and those after it.
+    others: Vec<Encoder>,
+    clips_at_once: usize,
+    batch: Batch,
     data: Value,
     pub(crate) weights: WeightsRecord,
     pub(crate) provenance: Provenance,
@@ -63,19 +67,42 @@ pub(crate) struct Ready {
 impl Ready {
     pub(crate) fn new(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
         let start = Instant::now();
-        let device = plan::open_device(&args.run)?;
-        let batch = plan::batch(&args.run, &device)?;
+        let devices = plan::open_devices(&args.run)?;
         let clips = Clips::open(benchmark, &args.data, Need::Frames, say)?;
         let sample = args.data.data.as_deref().is_some_and(common::is_sample);
         let source = plan::source(&args.model, sample)?;
         let choices = plan::choices(&args.model);
-        let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
+        let load = |device| source::load(&source, &choices, device, args.run.dtype.dtype());
+        let mut each = devices.iter().map(load).collect::<cropmae::Result<Vec<Loaded>>>()?;
+        let loaded = each.remove(0);
+        let others = each.into_iter().map(|loaded| loaded.encoder).collect();
         loaded.notes.iter().for_each(|note| say.line(note));
         let weights = plan::weights_record(&source, &loaded, &args.model);
-        let provenance = plan::provenance(&device, Some(args.run.dtype.name()));
+        let affinity = args.work.affinity;
+        let engine = Engine::in_precision(loaded.encoder.device(), affinity)?;
+        let provenance = Provenance {
+            affinity: (affinity != Precision::F32).then(|| affinity.name().into()),
+            ..plan::provenance(&devices, Some(args.run.dtype.name()))
+        };
         let data = plan::data(&clips, &args.data);
-        let engine = Engine::of(&device);
-        Ok(Self { start, benchmark, clips, loaded, engine, batch, data, weights, provenance })
+        let on_cpu = loaded.encoder.device().is_cpu();
+        let clips_at_once = args.work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
+        let (used, _) = plan::protocol(benchmark, &args.propagation.protocol)?;
+        let input = plan::grid(&clips, &used, loaded.encoder.patch())?.map(|(_, input, _)| input);
+        let batch = plan::batch(args.work.batch, &devices, &loaded.encoder, input, clips_at_once);
+        Ok(Self {
+            start,
+            benchmark,
+            clips,
+            loaded,
+            engine,
+            others,
+            clips_at_once,
+            batch,
+            data,
+            weights,
+            provenance,
+        })
     }
 
     /// All that decides the results.
@@ -104,7 +131,7 @@ impl Ready {
 
     /// All that decides the features.
     pub(crate) fn features_key(&self, args: &EvaluateArgs, used: &Protocol) -> Value {
-        plan::features_key(used, &self.weights, &self.provenance, &args.model, self.batch)
+        plan::features_key(used, &self.weights, &self.provenance, &args.model, self.batch.frames())
     }
 
     pub(crate) fn setup<'a>(
@@ -114,13 +141,12 @@ impl Ready {
         cache: Option<&'a Cache>,
     ) -> Setup<'a> {
         Setup {
-            protocol,
-            encoder: &self.loaded.encoder,
-            engine: self.engine,
-            batch: self.batch,
+            others: &self.others,
+            clips_at_once: self.clips_at_once,
             cache,
             save_soft_labels: args.save_soft_labels,
             predict_only: args.predict_only,
+            ..Setup::new(protocol, &self.loaded.encoder, self.engine, &self.batch)
         }
     }
 
@@ -184,6 +210,9 @@ fn finish(
             let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
             show::results(&summary, &record, &json, args.json, args.per_item)?;
             overlays::after(drawn, &args.overlay, say);
+            if !keep {
+                page::after(args.report, out, clips, &record, say);
+            }
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),

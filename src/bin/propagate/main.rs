@@ -18,6 +18,7 @@ mod evaluate;
 mod features;
 mod images;
 mod overlays;
+mod page;
 mod plan;
 mod progress;
 mod reconstruct;
@@ -68,6 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Vip(args) => evaluate::run(Benchmark::Vip, &args),
         Command::Jhmdb(args) => evaluate::run(Benchmark::Jhmdb, &args),
         Command::Score(args) => score::run(&args),
+        Command::Report(args) => page::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Features(args) => features::run(&args),
         Command::Reconstruct(args) => reconstruct::run(&args),
@@ -76,9 +78,13 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Overlays(args) => overlays::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "propagate", &mut script);
+            let script = common::pages::completions(Cli::command(), shell);
             show::text(&String::from_utf8_lossy(&script))?;
+            Ok(Outcome::Done)
+        }
+        Command::Man { folder } => {
+            common::pages::manual(Cli::command(), &folder)?;
+            show::text(&format!("{}\n", folder.display()))?;
             Ok(Outcome::Done)
         }
     }

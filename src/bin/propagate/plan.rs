@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use candle_core::Device;
 use cropmae::device;
-use cropmae::eval::flat_name;
+use cropmae::eval::{Batch, flat_name};
 use cropmae::image::{self, resize::FrameFilter};
+use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{Choices, Loaded, Source};
 use cropmae::propagation::Engine;
 use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
 
-use crate::args::{DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
+use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
 
 /// The preset with everything that was typed put over it.
@@ -98,17 +99,51 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
     }
 }
 
-/// The device; `main` has set its threads.
+/// The device of a verb that needs just one; `main` has set its threads.
 pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
-    anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
-    Ok(device::open(args.device)?)
+    anyhow::ensure!(args.device.len() == 1, "--device: this takes one device");
+    Ok(open_devices(args)?.remove(0))
 }
 
-/// Frames encoded at once.
-pub(crate) fn batch(args: &RunArgs, device: &Device) -> Result<usize> {
-    let batch = args.batch.unwrap_or(if device.is_cpu() { 1 } else { 8 });
-    anyhow::ensure!(batch > 0, "--batch: at least one frame is needed");
-    Ok(batch)
+/// The devices, at least one and all of a kind.
+pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
+    anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
+    anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
+    let devices: Vec<Device> =
+        args.device.iter().map(|choice| device::open(*choice)).collect::<cropmae::Result<_>>()?;
+    let cpus = devices.iter().filter(|device| device.is_cpu()).count();
+    let mixed = cpus != 0 && cpus != devices.len();
+    anyhow::ensure!(!mixed, "--device: CPU and GPU differ in the last digits; use one kind");
+    Ok(devices)
+}
+
+/// The most memory of a GPU that frames being encoded may take: more frames do not fill it better.
+const ROOM: u64 = 1500 << 20;
+/// The most frames that auto encodes at once.
+const MOST: u64 = 8;
+
+/// Frames encoded at once: `clips` frames of the size `input` on each device.
+pub(crate) fn batch(
+    asked: BatchArg,
+    devices: &[Device],
+    encoder: &Encoder,
+    input: Option<Size>,
+    clips: usize,
+) -> Batch {
+    let frames = match asked {
+        BatchArg::Frames(frames) => return Batch::fixed(frames),
+        BatchArg::Auto if encoder.device().is_cpu() => return Batch::fixed(1),
+        BatchArg::Auto => input.map_or(1, |size| encoder.bytes_per_frame(size.height, size.width)),
+    };
+    let free = devices.iter().filter_map(device::free_memory).min();
+    Batch::fitting(fitting(free, frames * clips as u64))
+}
+
+/// The largest power of two of frames for which there is room.
+fn fitting(free: Option<u64>, bytes_per_frame: u64) -> usize {
+    let room = free.map_or(ROOM, |free| ROOM.min(free / 2));
+    let frames = (room / bytes_per_frame.max(1)).clamp(1, MOST);
+    1 << frames.ilog2()
 }
 
 /// The encoder's part of the record.
@@ -124,14 +159,15 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
 }
 
 /// The machine's part of the record, before anything has been done.
-pub(crate) fn provenance(device: &Device, dtype: Option<&str>) -> Provenance {
+pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance {
     Provenance {
         version: env!("CARGO_PKG_VERSION").into(),
         git_commit: env!("GIT_COMMIT").into(),
-        device: device::name(device),
+        device: devices.iter().map(device::name).collect::<Vec<_>>().join(","),
         dtype: dtype.map(Into::into),
         threads: rayon::current_num_threads(),
         jpeg_decoder: image::decode::decoder_name().into(),
+        affinity: None,
         seconds: Default::default(),
         wall_seconds: 0.0,
         resumed: 0,
@@ -170,7 +206,7 @@ pub(crate) fn identity(
     provenance: &Provenance,
     data: &Value,
 ) -> Value {
-    json!({
+    let mut identity = json!({
         "benchmark": protocol.benchmark,
         "data": data,
         "version": provenance.version,
@@ -183,7 +219,12 @@ pub(crate) fn identity(
         "dtype": provenance.dtype,
         "device": provenance.device.split(':').next(),
         "jpeg_decoder": provenance.jpeg_decoder,
-    })
+    });
+    // what is as always has no entry, so that folders of earlier versions are taken up
+    if let Some(affinity) = &provenance.affinity {
+        identity["affinity"] = json!(affinity);
+    }
+    identity
 }
 
 /// The output folder: `--out`, or one named after all that decides the results.
@@ -224,7 +265,7 @@ pub(crate) fn features_key(
 
 /// The size of the first frame, the encoder's input for it, and the grid of patches; none where
 /// there is no clip.
-fn grid(
+pub(crate) fn grid(
     clips: &Clips,
     protocol: &Protocol,
     patch: usize,
@@ -286,6 +327,14 @@ pub(crate) fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_is_what_there_is_room_for() {
+        assert_eq!(fitting(Some(u64::MAX), 1), 8);
+        assert_eq!(fitting(None, ROOM / 7), 4);
+        assert_eq!(fitting(Some(ROOM), ROOM / 4), 2, "half of what is free");
+        assert_eq!(fitting(Some(0), ROOM), 1);
+    }
 
     #[test]
     fn words_are_quoted_where_a_shell_would_change_them() {

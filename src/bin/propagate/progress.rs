@@ -1,5 +1,6 @@
 //! Progress on stderr: a bar on a terminal, a line per clip elsewhere.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,9 +31,8 @@ struct State {
     clips: usize,
     /// Frames of all clips behind us.
     frames: usize,
-    /// The clip being worked on: its frames and its begin.
-    current: usize,
-    started: Instant,
+    /// The clips being worked on: their frames and their begin.
+    current: HashMap<String, (usize, Instant)>,
     /// The running score, in words.
     score: String,
 }
@@ -58,13 +58,7 @@ impl Bars {
             Benchmark::Vip => "mIoU",
             Benchmark::Jhmdb => "PCK@0.1",
         };
-        let state = State {
-            clips: 0,
-            frames: 0,
-            current: 0,
-            started: Instant::now(),
-            score: String::new(),
-        };
+        let state = State { clips: 0, frames: 0, current: HashMap::new(), score: String::new() };
         let (clips, sweep, state) = (settings * clips.asked(), settings > 1, Mutex::new(state));
         Self { bar, metric, lines, clips, sweep, state }
     }
@@ -81,14 +75,16 @@ impl Bars {
     fn behind(&self, clip: &str, frames: usize) -> String {
         let mut state = self.state();
         (state.clips, state.frames) = (state.clips + 1, state.frames + frames);
-        self.bar.set_position(state.frames as u64);
+        if state.current.is_empty() {
+            self.bar.set_position(state.frames as u64);
+        }
         format!("[{}/{}] {clip}", state.clips, self.clips)
     }
 
-    /// The frames of the clip being worked on, 0 where it was not begun, and the seconds so far.
-    fn taken(&self) -> (usize, f64) {
-        let mut state = self.state();
-        (std::mem::take(&mut state.current), state.started.elapsed().as_secs_f64())
+    /// The frames of a clip that was worked on, 0 where it was not begun, and its seconds so far.
+    fn taken(&self, clip: &str) -> (usize, f64) {
+        let taken = self.state().current.remove(clip);
+        taken.map_or((0, 0.0), |(frames, started)| (frames, started.elapsed().as_secs_f64()))
     }
 
     /// A line that stays, above the bar where there is one.
@@ -103,7 +99,7 @@ impl Bars {
 impl Observer for Bars {
     fn clip_started(&self, clip: &str, frames: usize) {
         let mut state = self.state();
-        (state.current, state.started) = (frames, Instant::now());
+        state.current.insert(clip.to_owned(), (frames, Instant::now()));
         self.bar.set_message(format!("{clip}{}", state.score));
     }
 
@@ -112,7 +108,7 @@ impl Observer for Bars {
     }
 
     fn clip_finished(&self, clip: &str, score: Option<f64>) {
-        let (frames, seconds) = self.taken();
+        let (frames, seconds) = self.taken(clip);
         let place = self.behind(clip, frames);
         let score = score
             .map(|score| format!(", {} {:.1} so far", self.metric, 100.0 * score))
@@ -135,7 +131,7 @@ impl Observer for Bars {
     }
 
     fn clip_failed(&self, clip: &str, error: &Error) {
-        let (frames, _) = self.taken();
+        let (frames, _) = self.taken(clip);
         let place = self.behind(clip, frames);
         self.line(&format!("{place}: failed: {}", error.explained()));
     }

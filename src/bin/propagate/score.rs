@@ -35,7 +35,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Outcome> {
     }
     let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly, &say)?;
     let done = score(benchmark, &clips, args)?;
-    let mut provenance = plan::provenance(&Device::Cpu, None);
+    let mut provenance = plan::provenance(&[Device::Cpu], None);
     provenance.seconds = done.stages;
     provenance.wall_seconds = start.elapsed().as_secs_f64();
     let record = RunRecord {

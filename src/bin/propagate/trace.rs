@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use cropmae::data::Need;
-use cropmae::eval::Setup;
 use cropmae::eval::trace::{self, Query, Traced};
+use cropmae::eval::{Batch, Setup};
 use cropmae::image::{decode, figure};
 use cropmae::model::source;
 use cropmae::overlay::correspondence::{self, Reach};
@@ -27,22 +27,14 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let benchmark = Benchmark::from(args.benchmark);
     let (protocol, _) = plan::protocol(benchmark, &args.protocol)?;
     let device = plan::open_device(&args.run)?;
-    let batch = plan::batch(&args.run, &device)?;
     let clips = Clips::open(benchmark, &data(args), Need::Frames, &say)?;
     let sample = args.data.as_deref().is_some_and(common::is_sample);
     let source = plan::source(&args.model, sample)?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
-    let setup = Setup {
-        protocol: &protocol,
-        encoder: &loaded.encoder,
-        engine: Engine::Tiled,
-        batch,
-        cache: None,
-        save_soft_labels: false,
-        predict_only: true,
-    };
+    let batch = Batch::fixed(1);
+    let setup = Setup::new(&protocol, &loaded.encoder, Engine::Tiled, &batch);
     let query = Query { frame: args.frame, point: args.point };
     let traced = traced(&clips, query, &setup)?;
     let reach = Reach {

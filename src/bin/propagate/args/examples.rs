@@ -45,3 +45,7 @@ Examples:
   propagate completions bash > ~/.local/share/bash-completion/completions/propagate
   propagate completions zsh > ~/.zfunc/_propagate
   propagate completions fish > ~/.config/fish/completions/propagate.fish";
+
+pub(super) const MAN_EXAMPLES: &str = "\
+Examples:
+  propagate man ~/.local/share/man/man1    then: man propagate-davis";

@@ -1,0 +1,41 @@
+//! How the work is laid out: what moves time and memory, and (but for `--affinity`) no result.
+
+use clap::Args;
+use cropmae::propagation::Precision;
+
+/// `--batch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchArg {
+    Auto,
+    Frames(usize),
+}
+
+fn parse_batch(text: &str) -> Result<BatchArg, String> {
+    let frames = || text.parse().ok().filter(|frames| (1..=4096).contains(frames));
+    match text {
+        "auto" => Ok(BatchArg::Auto),
+        _ => frames().map(BatchArg::Frames).ok_or("write auto, or a number of 1 to 4096".into()),
+    }
+}
+
+fn parse_clips(text: &str) -> Result<usize, String> {
+    let clips = text.parse().ok().filter(|clips| (1..=64).contains(clips));
+    clips.ok_or_else(|| "a number of 1 to 64 is needed".into())
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub(crate) struct WorkArgs {
+    /// Frames encoded at once: auto, or N
+    ///
+    /// auto is 1 on a CPU. On a GPU it is what its free memory holds, up to 8, and is halved where
+    /// that was too much; a number of yours is never changed.
+    #[arg(long, default_value = "auto", value_name = "auto|N", value_parser = parse_batch)]
+    pub(crate) batch: BatchArg,
+    /// Clips worked on at once on each device [default: 1 on a CPU, 2 on a GPU]
+    #[arg(long, value_name = "N", value_parser = parse_clips)]
+    pub(crate) clips_at_once: Option<usize>,
+    /// The arithmetic of the affinity's products on a GPU; published numbers are f32
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub(crate) affinity: Precision,
+}

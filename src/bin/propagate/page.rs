@@ -1,0 +1,63 @@
+//! `report.html` of a run that is done, and `propagate report`, which makes it again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use cropmae::data::Need;
+use cropmae::files;
+use cropmae::report::RunRecord;
+use cropmae::report::html::film::Film;
+use cropmae::report::html::propagate::Evaluation;
+
+use crate::Outcome;
+use crate::args::{DataArgs, Report, ReportArgs};
+use crate::clips::{Clips, is_named};
+use crate::show::Notes;
+
+/// Writes the page of a run whose results are stored; that it cannot be written loses nothing of them.
+pub(crate) fn after(kind: Report, out: &Path, clips: &Clips, record: &RunRecord, say: &Notes) {
+    if kind == Report::None {
+        return;
+    }
+    let failed = |name: &str| record.failures.iter().any(|(clip, _)| clip == name);
+    let names = clips.list().into_iter().map(|(name, _)| name).filter(|name| !failed(name));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let written = Evaluation::read(out, Some(&names)).and_then(|of| write(out, &of, Some(clips)));
+    match written {
+        Ok(path) => say.line(&format!("report in {}", path.display())),
+        Err(error) => say.line(&format!("no report: {}", error.explained())),
+    }
+}
+
+/// `propagate report`.
+pub(crate) fn run(args: &ReportArgs) -> Result<Outcome> {
+    let say = Notes::new(args.quiet);
+    let evaluation = Evaluation::read(&args.run, None)?;
+    let benchmark = evaluation.record.protocol.benchmark;
+    let clips = match is_named(benchmark, args.data.as_deref()) {
+        true => Some(Clips::open(benchmark, &data(args), Need::Frames, &say)?),
+        false => {
+            say.line("without --data ROOT there are no frames to show: the page has no pictures");
+            None
+        }
+    };
+    let path = write(&args.run, &evaluation, clips.as_ref())?;
+    say.line(&format!("report in {}", path.display()));
+    Ok(Outcome::Done)
+}
+
+/// All clips of the list.
+fn data(args: &ReportArgs) -> DataArgs {
+    let (data, split) = (args.data.clone(), args.split.clone());
+    DataArgs { data, split, sequences: Vec::new(), limit: None }
+}
+
+fn write(out: &Path, evaluation: &Evaluation, clips: Option<&Clips>) -> cropmae::Result<PathBuf> {
+    let mut film = |_: &str, _: usize| -> cropmae::Result<Option<Film>> {
+        let _ = clips;
+        Ok(None)
+    };
+    let path = out.join("report.html");
+    files::write(&path, evaluation.page(&mut film).as_bytes())?;
+    Ok(path)
+}

@@ -1,0 +1,253 @@
+//! Line charts as SVG: panels over one another that share what runs to the right.
+//!
+//! A chart is drawn in its own units, [`WIDTH`] wide, and stretched to the box that it stands in.
+//! Colours are the page's, by number, so that they follow its theme. The script of the page reads the
+//! values back off the lines to show them under the pointer, so that nothing is stored twice.
+
+use std::fmt::Write as _;
+
+use maud::{Markup, html};
+
+/// A chart's width, in the units of its coordinates.
+pub const WIDTH: f64 = 360.0;
+/// How many colours there are for series; beyond them they come again.
+pub const COLORS: usize = 8;
+
+/// Room left of the panels, for the numbers.
+const LEFT: f64 = 32.0;
+/// Room right of them.
+const RIGHT: f64 = 8.0;
+/// Room over each panel, for its name.
+const ABOVE: f64 = 18.0;
+/// Room under the last panel, for numbers and the name of what runs to the right.
+const BELOW: f64 = 32.0;
+/// More points of a line than this are thinned.
+const MOST_POINTS: usize = 600;
+
+/// What runs along one side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axis {
+    /// Its name, with the unit.
+    pub name: String,
+    /// The value at the beginning.
+    pub from: f64,
+    /// The value at the end, above `from`.
+    pub to: f64,
+    /// Values with their text, in between.
+    pub ticks: Vec<(f64, String)>,
+}
+
+impl Axis {
+    /// With round numbers at about `most` places.
+    pub fn new(name: impl Into<String>, from: f64, to: f64, most: usize) -> Self {
+        let to = if to > from { to } else { from + 1.0 };
+        Self { name: name.into(), from, to, ticks: round_ticks(from, to, most) }
+    }
+
+    /// Scores from 0 to 1, shown in percent.
+    pub fn percent(name: impl Into<String>) -> Self {
+        let ticks = [0.0, 0.5, 1.0].map(|share| (share, format!("{}", 100.0 * share))).to_vec();
+        Self { name: name.into(), from: 0.0, to: 1.0, ticks }
+    }
+
+    /// Where a value lies, from 0 to 1.
+    fn place(&self, value: f64) -> f64 {
+        (value - self.from) / (self.to - self.from)
+    }
+}
+
+/// A line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Its name, as in the legend.
+    pub name: String,
+    /// Its points from left to right; a NaN leaves a gap.
+    pub points: Vec<(f64, f64)>,
+    /// Its colour, counted from 0.
+    pub color: usize,
+    /// Whether it is dashed.
+    pub dashed: bool,
+}
+
+/// Lines in a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panel {
+    /// What runs upwards.
+    pub y: Axis,
+    /// The lines.
+    pub series: Vec<Series>,
+}
+
+/// Panels over one another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// What the chart shows, in words, for those who do not see it.
+    pub label: String,
+    /// What runs to the right, for all panels.
+    pub x: Axis,
+    /// From top to bottom.
+    pub panels: Vec<Panel>,
+    /// The height of each panel, in the units of [`WIDTH`].
+    pub panel_height: f64,
+}
+
+impl Chart {
+    /// The picture.
+    pub fn svg(&self) -> Markup {
+        let height = self.bottom(self.panels.len().saturating_sub(1)) + BELOW;
+        let (top, bottom) = (ABOVE, height - BELOW);
+        let (from, to) = (self.x.from, self.x.to);
+        html! {
+            svg.chart viewBox={ "0 0 " (WIDTH) " " (height) } role="img" aria-label=(self.label)
+                data-x={ (from) " " (to) " " (LEFT) " " (WIDTH - RIGHT) } data-name=(self.x.name) {
+                @for (value, text) in &self.x.ticks {
+                    line.grid x1=(self.along(*value)) x2=(self.along(*value)) y1=(top) y2=(bottom) {}
+                    text.tick x=(self.along(*value)) y=(bottom + 13.0) text-anchor="middle" { (text) }
+                }
+                text.name x=(WIDTH - RIGHT) y=(height - 4.0) text-anchor="end" { (self.x.name) }
+                @for (index, panel) in self.panels.iter().enumerate() { (self.panel(index, panel)) }
+                line.head x1="-9" x2="-9" y1=(top) y2=(bottom) {}
+                line.cursor x1="-9" x2="-9" y1=(top) y2=(bottom) {}
+            }
+        }
+    }
+
+    fn panel(&self, index: usize, panel: &Panel) -> Markup {
+        let bottom = self.bottom(index);
+        let up = |value: f64| short(bottom - self.panel_height * panel.y.place(value));
+        let top = bottom - self.panel_height;
+        let y = &panel.y;
+        html! {
+            g.panel data-y={ (y.from) " " (y.to) " " (bottom) " " (top) } data-name=(y.name) {
+                text.name x="0" y=(top - 7.0) { (y.name) }
+                @for (value, text) in &y.ticks {
+                    line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(up(*value)) y2=(up(*value)) {}
+                    text.tick x=(LEFT - 5.0) y=(up(*value)) dy="0.35em" text-anchor="end" { (text) }
+                }
+                @for series in &panel.series {
+                    path.line.{ "s" (series.color % COLORS) }.dashed[series.dashed]
+                        data-name=(series.name) d=(self.path(series, &up)) {}
+                }
+            }
+        }
+    }
+
+    /// The lower end of a panel.
+    fn bottom(&self, index: usize) -> f64 {
+        (index + 1) as f64 * (ABOVE + self.panel_height)
+    }
+
+    fn along(&self, value: f64) -> f64 {
+        short(LEFT + (WIDTH - LEFT - RIGHT) * self.x.place(value))
+    }
+
+    /// A line through all points but those that are unknown.
+    fn path(&self, series: &Series, up: &impl Fn(f64) -> f64) -> String {
+        let step = series.points.len().div_ceil(MOST_POINTS).max(1);
+        let (mut path, mut drawing) = (String::new(), false);
+        for (x, y) in series.points.iter().step_by(step) {
+            if !y.is_finite() {
+                drawing = false;
+                continue;
+            }
+            let (x, y) = (self.along(*x), up(*y));
+            // the line to where it begins is drawn as a dot, should its neighbours be unknown
+            let _ = match drawing {
+                true => write!(path, "L{x} {y}"),
+                false => write!(path, "M{x} {y}L{x} {y}"),
+            };
+            drawing = true;
+        }
+        path
+    }
+}
+
+/// The names of lines beside their colours, with a number each where there is one to tell.
+pub fn legend(entries: &[(&Series, Option<String>)]) -> Markup {
+    html! {
+        ul.legend {
+            @for (series, number) in entries {
+                li {
+                    span.key.{ "s" (series.color % COLORS) }.dashed[series.dashed] {}
+                    (series.name)
+                    @if let Some(number) = number { " " b { (number) } }
+                }
+            }
+        }
+    }
+}
+
+/// Two decimals are a hundredth of a pixel.
+fn short(value: f64) -> f64 {
+    (100.0 * value).round() / 100.0
+}
+
+/// Values at a distance of 1, 2 or 5 times a power of ten, at most `most` of them.
+fn round_ticks(from: f64, to: f64, most: usize) -> Vec<(f64, String)> {
+    let least = (to - from) / most.max(1) as f64;
+    let power = 10_f64.powf(least.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);
+    let step = step.into_iter().find(|step| *step >= least * (1.0 - 1e-9)).unwrap_or(least);
+    let decimals = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
+    let first = (from / step - 1e-9).ceil() as i64;
+    let last = (to / step + 1e-9).floor() as i64;
+    let tick = |count: i64| count as f64 * step;
+    (first..=last).map(|count| (tick(count), format!("{:.decimals$}", tick(count)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(points: Vec<(f64, f64)>) -> Chart {
+        let series = Series { name: "<1>".into(), points, color: 9, dashed: true };
+        let panel = Panel { y: Axis::percent("J"), series: vec![series] };
+        Chart {
+            label: "J of \"dog\"".into(),
+            x: Axis::new("frame", 0.0, 10.0, 5),
+            panels: vec![panel.clone(), panel],
+            panel_height: 100.0,
+        }
+    }
+
+    #[test]
+    fn points_lie_where_their_values_say() {
+        let html = chart(vec![(0.0, 0.0), (5.0, 0.5), (10.0, 1.0)]).svg().into_string();
+        // 32 to 352 to the right; the first panel from 118 up to 18, the second from 236 to 136.
+        assert!(html.contains(r#"d="M32 118L32 118L192 68L352 18""#), "{html}");
+        assert!(html.contains(r#"d="M32 236L32 236L192 186L352 136""#), "{html}");
+        assert!(html.contains(r#"viewBox="0 0 360 268""#), "{html}");
+        assert!(html.contains(r#"class="line s1 dashed" data-name="&lt;1&gt;""#), "{html}");
+        assert!(html.contains(r#"aria-label="J of &quot;dog&quot;""#), "{html}");
+        assert_eq!(html.matches("<path").count(), html.matches("</path>").count());
+    }
+
+    #[test]
+    fn the_unknown_leaves_a_gap_and_a_lonely_point_a_dot() {
+        let nan = f64::NAN;
+        let points = vec![(0.0, nan), (2.0, 1.0), (3.0, nan), (5.0, 0.5), (10.0, 0.5)];
+        let html = chart(points).svg().into_string();
+        assert!(html.contains(r#"d="M96 18L96 18M192 68L192 68L352 68""#), "{html}");
+        assert!(!html.contains("NaN"));
+        assert!(chart(Vec::new()).svg().into_string().contains(r#"d="""#));
+    }
+
+    #[test]
+    fn ticks_are_round_numbers() {
+        let texts = |from, to, most| -> Vec<String> {
+            Axis::new("x", from, to, most).ticks.into_iter().map(|(_, text)| text).collect()
+        };
+        assert_eq!(texts(0.0, 19.0, 5), ["0", "5", "10", "15"]);
+        assert_eq!(texts(0.0, 1.0, 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(texts(1.0, 103.0, 4), ["50", "100"]);
+        assert_eq!(texts(-0.03, 0.03, 3), ["-0.02", "0.00", "0.02"]);
+        assert_eq!(texts(3.0, 3.0, 4), ["3.0", "3.5", "4.0"], "a single value has room");
+    }
+
+    #[test]
+    fn long_lines_are_thinned() {
+        let points = (0..10_000).map(|n| (f64::from(n) / 1000.0, 0.5)).collect();
+        let html = chart(points).svg().into_string();
+        assert!(html.matches('L').count() <= 2 * (MOST_POINTS + 1));
+    }
+}

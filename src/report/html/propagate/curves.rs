@@ -1,0 +1,277 @@
+//! Scores over time, clip by clip.
+//!
+//! DAVIS: J and F of every object. VIP: the mean IoU of a frame's classes, and the clip's most
+//! common parts. JHMDB: the share of joints found, and how far off they are. All are read from the
+//! clips' records; a record of an earlier version that has no single frames gets no curve.
+
+use maud::{Markup, html};
+
+use super::{Clips, percent, scores};
+use crate::eval::Record;
+use crate::eval::vip::{FrameIou, VipScores};
+use crate::metric::davis::{ClipScores, global};
+use crate::metric::miou::VIP_CLASSES;
+use crate::metric::pck::JointDistances;
+use crate::report::html::chart::{Axis, Chart, Panel, Series, legend};
+use crate::report::html::page::Section;
+
+/// Charts beyond so many are folded away.
+const SHOWN: usize = 24;
+/// The parts of a VIP clip that have a line of their own.
+const PARTS: usize = 7;
+/// The height of a panel where a chart has two.
+const HEIGHT: f64 = 84.0;
+
+/// A clip's chart with its legend, and its score.
+struct Curve {
+    clip: String,
+    score: f64,
+    chart: Chart,
+    /// Lines with a number each, where there is one to tell.
+    legend: Vec<(Series, Option<String>)>,
+}
+
+/// The chart of every clip; nothing where no record has single frames.
+pub(super) fn section(clips: &Clips) -> Option<Section> {
+    let curves = curves(clips, None);
+    let (first, rest) = curves.split_at(curves.len().min(SHOWN));
+    let many = |curves: &[Curve]| {
+        html! { div.multiples { @for curve in curves { (multiple(curve, scores::name(clips))) } } }
+    };
+    let body = html! {
+        p.quiet { (words(clips)) }
+        (many(first))
+        @if !rest.is_empty() {
+            details { summary { "The other " (rest.len()) " clips" } (many(rest)) }
+        }
+    };
+    (!curves.is_empty()).then(|| Section::new("curves", "Over time", body))
+}
+
+/// The chart of one clip, for the place beside its pictures.
+pub(super) fn of_clip(clips: &Clips, clip: &str) -> Markup {
+    html! {
+        @for curve in curves(clips, Some(clip)) { (curve.chart.svg()) (self::key(&curve)) }
+    }
+}
+
+fn multiple(curve: &Curve, score: &str) -> Markup {
+    html! {
+        article {
+            h3 { (curve.clip) span { (score) " " (percent(curve.score)) } }
+            (curve.chart.svg())
+            (key(curve))
+        }
+    }
+}
+
+fn key(curve: &Curve) -> Markup {
+    let entries: Vec<(&Series, Option<String>)> =
+        curve.legend.iter().map(|(series, number)| (series, number.clone())).collect();
+    legend(&entries)
+}
+
+/// What the lines are.
+fn words(clips: &Clips) -> &'static str {
+    match clips {
+        Clips::Davis(_) => {
+            "J (region) above F (contour) of every object, in every scored frame; beside an object's \
+             number its J&F-Mean. The first frame is given, the last is not scored."
+        }
+        Clips::Vip(_) => {
+            "Above, the mean IoU over the classes of a frame, background among them; below, the IoU \
+             of the parts that occur in most frames, with their means. Frame 0 is given."
+        }
+        Clips::Jhmdb(_) => {
+            "Above, the share of a frame's joints found within 0.1 and 0.2 of the person's size; \
+             below, their mean and largest distance in those units, up to 1. Frame 0 is given."
+        }
+    }
+}
+
+/// The charts of all clips that have one, or of the one named.
+fn curves(clips: &Clips, only: Option<&str>) -> Vec<Curve> {
+    match clips {
+        Clips::Davis(records) => each(records, only, davis),
+        Clips::Vip(records) => each(records, only, vip),
+        Clips::Jhmdb(records) => each(records, only, jhmdb),
+    }
+}
+
+fn each<S>(
+    records: &[Record<S>],
+    only: Option<&str>,
+    curve: impl Fn(&str, usize, &S) -> Option<Curve>,
+) -> Vec<Curve> {
+    let wanted = records.iter().filter(|record| only.is_none_or(|only| record.clip == only));
+    let curves =
+        wanted.filter_map(|record| curve(&record.clip, record.frames, record.scores.as_ref()?));
+    curves.collect()
+}
+
+/// The axis of a clip's frames.
+fn frames(frames: usize) -> Axis {
+    Axis::new("frame", 0.0, frames.saturating_sub(1) as f64, 5)
+}
+
+/// Frames are scored from the second on.
+fn davis(clip: &str, length: usize, scores: &ClipScores) -> Option<Curve> {
+    let line = |index: usize, values: &[f64]| Series {
+        name: (index + 1).to_string(),
+        points: (1..).zip(values).map(|(frame, value)| (f64::from(frame), *value)).collect(),
+        color: index,
+        dashed: false,
+    };
+    let of = |values: fn(&crate::metric::davis::ObjectScores) -> &Vec<f64>| -> Vec<Series> {
+        let objects = scores.objects.iter().enumerate();
+        objects.map(|(index, object)| line(index, values(object))).collect()
+    };
+    let (j, f) = (of(|object| &object.j), of(|object| &object.f));
+    // where annotations are missing, scores do not tell their frames
+    let sparse = scores.objects.iter().any(|object| object.j.len() + 2 != length);
+    if sparse || j.is_empty() {
+        return None;
+    }
+    let means = scores.statistics();
+    let numbers = means.iter().map(|of| Some(percent((of.j.mean + of.f.mean) / 2.0)));
+    let legend = j
+        .iter()
+        .cloned()
+        .map(|series| Series { name: format!("object {}", series.name), ..series });
+    Some(Curve {
+        clip: clip.to_owned(),
+        score: global([scores]).j_and_f_mean,
+        legend: legend.zip(numbers).collect(),
+        chart: Chart {
+            label: format!("J and F of every object of {clip} over its frames"),
+            x: frames(length),
+            panels: vec![
+                Panel { y: Axis::percent("J"), series: j },
+                Panel { y: Axis::percent("F"), series: f },
+            ],
+            panel_height: HEIGHT,
+        },
+    })
+}
+
+fn vip(clip: &str, length: usize, scores: &VipScores) -> Option<Curve> {
+    if scores.frames.is_empty() {
+        return None;
+    }
+    let mean = |of: &FrameIou| {
+        crate::metric::stats::mean(of.iou.iter().flatten().map(|iou| f64::from(*iou)))
+    };
+    let along = |value: &dyn Fn(&FrameIou) -> f64| -> Vec<(f64, f64)> {
+        scores.frames.iter().map(|of| (of.frame as f64, value(of))).collect()
+    };
+    let all = Series { name: "mean IoU".into(), points: along(&mean), color: 7, dashed: false };
+    let of_class = |class: usize| {
+        move |of: &FrameIou| of.iou.get(class).copied().flatten().map_or(f64::NAN, f64::from)
+    };
+    let mut parts: Vec<(usize, usize)> = (1..VIP_CLASSES.len())
+        .map(|class| {
+            (scores.frames.iter().filter(|of| !of_class(class)(of).is_nan()).count(), class)
+        })
+        .filter(|(occurs, _)| *occurs > 0)
+        .collect();
+    parts.sort_by_key(|(occurs, class)| (std::cmp::Reverse(*occurs), *class));
+    parts.truncate(PARTS);
+    let parts: Vec<Series> = parts
+        .iter()
+        .enumerate()
+        .map(|(color, (_, class))| Series {
+            name: VIP_CLASSES[*class].to_owned(),
+            points: along(&of_class(*class)),
+            color,
+            dashed: false,
+        })
+        .collect();
+    let number = |series: &Series| {
+        let values = series.points.iter().skip(1).map(|(_, value)| *value);
+        Some(percent(crate::metric::stats::mean(values)))
+    };
+    let legend = std::iter::once(&all).chain(&parts).map(|series| (series.clone(), number(series)));
+    let legend = legend.collect();
+    let score = crate::eval::vip::pooled([scores], false).ok()?.finish().mean_iou;
+    Some(Curve {
+        clip: clip.to_owned(),
+        score,
+        legend,
+        chart: Chart {
+            label: format!("IoU of {clip} over its frames: the mean, and the most common parts"),
+            x: frames(length),
+            panels: vec![
+                Panel { y: Axis::percent("mean IoU"), series: vec![all] },
+                Panel { y: Axis::percent("parts"), series: parts },
+            ],
+            panel_height: HEIGHT,
+        },
+    })
+}
+
+/// The thresholds that have a line.
+const NEAR: [f64; 2] = [0.1, 0.2];
+
+fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
+    let joints = scores.by_joint_and_frame()?;
+    let count = joints.first().map(Vec::len).filter(|count| *count > 0)?;
+    // the joints of a frame that have a distance; an unknown one is never near
+    let of = |frame: usize| -> Vec<f64> {
+        joints.iter().filter_map(|joint| joint.get(frame).copied().flatten()).collect()
+    };
+    let along = |value: &dyn Fn(&[f64]) -> f64| -> Vec<(f64, f64)> {
+        (0..count).map(|frame| ((frame + 1) as f64, value(&of(frame)))).collect()
+    };
+    let found: Vec<Series> = NEAR
+        .iter()
+        .enumerate()
+        .map(|(color, near)| Series {
+            name: format!("PCK@{near}"),
+            points: along(&|distances| {
+                let within = distances.iter().filter(|distance| **distance <= *near).count();
+                within as f64 / distances.len() as f64
+            }),
+            color,
+            dashed: false,
+        })
+        .collect();
+    let capped = |distance: f64| distance.min(1.0);
+    let known = |distances: &[f64]| -> Vec<f64> {
+        distances.iter().copied().filter(|distance| distance.is_finite()).collect()
+    };
+    let mean = |distances: &[f64]| capped(crate::metric::stats::mean(known(distances)));
+    let largest = |distances: &[f64]| capped(known(distances).into_iter().fold(f64::NAN, f64::max));
+    let distance = |name: &str, color: usize, value: &dyn Fn(&[f64]) -> f64| Series {
+        name: name.to_owned(),
+        points: along(value),
+        color,
+        dashed: false,
+    };
+    let distances = vec![distance("mean", 2, &mean), distance("largest", 3, &largest)];
+    let mut legend: Vec<_> = found
+        .iter()
+        .zip(NEAR)
+        .map(|(series, near)| (series.clone(), Some(percent(scores.at(near).mean))))
+        .collect();
+    legend.extend(distances.iter().map(|series| {
+        (Series { name: format!("{} distance", series.name), ..series.clone() }, None)
+    }));
+    let y = Axis {
+        ticks: vec![(0.0, "0".into()), (0.5, "0.5".into()), (1.0, "1".into())],
+        ..Axis::percent("distance")
+    };
+    Some(Curve {
+        clip: clip.to_owned(),
+        score: scores.at(NEAR[0]).mean,
+        legend,
+        chart: Chart {
+            label: format!("Joints of {clip} over its frames: the share found, and their distance"),
+            x: frames(length),
+            panels: vec![
+                Panel { y: Axis::percent("joints found"), series: found },
+                Panel { y, series: distances },
+            ],
+            panel_height: HEIGHT,
+        },
+    })
+}
