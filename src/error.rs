@@ -51,6 +51,9 @@ pub enum Error {
         /// Why it cannot be so.
         problem: String,
     },
+    /// An [`Observer`](crate::progress::Observer) asked to stop.
+    #[error("stopped, as asked for")]
+    Stopped,
     /// The device asked for is not there.
     #[error("{0}")]
     Device(String),

@@ -18,9 +18,11 @@
 //! * [`metric`]: J, F, mIoU, PCK.
 //! * [`protocol`]: every choice that moves a number, under a name, a version and a hash.
 //! * [`eval`]: the three evaluations, one page each. Begin reading at [`eval::davis`].
-//! * [`report`]: tables, CSV files, `results.json`.
+//! * [`report`]: tables, CSV files, `results.json`, pages for a browser.
 //! * [`overlay`]: frames with what was predicted drawn over them.
 //! * [`sample`]: rendered clips with exact ground truth, for trying and testing.
+//! * [`autoencoder`], [`pretrain`]: the network that is trained, and the loop that trains it. Begin
+//!   reading at [`pretrain::train()`].
 //! * [`device`], [`files`], [`progress`], [`error`]: leaves that all may use.
 //!
 //! # With features of your own

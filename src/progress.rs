@@ -28,6 +28,12 @@ pub trait Observer: Sync {
         let _ = (clip, frames);
     }
 
+    /// Whether to stop: asked before every clip and every frame. What is done is kept, the clip in
+    /// work is given up.
+    fn stops(&self) -> bool {
+        false
+    }
+
     /// The clip cannot be done; the run goes on.
     fn clip_failed(&self, clip: &str, error: &Error) {
         let _ = (clip, error);

@@ -161,13 +161,24 @@ pub fn score(
     predictions: &Path,
     protocol: &Protocol,
 ) -> Outcome<ClipScores> {
-    super::score_all(dataset, |_, clip| score_clip(clip, predictions, protocol))
+    super::score_all(dataset, |_, clip| score_clip(clip, predictions, protocol, false))
+}
+
+/// Scores masks of any size as [`score`] does: they are brought to the size that is scored by the
+/// protocol's nearest rule.
+pub fn rescore(
+    dataset: &Dataset<LabelClip>,
+    predictions: &Path,
+    protocol: &Protocol,
+) -> Outcome<ClipScores> {
+    super::score_all(dataset, |_, clip| score_clip(clip, predictions, protocol, true))
 }
 
 fn score_clip(
     clip: &LabelClip,
     predictions: &Path,
     protocol: &Protocol,
+    any_size: bool,
 ) -> Result<Done<ClipScores>> {
     let (first, kind) = first_mask(clip)?;
     let mut judge = Judge::new(clip, &first, kind, protocol);
@@ -186,6 +197,10 @@ fn score_clip(
                 "predict only the objects of the first annotation; 0 is background",
             ));
         }
+        let prediction = match any_size {
+            true => masks::fitted(&prediction, &first, protocol),
+            false => prediction,
+        };
         judge.feed(index, &prediction, Some(&path))?;
     }
     let (scores, notes) = judge.finish();

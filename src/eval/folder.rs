@@ -145,6 +145,20 @@ impl RunFolder {
     }
 }
 
+/// Stores the records of clips that were scored where they lay, in place of those of an earlier time:
+/// (clip, record).
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn store_records(root: &Path, records: &[(String, Value)]) -> Result<()> {
+    let clips = root.join("clips");
+    remove(&clips)?;
+    create_dir(&clips)?;
+    records.iter().try_for_each(|(clip, record)| {
+        write_json(&clips.join(format!("{}.json", flat_name(clip))), record)
+    })
+}
+
 fn differing_keys(stored: &Value, asked: &Value) -> Vec<String> {
     let (Value::Object(stored), Value::Object(asked)) = (stored, asked) else {
         return vec!["run.json".into()];

@@ -149,6 +149,16 @@ pub(super) fn truth(annotation: LabelImage, protocol: &Protocol) -> LabelImage {
     nearest_centered(&copied, size.height, size.width)
 }
 
+/// A mask at the size that the clip of this annotation is scored at.
+pub(super) fn fitted(
+    mask: &LabelImage,
+    annotation: &LabelImage,
+    protocol: &Protocol,
+) -> LabelImage {
+    let size = scored_size(&as_copied(annotation.clone(), protocol), protocol);
+    to_scored_size(mask, size, protocol.output_nearest)
+}
+
 /// Void pixels as background: they belong to no object and are not propagated.
 fn without_void(mut labels: LabelImage) -> LabelImage {
     labels.data.iter_mut().filter(|id| **id == VOID).for_each(|id| *id = 0);

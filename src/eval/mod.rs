@@ -10,6 +10,7 @@ pub mod batch;
 pub mod cache;
 pub mod davis;
 pub mod folder;
+mod input;
 pub mod jhmdb;
 mod masks;
 pub mod poses;
@@ -228,7 +229,8 @@ impl<S> Outcome<S> {
     }
 }
 
-/// Evaluates the clips into the folder, skipping those that it already holds.
+/// Evaluates the clips into the folder, skipping those that it already holds. Where the observer asks
+/// to stop, the outcome is of the clips done until then.
 ///
 /// # Errors
 /// The folder cannot be written to (no space left, for example): going on would lose every clip.
@@ -258,6 +260,9 @@ fn sweep<C: Clip, S: Serialize + DeserializeOwned + Send>(
     let workers = runs.first().map_or(1, |run| run.setup.workers());
     share_out(&dataset.clips, workers, |worker, clip| {
         for (run, outcome) in runs.iter().zip(&outcomes) {
+            if run.observer.stops() {
+                return Ok(());
+            }
             let setup = run.setup.of_worker(worker);
             let result = evaluate(clip, &Run { setup, ..*run }, &one);
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
@@ -306,6 +311,8 @@ impl<S> Outcome<S> {
                 }
             }
             Err(error @ Error::Io { action: "write" | "create", .. }) => return Err(error),
+            // it is neither done nor wrong
+            Err(Error::Stopped) => {}
             Err(error) => {
                 observer.clip_failed(clip.name(), &error);
                 let problem = error.explained();

@@ -102,6 +102,15 @@ pub struct PckAt {
     pub per_joint: Vec<Option<f64>>,
 }
 
+/// How many predictions of a joint there are, and how many of them are near.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JointCount {
+    /// Frames with a prediction.
+    pub found: usize,
+    /// Those within each of [`THRESHOLDS`].
+    pub near: [usize; THRESHOLDS.len()],
+}
+
 impl JointDistances {
     /// No clip yet.
     pub fn new() -> Self {
@@ -172,6 +181,15 @@ impl JointDistances {
         }
     }
 
+    /// What PCK is computed from, in the order of [`JOINTS`]: counts of clips add up.
+    pub fn counts(&self) -> [JointCount; JOINT_COUNT] {
+        std::array::from_fn(|joint| {
+            let found = &self.joints[joint].found;
+            let near = THRESHOLDS.map(|threshold| near(found, threshold));
+            JointCount { found: found.len(), near }
+        })
+    }
+
     /// The distance of every joint in every frame fed so far, in units of the person's size, by joint
     /// (in the order of [`JOINTS`]) and frame; a joint's distance is `None` where it was predicted
     /// missing. A clip's first entry is its second frame: the given one is not scored.
@@ -194,12 +212,16 @@ impl JointDistances {
     /// PCK at any threshold.
     pub fn at(&self, threshold: f64) -> PckAt {
         let share = |joint: &Distances| {
-            let near = joint.found.iter().filter(|&&distance| distance <= threshold).count();
+            let near = near(&joint.found, threshold);
             (!joint.found.is_empty()).then(|| near as f64 / joint.found.len() as f64)
         };
         let per_joint: Vec<_> = self.joints.iter().map(share).collect();
         PckAt { threshold, mean: stats::mean(per_joint.iter().copied().flatten()), per_joint }
     }
+}
+
+fn near(distances: &[f64], threshold: f64) -> usize {
+    distances.iter().filter(|&&distance| distance <= threshold).count()
 }
 
 #[derive(Debug, Clone, Copy)]

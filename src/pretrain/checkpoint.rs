@@ -175,6 +175,21 @@ pub fn load(path: &Path) -> Result<(State, HashMap<String, Tensor>)> {
 /// # Errors
 /// It cannot be read.
 pub fn is_ours(path: &Path) -> Result<bool> {
+    Ok(written_state(path)?.is_some())
+}
+
+/// What a checkpoint says of its run; only its head is read. `None` where [`save`] of this version did
+/// not write it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn state(path: &Path) -> Result<Option<State>> {
+    let text = written_state(path)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// The state as it stands in a checkpoint's head.
+fn written_state(path: &Path) -> Result<Option<String>> {
     /// More than any header has.
     const LONGEST: u64 = 100_000_000;
     let mut file = File::open(path).map_err(Error::io("read", path))?;
@@ -185,7 +200,8 @@ pub fn is_ours(path: &Path) -> Result<bool> {
     // what is shorter than its own head is damaged, or something else
     let header: Option<serde_json::Value> =
         read.ok().and_then(|_| serde_json::from_slice(&header).ok());
-    Ok(header.is_some_and(|header| !header["__metadata__"][STATE].is_null()))
+    let state = header.as_ref().and_then(|header| header["__metadata__"][STATE].as_str());
+    Ok(state.map(str::to_owned))
 }
 
 /// Writes tensors and metadata as safetensors, sorted by name, whole or not at all.
@@ -257,6 +273,7 @@ mod tests {
         assert!(is_ours(&one).unwrap() && is_ours(&folder.path().join("none")).is_err());
         let (loaded, found) = load(&one).unwrap();
         assert_eq!(loaded, state);
+        assert_eq!(super::state(&two).unwrap(), Some(state.clone()));
         for (name, tensor) in tensors() {
             let tensor = tensor.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
             let found = found[&name].to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();

@@ -19,6 +19,7 @@ mod gpu;
 pub mod held_out;
 pub mod loader;
 pub mod optimizer;
+pub mod page;
 pub mod pictures;
 pub mod random;
 pub mod record;

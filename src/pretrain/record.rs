@@ -1,5 +1,5 @@
-//! What a run says of itself: one line of JSON a step or measurement, in `log.jsonl`, and the same
-//! for TensorBoard.
+//! What a run says of itself: one line of JSON a start, step or measurement, in `log.jsonl`, and the
+//! numbers among them for TensorBoard.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -26,6 +26,29 @@ pub enum Entry {
     Step(StepRecord),
     /// A measurement between epochs.
     Measure(Measure),
+    /// The program was started, or started again.
+    Session(SessionRecord),
+}
+
+/// By what the steps after it were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Steps made before.
+    pub steps: u64,
+    /// The command.
+    pub command: String,
+    /// This package's version.
+    pub version: String,
+    /// The commit that it was built from.
+    pub git_commit: String,
+    /// The device.
+    pub device: String,
+    /// The number type of the passes.
+    pub dtype: String,
+    /// CPU threads.
+    pub threads: usize,
+    /// Threads that decode and crop.
+    pub workers: usize,
 }
 
 /// A step of the optimiser.
@@ -64,6 +87,31 @@ impl Entry {
         match self {
             Self::Step(step) => step.steps,
             Self::Measure(measure) => measure.steps,
+            Self::Session(session) => session.steps,
+        }
+    }
+
+    /// The step, where it is one.
+    pub fn step(&self) -> Option<&StepRecord> {
+        match self {
+            Self::Step(step) => Some(step),
+            _ => None,
+        }
+    }
+
+    /// The measurement, where it is one.
+    pub fn measure(&self) -> Option<&Measure> {
+        match self {
+            Self::Measure(measure) => Some(measure),
+            _ => None,
+        }
+    }
+
+    /// The session, where it is one.
+    pub fn session(&self) -> Option<&SessionRecord> {
+        match self {
+            Self::Session(session) => Some(session),
+            _ => None,
         }
     }
 }
@@ -101,8 +149,12 @@ impl Log {
     /// A file cannot be read or written.
     pub fn open(folder: &Path, steps: u64) -> Result<Self> {
         let path = path(folder);
-        let kept: Vec<Entry> =
-            read(&path)?.into_iter().filter(|entry| entry.steps() <= steps).collect();
+        // a session that made none of the steps that are kept is no part of the run
+        let is_kept = |entry: &Entry| match entry {
+            Entry::Session(session) => session.steps < steps,
+            _ => entry.steps() <= steps,
+        };
+        let kept: Vec<Entry> = read(&path)?.into_iter().filter(is_kept).collect();
         files::replace(&path, |out| {
             kept.iter().try_for_each(|entry| {
                 serde_json::to_writer(&mut *out, entry)?;
@@ -136,6 +188,7 @@ impl Log {
             Entry::Measure(Measure { steps, name, value, .. }) => {
                 self.events.scalars(*steps, &[(name, *value)])
             }
+            Entry::Session(_) => Ok(()),
         }
     }
 }
@@ -155,20 +208,37 @@ mod tests {
         })
     }
 
+    fn session(steps: u64) -> Entry {
+        Entry::Session(SessionRecord {
+            steps,
+            command: "pretrain --preset tiny".into(),
+            version: "0.1.0".into(),
+            git_commit: "unknown".into(),
+            device: "cpu".into(),
+            dtype: "f32".into(),
+            threads: 2,
+            workers: 2,
+        })
+    }
+
     #[test]
     fn a_resumed_log_forgets_what_will_come_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path());
         let mut log = Log::open(folder.path(), 0).unwrap();
-        (1..=5).for_each(|steps| log.push(&step(steps)).unwrap());
+        log.push(&session(0)).unwrap();
+        (1..=3).for_each(|steps| log.push(&step(steps)).unwrap());
+        log.push(&session(3)).unwrap();
+        (4..=5).for_each(|steps| log.push(&step(steps)).unwrap());
         let name = HELD_OUT.to_owned();
         let measure = Entry::Measure(Measure { steps: 5, epochs: 1, name, value: 0.5 });
         log.push(&measure).unwrap();
         // a line that a crash cut off
         log.file.write_all(b"{\"kind\":\"st").unwrap();
-        assert_eq!(read(&path).unwrap().len(), 6);
+        assert_eq!(read(&path).unwrap().len(), 8);
         let mut log = Log::open(folder.path(), 3).unwrap();
         log.push(&step(4)).unwrap();
-        assert_eq!(read(&path).unwrap(), (1..=4).map(step).collect::<Vec<_>>());
+        let expected: Vec<Entry> = Some(session(0)).into_iter().chain((1..=4).map(step)).collect();
+        assert_eq!(read(&path).unwrap(), expected);
     }
 }

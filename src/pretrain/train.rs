@@ -12,13 +12,13 @@ use super::config::Config;
 use super::loader::{self, Loaded, Loader, Range, Unreadable};
 use super::optimizer::AdamW;
 use super::random::{Purpose, Stream};
-use super::record::{Entry, Log, Measure, StepRecord};
+use super::record::{Entry, Log, Measure, SessionRecord, StepRecord};
 use super::samples::Samples;
 use super::start::Start;
 use super::views::Pair;
 use crate::autoencoder::{Autoencoder, Gradients, Mask, Parameters, Views};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::{device, files};
 
 /// A training run: what, on what, where to.
 #[derive(Debug)]
@@ -46,6 +46,24 @@ pub struct Run<'a> {
     pub keep_last: usize,
     /// Steps whose multiples are kept whatever their age; 0: none.
     pub keep_every: u64,
+    /// The command that runs it, for the log.
+    pub command: &'a str,
+}
+
+impl Run<'_> {
+    /// What the log says of who makes the steps after these.
+    fn session(&self, steps: u64) -> SessionRecord {
+        SessionRecord {
+            steps,
+            command: self.command.to_owned(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            git_commit: env!("GIT_COMMIT").into(),
+            device: device::name(self.device),
+            dtype: self.dtype.as_str().into(),
+            threads: rayon::current_num_threads(),
+            workers: self.workers,
+        }
+    }
 }
 
 /// The network at the end of an epoch.
@@ -105,6 +123,9 @@ pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
     run.config.check()?;
     let mut trainer = Trainer::open(run)?;
     let mut log = Log::open(run.folder, trainer.place.steps)?;
+    if trainer.place.epoch < run.config.epochs {
+        log.push(&Entry::Session(run.session(trainer.place.steps)))?;
+    }
     let mut batches = Batches::start(run, trainer.place)?;
     watcher.started(trainer.place, trainer.steps_per_epoch);
     let mut since = Instant::now();

@@ -1,14 +1,14 @@
 //! Masks: from the first annotation to soft labels on the grid, and from soft labels to ids.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::LabelMap;
 use crate::image::LabelImage;
 use crate::image::resize::{Taps, nearest_centered, nearest_floor};
 
 /// How the first annotation becomes soft labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FirstLabels {
     /// One-hot at the frame's size, then bilinear without antialiasing (CropMAE, videowalk):
@@ -19,7 +19,7 @@ pub enum FirstLabels {
 }
 
 /// How soft labels become ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Readout {
     /// The largest label of each pixel after bilinear upsampling.

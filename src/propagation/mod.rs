@@ -16,7 +16,7 @@ mod tensor_ops;
 mod tiled;
 
 use candle_core::{Device, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use context::Context;
@@ -33,7 +33,7 @@ pub struct LabelMap {
 }
 
 /// Which cells around a query may be its keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// Cells at a Euclidean distance below the radius (CropMAE, videowalk).
@@ -45,7 +45,7 @@ pub enum Shape {
 }
 
 /// The keys' spatial limit, in grid cells.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Neighborhood {
     /// Its outline.
     pub shape: Shape,
@@ -71,7 +71,7 @@ impl Neighborhood {
 }
 
 /// Everything the affinity needs to know; protocols §1.4–1.6 and §5.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Neighbours kept per query (k).
     pub topk: usize,

@@ -4,6 +4,7 @@
 //! preset fixes them all ([`presets`]), its name and hash stand in every result file, and what
 //! departs from it is listed beside it. From here [`crate::eval`] takes its orders.
 
+pub mod ablation;
 pub mod presets;
 pub mod size;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub use crate::data::Benchmark;
+use crate::error::{Error, Result};
 use crate::image::resize::FrameFilter;
 use crate::propagation::Settings;
 use crate::propagation::labels::{FirstLabels, Readout};
@@ -19,7 +21,7 @@ pub use presets::Preset;
 pub use size::{InputSize, Size};
 
 /// The nearest-neighbour rule that brings predicted ids to the size they are scored at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NearestRule {
     /// `OpenCV`'s: `floor(i * in / out)`.
@@ -29,7 +31,7 @@ pub enum NearestRule {
 }
 
 /// The size that masks are scored and written at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScoreSize {
     /// Each annotation's own size.
@@ -59,7 +61,8 @@ impl std::str::FromStr for ScoreSize {
 }
 
 /// All that decides a score, but for the weights and the data.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Protocol {
     /// The task.
     pub benchmark: Benchmark,
@@ -121,6 +124,16 @@ impl Protocol {
     pub fn values(&self) -> Value {
         // Plain data: there is no key or number here that JSON could refuse.
         serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// The protocol that has these values, as [`Protocol::values`] gave them.
+    ///
+    /// # Errors
+    /// They are no protocol of this version of the program.
+    pub fn from_values(values: &Value) -> Result<Self> {
+        Self::deserialize(values).map_err(|error| {
+            Error::setting("protocol", format!("its values are not those of a protocol: {error}"))
+        })
     }
 
     /// What differs from `preset`, in the order of the values.
@@ -202,6 +215,22 @@ mod tests {
             change(&mut used);
             assert_ne!(used.preprocessing(), cropmae().preprocessing(), "change {index}");
         }
+    }
+
+    #[test]
+    fn values_come_back() {
+        use clap::ValueEnum;
+        for preset in Preset::value_variants() {
+            let mut protocol = preset.protocol(Benchmark::Davis).unwrap();
+            // through text, as results.json holds them
+            let text = protocol.values().to_string();
+            let values: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(Protocol::from_values(&values).unwrap(), protocol);
+            protocol.score_size = ScoreSize::Fixed(Size { height: 48, width: 80 });
+            assert_eq!(Protocol::from_values(&protocol.values()).unwrap(), protocol);
+        }
+        let error = Protocol::from_values(&json!({ "score_size": "native" })).unwrap_err();
+        assert!(error.to_string().contains("missing field"), "{error}");
     }
 
     #[test]

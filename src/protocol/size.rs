@@ -1,6 +1,6 @@
 //! Sizes, always height first, and the rules that derive an encoder's input size from a frame's.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -30,6 +30,12 @@ impl std::str::FromStr for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -37,7 +43,7 @@ impl Serialize for Size {
 }
 
 /// How an encoder's input size follows from a frame's size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputSize {
     /// This size, whatever the frame's aspect (CropMAE: DAVIS 480×880, JHMDB 320×320).

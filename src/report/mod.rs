@@ -2,13 +2,19 @@
 //!
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
-//! beside them all that decided the numbers, and [`write()`] stores the lot. [`sweep`] sets the
-//! headlines of several settings under one another.
+//! beside them all that decided the numbers, and [`write()`] stores the lot. [`sweep`] and
+//! [`encoders`] set the headlines of several settings, or encoders, under one another; [`compare`]
+//! reads finished runs back and says which differences between them are real, [`explain`] where a
+//! number comes from, and [`html`] makes of a run's folder a page that a browser shows.
 
+pub mod compare;
 pub mod davis;
+pub mod encoders;
+pub mod explain;
 pub mod html;
 pub mod jhmdb;
 pub mod record;
+pub mod several;
 pub mod sweep;
 pub mod table;
 pub mod vip;
@@ -20,6 +26,7 @@ use serde_json::{Map, Value};
 use crate::error::Result;
 use crate::eval::folder::json_bytes;
 use crate::files;
+pub use encoders::Encoders;
 pub use record::RunRecord;
 pub use sweep::Sweep;
 pub use table::{Cell, Table};

@@ -25,6 +25,9 @@ pub struct WeightsRecord {
     pub layer: String,
     /// How the position table is resampled.
     pub positions: Option<crate::model::config::PositionRule>,
+    /// Which entry of the file was asked for, where one was: a file may hold several encoders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_key: Option<String>,
 }
 
 /// The data's part of the record.
@@ -55,6 +58,9 @@ pub struct Provenance {
     pub device: String,
     /// The number type of the encoder; none where there was none.
     pub dtype: Option<String>,
+    /// Whose code ran the encoder, `fused` or `tensor`; none where there was nothing to choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<String>,
     /// The arithmetic of the affinity's products where it is not f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<String>,
@@ -207,6 +213,17 @@ impl RunRecord {
         text
     }
 
+    /// The headline after the encoder's name: a row to be put under others.
+    pub fn row(&self, summary: &Summary) -> Table {
+        let columns = summary.headline.columns().iter().cloned();
+        let mut table = Table::new(std::iter::once("encoder".to_owned()).chain(columns));
+        let encoder = self.weights.as_ref().map_or("unknown", |weights| &weights.file);
+        for scores in summary.headline.rows() {
+            table.push(std::iter::once(encoder.into()).chain(scores.iter().cloned()).collect());
+        }
+        table
+    }
+
     /// The protocol's values as a table.
     fn values(&self) -> Table {
         let mut table = Table::new(["setting", "value"]);
@@ -248,6 +265,9 @@ impl RunRecord {
         if let Some(dtype) = &by.dtype {
             let _ = write!(line, ", {}, {dtype}, JPEG by {}", by.device, by.jpeg_decoder);
         }
+        if by.encoder.as_deref() == Some("tensor") {
+            line += ", encoder by tensor operations";
+        }
         if let Some(affinity) = &by.affinity {
             let _ = write!(line, ", affinity in {affinity}");
         }
@@ -272,7 +292,7 @@ pub(crate) fn flattened(name: &str, value: &Value) -> Vec<(String, String)> {
 }
 
 /// A value for people.
-pub(crate) fn words(value: &Value) -> String {
+pub fn words(value: &Value) -> String {
     match value {
         Value::Null => "none".into(),
         Value::String(text) => text.clone(),

@@ -5,25 +5,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Cell, RunRecord, Summary, Table};
+use super::several::{self, Row};
+use super::{RunRecord, Summary, Table};
 use crate::error::Result;
 use crate::eval::folder::json_bytes;
 use crate::files;
-
-/// One setting of a sweep, done.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// A value for each name of the sweep, as typed.
-    pub values: Vec<String>,
-    /// Its scores; `None` where nothing was scored.
-    pub summary: Option<Summary>,
-    /// Where its results are.
-    pub folder: String,
-    /// The hash of its protocol.
-    pub protocol_hash: String,
-    /// Clips done.
-    pub clips: usize,
-}
 
 /// All settings of a sweep.
 #[derive(Debug, Clone)]
@@ -34,41 +20,10 @@ pub struct Sweep {
     pub rows: Vec<Row>,
 }
 
-impl Row {
-    /// The first score of the headline, which rows are compared by.
-    fn score(&self) -> Option<f64> {
-        match self.summary.as_ref()?.headline.rows().first()?.first()? {
-            Cell::Score(score) => Some(*score).filter(|score| !score.is_nan()),
-            _ => None,
-        }
-    }
-
-    /// The headline's cells, empty ones where nothing was scored.
-    fn cells(&self, columns: usize) -> Vec<Cell> {
-        let row = self.summary.as_ref().and_then(|summary| summary.headline.rows().first());
-        row.cloned().unwrap_or_else(|| vec![Cell::Score(f64::NAN); columns])
-    }
-}
-
 impl Sweep {
     /// Settings, their headlines, and a star for the best, or for all that are as good.
     pub fn table(&self) -> Table {
-        let columns = self.rows.iter().find_map(|row| row.summary.as_ref());
-        let columns = columns.map_or(&[][..], |summary| summary.headline.columns());
-        let names = self.names.iter().chain(columns).cloned();
-        let mut table = Table::new(names.chain(["best".to_owned()]));
-        for row in &self.rows {
-            let settings = row.values.iter().cloned().map(Cell::Text);
-            let star = Cell::from(if self.is_best(row) { "*" } else { "" });
-            table.push(settings.chain(row.cells(columns.len())).chain([star]).collect());
-        }
-        table
-    }
-
-    /// Whether no row has a higher score.
-    fn is_best(&self, row: &Row) -> bool {
-        let best = self.rows.iter().filter_map(Row::score).reduce(f64::max);
-        best.is_some() && row.score() == best
+        several::table(&self.names, &self.rows)
     }
 
     /// The content of `sweep.json`; `record` holds what all rows share.
@@ -77,7 +32,7 @@ impl Sweep {
             let values = self.names.iter().cloned().zip(row.values.iter().map(|v| plain(v)));
             json!({
                 "settings": values.collect::<Map<_, _>>(),
-                "best": self.is_best(row),
+                "best": several::is_best(row, &self.rows),
                 "metrics": row.summary.as_ref().map(|summary| &summary.metrics),
                 "clips": row.clips,
                 "protocol_hash": row.protocol_hash,
@@ -113,11 +68,7 @@ impl Sweep {
         }
         let _ = writeln!(text, "\nScores are percentages. The command was\n");
         let _ = writeln!(text, "```sh\n{}\n```\n", record.provenance.command);
-        let mut folders = Table::new(self.names.iter().cloned().chain(["results".to_owned()]));
-        for row in &self.rows {
-            let cells = row.values.iter().chain([&row.folder]);
-            folders.push(cells.cloned().map(Cell::Text).collect());
-        }
+        let folders = several::folders(&self.names, &self.rows);
         let _ = writeln!(text, "## Folders\n\n{}", folders.markdown());
         text
     }
@@ -150,37 +101,6 @@ fn plain(value: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(values: [&str; 2], score: Option<f64>) -> Row {
-        let summary = score.map(|score| {
-            let mut headline = Table::new(["J&F-Mean", "J-Mean"]);
-            headline.push(vec![Cell::Score(score), Cell::Score(0.5)]);
-            Summary { headline, ..Summary::default() }
-        });
-        let (folder, protocol_hash) = ("out".to_owned(), "0".to_owned());
-        Row { values: values.map(String::from).to_vec(), summary, folder, protocol_hash, clips: 1 }
-    }
-
-    #[test]
-    fn the_best_is_marked_to_the_last_digit() {
-        let names = vec!["topk".to_owned(), "neighborhood".to_owned()];
-        let rows = vec![
-            row(["5", "circle"], Some(0.60401)),
-            row(["7", "circle"], Some(0.60402)),
-            row(["5", "square"], Some(f64::NAN)),
-            row(["7", "square"], None),
-        ];
-        let sweep = Sweep { names, rows };
-        insta::assert_snapshot!(sweep.table().markdown(), @r"
-        | topk | neighborhood | J&F-Mean | J-Mean | best |
-        |------|--------------|----------|--------|------|
-        | 5    | circle       |     60.4 |   50.0 |      |
-        | 7    | circle       |     60.4 |   50.0 | *    |
-        | 5    | square       |          |   50.0 |      |
-        | 7    | square       |          |        |      |
-        ");
-        assert!(sweep.table().csv().contains("7,circle,0.60402,0.5,*"));
-    }
 
     #[test]
     fn values_are_numbers_where_they_are_some() {

@@ -95,6 +95,19 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// With an arrow at every column of scores that points to where better is: ↓ for the loss that
+    /// a decay is, ↑ for all others.
+    #[must_use]
+    pub fn with_arrows(mut self) -> Self {
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let score = |row: &Vec<Cell>| matches!(row.get(index), Some(Cell::Score(_)));
+            if self.rows.iter().any(score) {
+                column.push_str(if column.ends_with("Decay") { " ↓" } else { " ↑" });
+            }
+        }
+        self
+    }
+
     /// For a terminal; scores in percent.
     pub fn text(&self) -> String {
         self.drawn(RULES)
@@ -147,6 +160,13 @@ mod tests {
     fn csv_holds_fractions_and_leaves_the_unknown_empty() {
         assert_eq!(table().csv(), "Sequence,J-Mean,Frames\n\"a, b_1\",0.12345,7\nc_1,,0\n");
         assert!(table().with_decimals(3).csv().contains("0.123,7"));
+    }
+
+    #[test]
+    fn arrows_stand_at_scores_alone() {
+        let mut table = Table::new(["encoder", "J-Mean", "J-Decay", "Frames"]);
+        table.push(vec!["a".into(), Cell::Score(0.5), Cell::Score(0.1), Cell::Count(7)]);
+        assert_eq!(table.with_arrows().columns(), ["encoder", "J-Mean ↑", "J-Decay ↓", "Frames"]);
     }
 
     #[test]

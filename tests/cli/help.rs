@@ -20,6 +20,9 @@ fn the_first_screen() {
       vip          Body parts on VIP: mIoU
       jhmdb        Joints on JHMDB: PCK
       score        Score predictions that any program wrote; needs neither frames nor weights
+      report       Make a run's report.html again
+      compare      Finished runs side by side: differences, and which of them are real
+      explain      Where a run's number comes from, and how much each choice moves it
       check        Look at a dataset or a checkpoint before spending time on it
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
@@ -45,7 +48,8 @@ fn the_first_screen() {
       propagate davis --data DAVIS --weights dino.pth --preset dino
       propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found).
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found),
+    130 stopped by Ctrl-C: clips that are done are kept, and the same command goes on.
     ");
 }
 
@@ -57,6 +61,9 @@ fn every_verb_has_a_short_and_a_long_help() {
         "vip",
         "jhmdb",
         "score",
+        "report",
+        "compare",
+        "explain",
         "check",
         "check davis",
         "check vip",
@@ -82,6 +89,9 @@ fn every_verb_has_a_short_and_a_long_help() {
     let taught = [
         "davis",
         "score",
+        "report",
+        "compare",
+        "explain",
         "check",
         "features",
         "reconstruct",

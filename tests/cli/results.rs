@@ -30,7 +30,7 @@ fn davis_files_are_the_official_ones() {
     for clip in clips {
         expected.extend((0..FRAMES).map(|t| format!("predictions/{clip}/{t:05}.png")));
     }
-    expected.extend(["results.json", "results.md", "run.json"].map(String::from));
+    expected.extend(["report.html", "results.json", "results.md", "run.json"].map(String::from));
     assert_eq!(place.names("out"), expected);
     let columns = "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay";
     assert_eq!(header(&place, "out/global_results-val.csv"), columns);

@@ -36,7 +36,7 @@ fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
 /// What a run is about: predictions and soft labels as they are, records and results without times.
 pub(super) fn essence(place: &Place, out: &str) -> Files {
     let mut files = place.files(out);
-    files.retain(|name, _| name != "results.md");
+    files.retain(|name, _| name != "results.md" && name != "report.html");
     for (name, bytes) in &mut files {
         if name.ends_with(".json") && name != "run.json" {
             let mut json: Value = serde_json::from_slice(bytes).unwrap();
@@ -78,6 +78,39 @@ fn killed_at_any_moment_and_completed() {
         assert!(out != "e" || kept >= 4, "{}", ran.err);
         assert_same(&essence(&place, out), &whole, out);
     }
+}
+
+/// Ctrl-C stops with a table of what is done; the same command then does the rest.
+#[cfg(unix)]
+#[test]
+fn interrupted_with_a_table_and_completed() {
+    let place = Place::new();
+    place.sample("davis", CLIPS, 24);
+    let line = |out: &str| format!("davis --data davis {SLOW} --out {out}");
+    place.run(&line("whole")).exits(0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));
+    command.args(line("out").split_whitespace()).current_dir(place.path("."));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let clips = place.path("out/clips");
+    let begin = Instant::now();
+    while !clips.read_dir().is_ok_and(|mut clips| clips.next().is_some()) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "the run does not get there");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = (output.stdout, String::from_utf8(output.stderr).unwrap());
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{err}");
+    assert!(out.contains("J&F-Mean") && out.contains("PARTIAL"), "{out}");
+    assert!(err.contains("interrupted: ") && err.contains("the same command goes on"), "{err}");
+    assert!(!err.contains("failed"), "the clip in work is no failure: {err}");
+    assert_eq!(place.json("out/results.json")["partial"], true);
+    assert!(!place.path("out/.unfinished").exists());
+    let ran = place.run(&line("out")).exits(0);
+    assert!(ran.err.contains("done by an earlier run"), "{}", ran.err);
+    assert_same(&place.files("out/predictions"), &place.files("whole/predictions"), "out");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Every command of README.md and datasets.md is run as it is written, or stands in a list with what
 //! is done instead and why. One that is in neither fails: whoever writes a command into a document
-//! sees here that it works.
+//! sees here that it works. The names in it that stand for data or runs are made in `stand_ins`.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +33,13 @@ const OF_README: [(&str, How, &str); 10] = [
     ),
     ("cargo test --release", How::Not, "it runs this"),
     (
+        "propagate trace davis --data DAVIS --weights w.pth --sequence cows --frame 40 --point 310,220 --out trace.png",
+        How::Instead(
+            "propagate trace davis --data DAVIS --weights w.pth --sequence sample-00 --frame 2 --point 31,22 --out trace.png",
+        ),
+        "the rendered clips have other names, fewer frames and fewer pixels",
+    ),
+    (
         "pretrain --preset tiny --data photographs --held-out others --out runs/tiny",
         How::With(SMALL),
         "it takes an hour",
@@ -58,18 +65,11 @@ const OF_README: [(&str, How, &str); 10] = [
         "it trains a ViT-S/16: its arguments are read, and tests/pretrain/start.rs runs its like",
     ),
     (
-        "pretrain export runs/tiny/checkpoint-00003900.safetensors --out tiny-f16.safetensors --dtype f16",
+        "pretrain export runs/tiny/checkpoint-00001950.safetensors --out tiny-f16.safetensors --dtype f16",
         How::Instead(
             "pretrain export runs/tiny/checkpoint-00000003.safetensors --out tiny-f16.safetensors --dtype f16",
         ),
         "the run before it was shortened",
-    ),
-    (
-        "propagate trace davis --data DAVIS --weights w.pth --sequence cows --frame 40 --point 310,220 --out trace.png",
-        How::Instead(
-            "propagate trace davis --data DAVIS --weights w.pth --sequence sample-00 --frame 2 --point 80,50 --out trace.png",
-        ),
-        "the clips that stand in have other names and fewer frames",
     ),
     (
         "propagate sample --out DIR --clips 10 --frames 200",
@@ -78,15 +78,34 @@ const OF_README: [(&str, How, &str); 10] = [
     ),
 ];
 
+/// Why what is downloaded is not.
+const DOWNLOAD: &str = "it downloads";
+
 /// The same for datasets.md.
-const OF_DATASETS: [(&str, How, &str); 1] = [(
-    "ffmpeg -i cat.mp4 -vf scale=-2:480 -q:v 2 -start_number 0 my-clips/JPEGImages/480p/cat/%05d.jpg",
-    How::Instead(
-        "cp ROOT/JPEGImages/480p/sample-00/* my-clips/JPEGImages/480p/cat/ \
-         && cp ROOT/Annotations/480p/sample-00/00000.png my-clips/Annotations/480p/cat/",
+const OF_DATASETS: [(&str, How, &str); 7] = [
+    (
+        "curl -LO https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
+        How::Not,
+        DOWNLOAD,
     ),
-    "there is no film; the comment below it asks for the painted annotation",
-)];
+    ("unzip DAVIS-2017-trainval-480p.zip", How::Not, DOWNLOAD),
+    ("curl -LO https://files.is.tue.mpg.de/jhmdb/Rename_Images.tar.gz", How::Not, DOWNLOAD),
+    ("curl -LO https://files.is.tue.mpg.de/jhmdb/joint_positions.zip", How::Not, DOWNLOAD),
+    ("curl -LO https://files.is.tue.mpg.de/jhmdb/splits.zip", How::Not, DOWNLOAD),
+    (
+        "tar xf Rename_Images.tar.gz && unzip joint_positions.zip && unzip splits.zip",
+        How::Not,
+        DOWNLOAD,
+    ),
+    (
+        "ffmpeg -i cat.mp4 -vf scale=-2:480 -q:v 2 -start_number 0 my-clips/JPEGImages/480p/cat/%05d.jpg",
+        How::Instead(
+            "cp ROOT/JPEGImages/480p/sample-00/* my-clips/JPEGImages/480p/cat/ \
+         && cp ROOT/Annotations/480p/sample-00/00000.png my-clips/Annotations/480p/cat/",
+        ),
+        "there is no film; the comment below it asks for the painted annotation",
+    ),
+];
 
 /// What is run as it is written.
 const OURS: [&str; 3] = ["propagate", "pretrain", "mkdir"];

@@ -31,6 +31,7 @@ impl Place {
         place.pictures("others", 4);
         (0..4).for_each(|clip| place.pictures(&format!("kinetics/train/clip-{clip}"), 8));
         place.predictions("DIR", "davis", "DAVIS");
+        place.done("propagate davis --data DAVIS --weights pixels --out runs/mine -q");
         place
     }
 

@@ -203,3 +203,73 @@ fn encoders_are_exported_from_checkpoints() {
     let error = fail(command.args(["--average", "--out"]).arg(folder.path().join("no")));
     assert!(error.contains("no averaged weights"), "{error}");
 }
+
+/// `pretrain report` of a folder.
+fn report(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
+    command.arg("report").arg(folder);
+    command
+}
+
+#[test]
+fn a_run_leaves_a_page_that_loads_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    let more = ["--epochs", "3", "--pictures-every", "1", "--measure-every", "1"];
+    let held_out = ["--held-out", data.to_str().unwrap()];
+    succeed(&mut pretrain(&data, &out, &[&more[..], &held_out].concat()));
+    let page = out.join("report.html");
+    let html = std::fs::read_to_string(&page).unwrap();
+    for part in [
+        "3 of 3 epochs",
+        "6 steps of 4 images",
+        "Learning rate",
+        "held-out loss",
+        "epoch 3<",
+        "encoder]",
+        "pretrain --preset tiny",
+        concat!("cropmae ", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(html.contains(part), "{part:?} is not in\n{html}");
+    }
+    let lines = html.split("<path ").skip(1);
+    assert!(lines.filter(|line| line.contains("data-name=\"training\"")).count() == 1);
+    let shown = 6 * (3 + 3); // samples, of three parts that stay the same and three epochs
+    assert_eq!(html.matches("src=\"data:image/jpeg;base64,").count(), shown);
+    assert_eq!(html.matches("src=").count(), shown);
+    for outside in ["http:", "https:", "url(", "@import", "<iframe", "<object"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    assert!(html.len() < 1 << 20, "{} bytes", html.len());
+
+    // made again, it is the same; of a folder without a run it is none
+    std::fs::remove_file(&page).unwrap();
+    let printed = succeed(&mut report(&out)).stdout;
+    assert_eq!(String::from_utf8(printed).unwrap(), format!("{}\n", page.display()));
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), html);
+    let error = fail(&mut report(&data));
+    assert!(error.contains("config.toml is missing") && error.contains("--out"), "{error}");
+    assert!(!data.join("report.html").exists());
+}
+
+#[test]
+fn sessions_of_a_run_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    let more = ["--epochs", "2", "--checkpoint-every", "1", "--keep-last", "9"];
+    succeed(&mut pretrain(&data, &out, &more));
+    // back to the third of four steps; then a start that finds nothing to do
+    std::fs::remove_file(out.join("checkpoint-00000004.safetensors")).unwrap();
+    succeed(&mut pretrain(&data, &out, &[&more[..], &["--workers", "1"]].concat()));
+    succeed(&mut pretrain(&data, &out, &more));
+    let log = record::read(&out.join("log.jsonl")).unwrap();
+    let sessions: Vec<(u64, bool)> = log
+        .iter()
+        .filter_map(Entry::session)
+        .map(|session| (session.steps, session.command.contains("--workers 1")))
+        .collect();
+    assert_eq!(sessions, [(0, false), (3, true)]);
+    assert_eq!(losses(&out).len(), 4);
+    let html = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("From step 4 on"), "{html}");
+}

@@ -69,7 +69,7 @@ pub(super) fn losses(out: &Path) -> Vec<f64> {
         .iter()
         .filter_map(|entry| match entry {
             Entry::Step(step) => Some(step.loss),
-            Entry::Measure(_) => None,
+            _ => None,
         })
         .collect()
 }

@@ -1,5 +1,5 @@
-//! What both programs do: threads and memory at their beginning, the place of the sample clips, and
-//! what they write about themselves ([`pages`]).
+//! What both programs do: threads and memory at their beginning, the place of the sample clips, the
+//! command for the record, and what they write about themselves ([`pages`]).
 
 pub(crate) mod pages;
 
@@ -35,4 +35,32 @@ pub(crate) fn sample_root(benchmark: Benchmark, say: &dyn Fn(&str)) -> anyhow::R
     }
     sample::render(&root, benchmark, &settings).context("cannot render the sample clips")?;
     Ok(root)
+}
+
+/// The command as it was typed, the program by its name alone.
+pub(crate) fn command(program: &str) -> String {
+    let typed = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    std::iter::once(program.to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./,:=@+%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_change_them() {
+        assert_eq!(quoted("--size=480x880"), "--size=480x880");
+        assert_eq!(quoted("my clips/*.png"), "'my clips/*.png'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }

@@ -26,9 +26,9 @@ use cropmae::protocol::Benchmark;
     pretrain --preset tiny --data photographs --out runs/tiny\n  \
     pretrain --preset cropmae-in --data imagenet/train --out runs/in --device cuda --dtype bf16\n  \
     pretrain --preset tiny --set masking_ratio=0.9 --set views.flip=0 --show-config\n\n\
-    In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, loss.svg,\n  \
-    pictures/epoch-*.png (view 1, view 2, what is left of it, its reconstruction) and event files for\n  \
-    TensorBoard (tensorboard --logdir runs). The same command again goes on where the last one stopped."
+    In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, report.html (curves,\n  \
+    reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, what is left of it,\n  \
+    its reconstruction) and event files for TensorBoard (tensorboard --logdir runs). The same command again goes on where the last one stopped."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -175,6 +175,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write the encoder of a checkpoint alone, for `propagate --weights`
     Export(ExportArgs),
+    /// Make the report.html of a run again, from what lies in its folder
+    #[command(after_help = "Examples:\n  pretrain report runs/tiny")]
+    Report {
+        /// The run's folder: what --out named
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  pretrain completions zsh > ~/.zfunc/_pretrain")]
     Completions {

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use cropmae::pretrain::{Run, train};
+use cropmae::pretrain::{Run, page, train};
 use cropmae::{Error, device};
 
 use args::{Cli, Command};
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
     }
     let done = match &cli.command {
         Some(Command::Export(args)) => export::run(args),
+        Some(Command::Report { run }) => report(run),
         Some(Command::Completions { shell }) => completions(*shell),
         Some(Command::Man { folder }) => manual(folder),
         None => run(&cli),
@@ -65,6 +66,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes the page of a run again.
+fn report(run: &Path) -> anyhow::Result<()> {
+    page::write(run)?;
+    Ok(writeln!(std::io::stdout(), "{}", run.join(page::NAME).display())?)
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
@@ -81,7 +88,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.show_config {
         return Ok(std::io::stdout().write_all(config.toml()?.as_bytes())?);
     }
-    let device = device::open(cli.device)?;
+    let device = device::open_for(cli.device, cli.dtype)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);
@@ -104,6 +111,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         checkpoint_every: cli.checkpoint_every,
         keep_last: cli.keep_last,
         keep_every: cli.keep_every,
+        command: &common::command("pretrain"),
     };
     let bars = Bars::new(&config, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
     train(&run, &bars)?;

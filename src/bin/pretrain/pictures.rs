@@ -1,4 +1,4 @@
-//! The pictures of a run: reconstructions along it, and its curves.
+//! The pictures of a run: reconstructions along it, its curves, and its page.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use cropmae::image::figure;
 use cropmae::pretrain::held_out::HeldOut;
 use cropmae::pretrain::pictures::{curve, grid};
 use cropmae::pretrain::samples::Samples;
-use cropmae::pretrain::{Config, record};
+use cropmae::pretrain::{Config, page, record};
 use cropmae::{Error, Result, files};
 
 use crate::args::Cli;
@@ -60,11 +60,11 @@ impl Pictures {
         files::write(&path, &picture)
     }
 
-    /// Draws the curves of what has been logged so far.
+    /// Draws the curves of what has been logged so far, and the page of the whole.
     pub(crate) fn curve(&self) -> Result<()> {
-        match curve::svg(&record::read(&record::path(&self.folder))?)? {
-            Some(picture) => files::write(&self.folder.join("loss.svg"), picture.as_bytes()),
-            None => Ok(()),
+        if let Some(picture) = curve::svg(&record::read(&record::path(&self.folder))?)? {
+            files::write(&self.folder.join("loss.svg"), picture.as_bytes())?;
         }
+        page::write(&self.folder)
     }
 }

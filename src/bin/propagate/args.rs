@@ -1,6 +1,10 @@
 //! The command line: only what was typed, with the defaults' origin in the help.
 
+mod check;
+mod compare;
 mod examples;
+mod explain;
+mod export;
 mod looking;
 mod overlays;
 mod page;
@@ -17,13 +21,19 @@ use cropmae::device::{Choice, Precision};
 use cropmae::image::resize::FrameFilter;
 use cropmae::model::config::PositionRule;
 use cropmae::model::source::Source;
-use cropmae::model::vit::Layer;
+use cropmae::model::vit::{Implementation, Layer};
 use cropmae::protocol::{Benchmark, ScoreSize, Size};
 
+pub(crate) use check::{CheckArgs, CheckDataArgs, CheckWhat};
+use compare::COMPARE_EXAMPLES;
+pub(crate) use compare::CompareArgs;
 use examples::{
     CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, EVALUATE_EXAMPLES, EXAMPLES, FEATURES_EXAMPLES,
     MAN_EXAMPLES, SCORE_EXAMPLES,
 };
+use explain::EXPLAIN_EXAMPLES;
+pub(crate) use explain::ExplainArgs;
+pub(crate) use export::ExportArgs;
 use looking::{ATTENTION_EXAMPLES, RECONSTRUCT_EXAMPLES};
 pub(crate) use looking::{Answer, AttentionArgs, ReconstructArgs};
 use overlays::OVERLAYS_EXAMPLES;
@@ -63,6 +73,12 @@ pub(crate) enum Command {
     /// Score predictions that any program wrote; needs neither frames nor weights
     #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
+    /// Finished runs side by side: differences, and which of them are real
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+    /// Where a run's number comes from, and how much each choice moves it
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Box<ExplainArgs>),
     /// Make a run's report.html again
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
@@ -106,11 +122,13 @@ impl Command {
         match self {
             Self::Davis(args) | Self::Vip(args) | Self::Jhmdb(args) => args.run.threads,
             Self::Features(args) => args.run.threads,
+            Self::Explain(args) => args.run.threads,
             Self::Reconstruct(args) => args.run.threads,
             Self::Attention(args) => args.run.threads,
             Self::Trace(args) => args.run.threads,
-            Self::Score(_) | Self::Report(_) | Self::Check(_) | Self::Sample(_) => None,
-            Self::Overlays(_) | Self::Completions { .. } | Self::Man { .. } => None,
+            Self::Score(_) | Self::Compare(_) | Self::Report(_) | Self::Check(_) => None,
+            Self::Overlays(_) => None,
+            Self::Sample(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 }
@@ -151,7 +169,7 @@ pub(crate) struct DataArgs {
     pub(crate) limit: Option<usize>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Encoder")]
 pub(crate) struct ModelArgs {
     /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED` or `pixels`
@@ -161,8 +179,11 @@ pub(crate) struct ModelArgs {
     /// program, trained on 850 photographs. `random:ARCH@SEED` is a seeded initialisation that
     /// was never trained; `pixels` takes the raw pixels of each patch, the floor that every encoder
     /// must beat. Needed, but for `--data sample`, where `sample` is the default.
-    #[arg(long, value_name = "FILE|sample|random:ARCH@SEED|pixels")]
-    pub(crate) weights: Option<Source>,
+    ///
+    /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with one a
+    /// line): each is evaluated into a folder of its own, and one table shows all, best first.
+    #[arg(long, num_args = 1.., value_name = "FILE|sample|random:ARCH@SEED|pixels")]
+    pub(crate) weights: Vec<Source>,
     /// The architecture, vit{ti,s,b,l}{8,14,16} [default: read off the checkpoint]
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
@@ -181,6 +202,9 @@ pub(crate) struct ModelArgs {
     /// How the position table is stretched to the frame's grid [default: the family's own rule]
     #[arg(long, value_name = "RULE")]
     pub(crate) positions: Option<PositionRule>,
+    /// Whose code runs the encoder: ours, or candle's tensor operations
+    #[arg(long, value_enum, default_value_t = Implementation::Auto)]
+    pub(crate) encoder: Implementation,
 }
 
 #[derive(Debug, Args)]
@@ -217,11 +241,15 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) predict_only: bool,
     /// The page that shows the results in a browser, OUT/report.html
+    ///
+    /// A sweep leaves none; `propagate report` makes that of any of its combinations.
     #[arg(long, value_enum, default_value_t = Report::Html)]
     pub(crate) report: Report,
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
 }
 
 /// `--cache`.
@@ -244,7 +272,7 @@ impl FromStr for CacheArg {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares clips out among several
@@ -319,50 +347,6 @@ pub(crate) struct ScoreArgs {
     /// No notes: the result, what could not be scored, and errors only
     #[arg(long, short)]
     pub(crate) quiet: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    #[command(subcommand)]
-    pub(crate) what: CheckWhat,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CheckWhat {
-    /// A DAVIS folder
-    Davis(CheckDataArgs),
-    /// A VIP folder
-    Vip(CheckDataArgs),
-    /// A JHMDB folder
-    Jhmdb(CheckDataArgs),
-    /// A checkpoint: family, architecture, keys found, missing and extra
-    Weights {
-        /// The checkpoint
-        file: PathBuf,
-        /// Which entry of a .pth holds the encoder
-        #[arg(long, value_name = "KEY")]
-        checkpoint_key: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckDataArgs {
-    /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips [default:
-    /// DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
-    #[arg(long, value_name = "ROOT|sample")]
-    pub(crate) data: Option<PathBuf>,
-    /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line
-    #[arg(long, default_value = "val", value_name = "val|train|FILE")]
-    pub(crate) split: String,
-    /// Decode every frame, instead of reading its header
-    #[arg(long)]
-    pub(crate) deep: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Single images, and how they are prepared.

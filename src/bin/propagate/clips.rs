@@ -39,6 +39,14 @@ impl Clips {
         Ok(clips)
     }
 
+    /// Leaves out all other clips.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        match self {
+            Self::Masks(set) => set.clips.retain(|clip| wanted(&clip.name)),
+            Self::Poses(set) => set.clips.retain(|clip| wanted(&clip.name)),
+        }
+    }
+
     /// Names and frame counts.
     pub(crate) fn list(&self) -> Vec<(&str, usize)> {
         match self {
@@ -180,7 +188,7 @@ fn narrowed<C>(
         if let Some(unknown) = args.sequences.iter().find(|wanted| !known(wanted)) {
             let names: Vec<&str> = dataset.clips.iter().take(8).map(|c| name(c).as_str()).collect();
             bail!(
-                "--sequences: no clip is called {unknown:?} in {}; there are {}, such as {}",
+                "no clip is called {unknown:?} in {}; there are {}, such as {}",
                 dataset.split,
                 dataset.listed,
                 names.join(", ")

@@ -9,6 +9,7 @@ use cropmae::protocol::Protocol;
 use cropmae::report::{self, Summary};
 
 /// An outcome without its kind of scores.
+#[derive(Clone)]
 pub(crate) struct Done {
     /// None where nothing was scored.
     pub(crate) summary: Option<Summary>,

@@ -1,29 +1,36 @@
 //! `propagate davis|vip|jhmdb`.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Result;
+use candle_core::Device;
 use cropmae::data::Need;
-use cropmae::device::peak_memory;
+use cropmae::device::{self, peak_memory};
 use cropmae::eval::{self, Batch, Cache, Kept, RunFolder, Setup};
 use cropmae::model::encoder::Encoder;
-use cropmae::model::source::{self, Loaded};
+use cropmae::model::source::{self, Loaded, Source};
 use cropmae::propagation::{Engine, Precision};
 use cropmae::protocol::{Benchmark, Protocol};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
+use cropmae::report::several::Row;
 use cropmae::report::{self, RunRecord, Summary};
 use serde_json::{Value, json};
 
-use crate::args::{EvaluateArgs, OutputArgs};
+use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs, WorkArgs};
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, page, plan, show, sweep};
+use crate::{Outcome, common, encoders, export, interrupt, page, plan, show, sweep};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
+    export::check(&args.output.export, args.output.json)?;
+    if encoders::asked_for(&args.model.weights) {
+        return encoders::run(benchmark, args);
+    }
     if !args.propagation.sweep.is_empty() {
         return sweep::run(benchmark, args);
     }
@@ -42,17 +49,60 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     ready.cache_line(args, &used)?.iter().for_each(|line| say.line(line));
     let cache = ready.cache(args, &used)?;
     let setup = ready.setup(&args.output, &used, cache.as_ref());
+    interrupt::listen();
     let done = evaluate(&ready, &setup, &folder, args.output.quiet)?;
     let (summary, record) = ready.record(protocol, done);
     let drawn = Drawn { benchmark, clips: &ready.clips, folder: &out };
     finish(&args.output, &drawn, summary, record, &say)
 }
 
+/// What a run needs whatever its encoder.
+pub(crate) struct Shared {
+    start: Instant,
+    benchmark: Benchmark,
+    devices: Vec<Device>,
+    work: WorkArgs,
+    pub(crate) clips: Rc<Clips>,
+    pub(crate) data: Value,
+    provenance: Provenance,
+}
+
+impl Shared {
+    pub(crate) fn open(
+        benchmark: Benchmark,
+        args: &DataArgs,
+        run: &RunArgs,
+        work: &WorkArgs,
+        say: &Notes,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let devices = plan::open_devices(run)?;
+        let clips = Rc::new(Clips::open(benchmark, args, Need::Frames, say)?);
+        let affinity = work.affinity;
+        let provenance = Provenance {
+            affinity: (affinity != Precision::F32).then(|| affinity.name().into()),
+            ..plan::provenance(&devices, Some(run.dtype.name()))
+        };
+        let data = plan::data(&clips, args);
+        Ok(Self { start, benchmark, devices, work: work.clone(), clips, data, provenance })
+    }
+
+    /// The scores, and all that decided them.
+    pub(crate) fn record(
+        &self,
+        protocol: ProtocolRecord,
+        weights: Option<WeightsRecord>,
+        done: Done,
+    ) -> (Option<Summary>, RunRecord) {
+        record(&self.clips, &self.provenance, self.start, protocol, weights, done)
+    }
+}
+
 /// What a run needs whatever its settings, all at hand.
 pub(crate) struct Ready {
     start: Instant,
     pub(crate) benchmark: Benchmark,
-    pub(crate) clips: Clips,
+    pub(crate) clips: Rc<Clips>,
     pub(crate) loaded: Loaded,
     pub(crate) engine: Engine,
     /// The encoder on the second device and those after it.
@@ -66,42 +116,53 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
-        let start = Instant::now();
-        let devices = plan::open_devices(&args.run)?;
-        let clips = Clips::open(benchmark, &args.data, Need::Frames, say)?;
+        let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, say)?;
         let sample = args.data.data.as_deref().is_some_and(common::is_sample);
         let source = plan::source(&args.model, sample)?;
-        let choices = plan::choices(&args.model);
-        let load = |device| source::load(&source, &choices, device, args.run.dtype.dtype());
+        let (used, _) = plan::protocol(benchmark, &args.propagation.protocol)?;
+        let ready = Self::with(&shared, &source, &args.model, args.run.dtype, &used, say)?;
+        Ok(Self { start: shared.start, ..ready })
+    }
+
+    /// With this encoder in this type; `used` says how large its frames are.
+    pub(crate) fn with(
+        shared: &Shared,
+        source: &Source,
+        model: &ModelArgs,
+        dtype: device::Precision,
+        used: &Protocol,
+        say: &Notes,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let Shared { benchmark, devices, work, clips, .. } = shared;
+        let choices = plan::choices(model);
+        let load = |device| source::load(source, &choices, device, dtype.dtype());
         let mut each = devices.iter().map(load).collect::<cropmae::Result<Vec<Loaded>>>()?;
         let loaded = each.remove(0);
         let others = each.into_iter().map(|loaded| loaded.encoder).collect();
         loaded.notes.iter().for_each(|note| say.line(note));
-        let weights = plan::weights_record(&source, &loaded, &args.model);
-        let affinity = args.work.affinity;
-        let engine = Engine::in_precision(loaded.encoder.device(), affinity)?;
+        let engine = Engine::in_precision(loaded.encoder.device(), work.affinity)?;
         let provenance = Provenance {
-            affinity: (affinity != Precision::F32).then(|| affinity.name().into()),
-            ..plan::provenance(&devices, Some(args.run.dtype.name()))
+            dtype: Some(dtype.name().into()),
+            encoder: loaded.encoder.implementation().map(Into::into),
+            ..shared.provenance.clone()
         };
-        let data = plan::data(&clips, &args.data);
         let on_cpu = loaded.encoder.device().is_cpu();
-        let clips_at_once = args.work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
-        let (used, _) = plan::protocol(benchmark, &args.propagation.protocol)?;
-        let input = plan::grid(&clips, &used, loaded.encoder.patch())?.map(|(_, input, _)| input);
-        let batch = plan::batch(args.work.batch, &devices, &loaded.encoder, input, clips_at_once);
+        let clips_at_once = work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
+        let input = plan::grid(clips, used, loaded.encoder.patch())?.map(|(_, input, _)| input);
+        let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {
             start,
-            benchmark,
-            clips,
-            loaded,
+            benchmark: *benchmark,
+            clips: Rc::clone(clips),
             engine,
             others,
             clips_at_once,
             batch,
-            data,
-            weights,
+            data: shared.data.clone(),
+            weights: plan::weights_record(source, &loaded, model),
             provenance,
+            loaded,
         })
     }
 
@@ -126,12 +187,12 @@ impl Ready {
     pub(crate) fn cache(&self, args: &EvaluateArgs, used: &Protocol) -> Result<Option<Cache>> {
         let Some(asked) = &args.output.cache else { return Ok(None) };
         let kept = if asked.refresh { Kept::Refreshed } else { Kept::Always };
-        Ok(Some(Cache::open(&asked.folder, &self.features_key(args, used), kept)?))
+        Ok(Some(Cache::open(&asked.folder, &self.features_key(&args.model, used), kept)?))
     }
 
     /// All that decides the features.
-    pub(crate) fn features_key(&self, args: &EvaluateArgs, used: &Protocol) -> Value {
-        plan::features_key(used, &self.weights, &self.provenance, &args.model, self.batch.frames())
+    pub(crate) fn features_key(&self, model: &ModelArgs, used: &Protocol) -> Value {
+        plan::features_key(used, &self.weights, &self.provenance, model, self.batch.frames())
     }
 
     pub(crate) fn setup<'a>(
@@ -140,12 +201,15 @@ impl Ready {
         protocol: &'a Protocol,
         cache: Option<&'a Cache>,
     ) -> Setup<'a> {
+        let (save_soft_labels, predict_only) = (args.save_soft_labels, args.predict_only);
+        Setup { cache, save_soft_labels, predict_only, ..self.plain_setup(protocol) }
+    }
+
+    /// To predict and score, and nothing else.
+    pub(crate) fn plain_setup<'a>(&'a self, protocol: &'a Protocol) -> Setup<'a> {
         Setup {
             others: &self.others,
             clips_at_once: self.clips_at_once,
-            cache,
-            save_soft_labels: args.save_soft_labels,
-            predict_only: args.predict_only,
             ..Setup::new(protocol, &self.loaded.encoder, self.engine, &self.batch)
         }
     }
@@ -156,28 +220,40 @@ impl Ready {
         protocol: ProtocolRecord,
         done: Done,
     ) -> (Option<Summary>, RunRecord) {
-        let provenance = Provenance {
-            seconds: done.stages,
-            wall_seconds: self.start.elapsed().as_secs_f64(),
-            resumed: done.resumed,
-            peak_memory_bytes: peak_memory(),
-            ..self.provenance.clone()
-        };
-        let record = RunRecord {
-            protocol,
-            weights: Some(self.weights.clone()),
-            dataset: self.clips.record(done.clips, done.frames),
-            provenance,
-            notes: done.notes,
-            failures: done.failures,
-        };
-        (done.summary, record)
+        let weights = Some(self.weights.clone());
+        record(&self.clips, &self.provenance, self.start, protocol, weights, done)
     }
 }
 
-fn evaluate(ready: &Ready, setup: &Setup<'_>, folder: &RunFolder, quiet: bool) -> Result<Done> {
+fn record(
+    clips: &Clips,
+    provenance: &Provenance,
+    start: Instant,
+    protocol: ProtocolRecord,
+    weights: Option<WeightsRecord>,
+    done: Done,
+) -> (Option<Summary>, RunRecord) {
+    let provenance = Provenance {
+        seconds: done.stages,
+        wall_seconds: start.elapsed().as_secs_f64(),
+        resumed: done.resumed,
+        peak_memory_bytes: peak_memory(),
+        ..provenance.clone()
+    };
+    let dataset = clips.record(done.clips, done.frames);
+    let (notes, failures) = (done.notes, done.failures);
+    (done.summary, RunRecord { protocol, weights, dataset, provenance, notes, failures })
+}
+
+/// Propagates and scores all clips.
+pub(crate) fn evaluate(
+    ready: &Ready,
+    setup: &Setup<'_>,
+    folder: &RunFolder,
+    quiet: bool,
+) -> Result<Done> {
     let bars = Bars::new(ready.benchmark, &ready.clips, 1, quiet);
-    let done = match (ready.benchmark, &ready.clips) {
+    let done = match (ready.benchmark, &*ready.clips) {
         (Benchmark::Davis, Clips::Masks(dataset)) => {
             Done::davis(&eval::davis::evaluate(dataset, setup, folder, &bars)?)
         }
@@ -202,16 +278,24 @@ fn finish(
 ) -> Result<Outcome> {
     let Drawn { clips, folder: out, .. } = *drawn;
     failures_if_quiet(args, &record);
+    let interrupted = interrupted(clips, &record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let stored = stored(out);
     keep_unchanged(stored.as_ref(), &mut record);
     match summary {
         Some(summary) => {
             let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
-            show::results(&summary, &record, &json, args.json, args.per_item)?;
+            if !export::takes_stdout(&args.export) {
+                show::results(&summary, &record, &json, args.json, args.per_item)?;
+            }
+            let row = record.row(&summary);
+            export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
             overlays::after(drawn, &args.overlay, say);
             if !keep {
-                page::after(args.report, out, clips, &record, say);
+                page::after(args.report, out, clips, &record.failures, say);
             }
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
@@ -231,7 +315,28 @@ fn finish(
             say.line(&format!("predictions in {}", out.join("predictions").display()));
         }
     }
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(outcome(interrupted, &record))
+}
+
+/// Whether Ctrl-C kept clips from being done; that is said.
+pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> bool {
+    let (done, asked) = (record.dataset.done, clips.asked());
+    let interrupted = interrupt::asked() && done + record.failures.len() < asked;
+    if interrupted {
+        say.line(&format!(
+            "interrupted: {done} of {asked} clips are done; the same command goes on"
+        ));
+    }
+    interrupted
+}
+
+/// What the exit status says of a run.
+pub(crate) fn outcome(interrupted: bool, record: &RunRecord) -> Outcome {
+    match (interrupted, record.failures.is_empty()) {
+        (true, _) => Outcome::Interrupted,
+        (false, true) => Outcome::Done,
+        (false, false) => Outcome::Partial,
+    }
 }
 
 /// Failures are errors, which stand on stderr where all else is quiet too.
@@ -253,9 +358,29 @@ pub(crate) fn store(
     record: &RunRecord,
     stored: Option<&Value>,
 ) -> Result<(Value, bool)> {
-    let keep = clips.narrowed() && stored.is_some_and(|json| json["partial"] == false);
+    let fewer = clips.narrowed() || interrupt::asked();
+    let keep = fewer && stored.is_some_and(|json| json["partial"] == false);
     let json = if keep { record.json(summary) } else { report::write(out, summary, record)? };
     Ok((json, keep))
+}
+
+/// Stores results as a single run would have, for the table of several.
+pub(crate) fn stored_row(
+    ready: &Ready,
+    protocol: ProtocolRecord,
+    values: Vec<String>,
+    done: Done,
+    folder: &Path,
+) -> Result<Row> {
+    let protocol_hash = protocol.hash.clone();
+    let (summary, mut record) = ready.record(protocol, done);
+    let stored = stored(folder);
+    keep_unchanged(stored.as_ref(), &mut record);
+    if let Some(summary) = &summary {
+        store(folder, &ready.clips, summary, &record, stored.as_ref())?;
+    }
+    let (clips, folder) = (record.dataset.done, folder.display().to_string());
+    Ok(Row { values, summary, folder, protocol_hash, clips })
 }
 
 /// The results of an earlier run in this folder.

@@ -1,22 +1,29 @@
 //! `propagate`: one command from a checkpoint to the table.
 //!
 //! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]), the plan runs
-//! ([`evaluate`], or [`sweep`] where several settings are asked for), the results are shown ([`show`]). The other verbs have a file each. stdout carries
-//! results, stderr all else.
+//! ([`evaluate`], or [`sweep`] where several settings are asked for, [`encoders`] where several
+//! encoders are), the results are shown ([`show`]) and sent on ([`export`]). The other verbs have a
+//! file each. stdout carries results, stderr all else.
 
 // Comments on arguments are help texts, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
+mod ablate;
 mod args;
 mod attention;
 mod check;
 mod clips;
 #[path = "../common/mod.rs"]
 mod common;
+mod compare;
 mod done;
+mod encoders;
 mod evaluate;
+mod explain;
+mod export;
 mod features;
 mod images;
+mod interrupt;
 mod overlays;
 mod page;
 mod plan;
@@ -45,6 +52,8 @@ enum Outcome {
     Done,
     /// 3: done, but for some clips, or with errors found by a check.
     Partial,
+    /// 130: stopped by Ctrl-C; what is done is kept.
+    Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +64,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
@@ -69,6 +79,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Vip(args) => evaluate::run(Benchmark::Vip, &args),
         Command::Jhmdb(args) => evaluate::run(Benchmark::Jhmdb, &args),
         Command::Score(args) => score::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Report(args) => page::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Features(args) => features::run(&args),

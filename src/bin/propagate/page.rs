@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use cropmae::data::Need;
 use cropmae::files;
-use cropmae::report::RunRecord;
-use cropmae::report::html::film::Film;
+use cropmae::overlay::Overlay;
+use cropmae::protocol::Benchmark;
+use cropmae::report::html::player::{Player, STYLE};
 use cropmae::report::html::propagate::Evaluation;
 
 use crate::Outcome;
@@ -15,11 +16,18 @@ use crate::clips::{Clips, is_named};
 use crate::show::Notes;
 
 /// Writes the page of a run whose results are stored; that it cannot be written loses nothing of them.
-pub(crate) fn after(kind: Report, out: &Path, clips: &Clips, record: &RunRecord, say: &Notes) {
+/// `failures` are the clips that have none.
+pub(crate) fn after(
+    kind: Report,
+    out: &Path,
+    clips: &Clips,
+    failures: &[(String, String)],
+    say: &Notes,
+) {
     if kind == Report::None {
         return;
     }
-    let failed = |name: &str| record.failures.iter().any(|(clip, _)| clip == name);
+    let failed = |name: &str| failures.iter().any(|(clip, _)| clip == name);
     let names = clips.list().into_iter().map(|(name, _)| name).filter(|name| !failed(name));
     let names: Vec<String> = names.map(str::to_owned).collect();
     let written = Evaluation::read(out, Some(&names)).and_then(|of| write(out, &of, Some(clips)));
@@ -53,11 +61,36 @@ fn data(args: &ReportArgs) -> DataArgs {
 }
 
 fn write(out: &Path, evaluation: &Evaluation, clips: Option<&Clips>) -> cropmae::Result<PathBuf> {
-    let mut film = |_: &str, _: usize| -> cropmae::Result<Option<Film>> {
-        let _ = clips;
-        Ok(None)
+    let predictions = out.join("predictions");
+    let benchmark = evaluation.record.protocol.benchmark;
+    let mut play = |clip: &str, bytes: usize| -> cropmae::Result<Option<Player>> {
+        let overlay =
+            clips.and_then(|clips| overlay(benchmark, clips, clip, &predictions)).transpose()?;
+        overlay.map_or(Ok(None), |overlay| Player::of(&overlay, bytes))
     };
     let path = out.join("report.html");
-    files::write(&path, evaluation.page(&mut film).as_bytes())?;
+    files::write(&path, evaluation.page(&mut play).as_bytes())?;
     Ok(path)
+}
+
+/// A clip's frames with what was predicted; `None` where the dataset has no such clip.
+fn overlay<'a>(
+    benchmark: Benchmark,
+    clips: &'a Clips,
+    name: &str,
+    predictions: &Path,
+) -> Option<cropmae::Result<Overlay<'a>>> {
+    match clips {
+        Clips::Masks(dataset) => {
+            let clip = dataset.clips.iter().find(|clip| clip.name == name)?;
+            Some(match benchmark {
+                Benchmark::Vip => Overlay::parts(clip, predictions, STYLE),
+                _ => Overlay::objects(clip, predictions, STYLE),
+            })
+        }
+        Clips::Poses(dataset) => {
+            let clip = dataset.clips.iter().find(|clip| clip.name == name)?;
+            Some(Overlay::joints(clip, predictions, STYLE))
+        }
+    }
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
+use crate::common;
 
 /// The preset with everything that was typed put over it.
 pub(crate) fn protocol(
@@ -78,10 +79,11 @@ pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Re
 
 /// Where the encoder comes from.
 pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
-    match (&model.weights, sample) {
-        (Some(source), _) => Ok(source.clone()),
-        (None, true) => Ok(Source::Sample),
-        (None, false) => bail!(
+    match (&*model.weights, sample) {
+        ([source], _) => Ok(source.clone()),
+        ([_, ..], _) => bail!("--weights: only davis, vip and jhmdb take several encoders"),
+        ([], true) => Ok(Source::Sample),
+        ([], false) => bail!(
             "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
         ),
     }
@@ -96,6 +98,7 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
         checkpoint_key: model.checkpoint_key.clone(),
         positions: model.positions,
         layer: model.layer,
+        implementation: model.encoder,
     }
 }
 
@@ -109,8 +112,11 @@ pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
 pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
     anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
     anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
-    let devices: Vec<Device> =
-        args.device.iter().map(|choice| device::open(*choice)).collect::<cropmae::Result<_>>()?;
+    let devices: Vec<Device> = args
+        .device
+        .iter()
+        .map(|choice| device::open_for(*choice, args.dtype))
+        .collect::<cropmae::Result<_>>()?;
     let cpus = devices.iter().filter(|device| device.is_cpu()).count();
     let mixed = cpus != 0 && cpus != devices.len();
     anyhow::ensure!(!mixed, "--device: CPU and GPU differ in the last digits; use one kind");
@@ -155,6 +161,7 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         arch: loaded.arch.clone(),
         layer: model.layer.to_string(),
         positions: loaded.positions,
+        checkpoint_key: model.checkpoint_key.clone(),
     }
 }
 
@@ -167,27 +174,13 @@ pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance 
         dtype: dtype.map(Into::into),
         threads: rayon::current_num_threads(),
         jpeg_decoder: image::decode::decoder_name().into(),
+        encoder: None,
         affinity: None,
         seconds: Default::default(),
         wall_seconds: 0.0,
         resumed: 0,
         peak_memory_bytes: None,
-        command: command(),
-    }
-}
-
-/// The command as it was typed, the program by its name alone.
-fn command() -> String {
-    let typed = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
-    std::iter::once("propagate".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell takes it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./,:=@+%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+        command: common::command("propagate"),
     }
 }
 
@@ -221,6 +214,12 @@ pub(crate) fn identity(
         "jpeg_decoder": provenance.jpeg_decoder,
     });
     // what is as always has no entry, so that folders of earlier versions are taken up
+    if let Some(key) = &weights.checkpoint_key {
+        identity["checkpoint_key"] = json!(key);
+    }
+    if let Some(encoder) = provenance.encoder.as_ref().filter(|encoder| *encoder != "fused") {
+        identity["encoder"] = json!(encoder);
+    }
     if let Some(affinity) = &provenance.affinity {
         identity["affinity"] = json!(affinity);
     }
@@ -255,6 +254,7 @@ pub(crate) fn features_key(
         "positions": weights.positions,
         "dtype": provenance.dtype,
         // sums of products come out in another order, and so with other last bits
+        "encoder": provenance.encoder,
         "device": provenance.device.split(':').next(),
         "batch": batch,
         "jpeg_decoder": provenance.jpeg_decoder,
@@ -318,7 +318,8 @@ pub(crate) fn describe(
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
         lines.push(format!("context of {context} frames: {:.1} MiB", bytes / 1048576.0));
     }
-    lines.push(format!("encoder: {} ({}), {engine:?} affinity", loaded.arch, loaded.family));
+    let by = loaded.encoder.implementation().map_or(String::new(), |by| format!(", {by}"));
+    lines.push(format!("encoder: {} ({}{by}), {engine:?} affinity", loaded.arch, loaded.family));
     lines.push(format!("output: {}", out.display()));
     lines.extend(list.iter().map(|(name, frames)| format!("  {name}: {frames} frames")));
     Ok(lines)
@@ -334,13 +335,5 @@ mod tests {
         assert_eq!(fitting(None, ROOM / 7), 4);
         assert_eq!(fitting(Some(ROOM), ROOM / 4), 2, "half of what is free");
         assert_eq!(fitting(Some(0), ROOM), 1);
-    }
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_change_them() {
-        assert_eq!(quoted("--size=480x880"), "--size=480x880");
-        assert_eq!(quoted("my clips/*.png"), "'my clips/*.png'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

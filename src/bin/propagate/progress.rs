@@ -12,6 +12,7 @@ use cropmae::protocol::Benchmark;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::clips::Clips;
+use crate::interrupt;
 use crate::show::note;
 
 /// The progress of a run.
@@ -119,6 +120,10 @@ impl Observer for Bars {
         self.state().score = if self.sweep { String::new() } else { score };
     }
 
+    fn stops(&self) -> bool {
+        interrupt::asked()
+    }
+
     fn clip_noted(&self, clip: &str, note: &str) {
         self.line(&format!("{clip}: {note}"));
     }
@@ -157,6 +162,10 @@ impl Observer for OfSetting<'_> {
 
     fn frame_done(&self) {
         self.bars.frame_done();
+    }
+
+    fn stops(&self) -> bool {
+        self.bars.stops()
     }
 
     fn clip_noted(&self, clip: &str, note: &str) {

@@ -7,19 +7,21 @@ use anyhow::{Result, bail};
 use candle_core::Device;
 use cropmae::Error;
 use cropmae::data::Need;
-use cropmae::eval;
+use cropmae::eval::folder::store_records;
+use cropmae::eval::{self, Outcome};
 use cropmae::protocol::{Benchmark, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::ProtocolRecord;
 use cropmae::report::{self, RunRecord, Summary};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::ScoreArgs;
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::show::Notes;
-use crate::{Outcome, plan, show};
+use crate::{Outcome as Exit, plan, show};
 
-pub(crate) fn run(args: &ScoreArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
     let start = Instant::now();
     let say = Notes::new(args.quiet);
     let benchmark = Benchmark::from(args.benchmark);
@@ -34,7 +36,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Outcome> {
         refuse_run(folder)?;
     }
     let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly, &say)?;
-    let done = score(benchmark, &clips, args)?;
+    let (done, records) = score(benchmark, &clips, args)?;
     let mut provenance = plan::provenance(&[Device::Cpu], None);
     provenance.seconds = done.stages;
     provenance.wall_seconds = start.elapsed().as_secs_f64();
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Outcome> {
         notes: done.notes,
         failures: done.failures,
     };
-    finish(args, clips.asked(), done.summary, &record)
+    finish(args, clips.asked(), done.summary, &record, &records)
 }
 
 /// Refuses a folder whose results are those of a run.
@@ -61,7 +63,10 @@ fn refuse_run(folder: &Path) -> Result<(), Error> {
     }
 }
 
-fn score(benchmark: Benchmark, clips: &Clips, args: &ScoreArgs) -> Result<Done> {
+/// Clips with their records.
+type Records = Vec<(String, Value)>;
+
+fn score(benchmark: Benchmark, clips: &Clips, args: &ScoreArgs) -> Result<(Done, Records)> {
     let used = Protocol {
         score_size: args.score_size.unwrap_or(ScoreSize::Native),
         exclude_first_frame: args.exclude_first_frame,
@@ -70,20 +75,23 @@ fn score(benchmark: Benchmark, clips: &Clips, args: &ScoreArgs) -> Result<Done> 
     match (benchmark, clips) {
         (Benchmark::Davis, Clips::Masks(dataset)) => {
             let outcome = eval::davis::score(dataset, &args.predictions, &used);
-            Done::new(&outcome, |outcome| Ok(report::davis::summary(outcome)))
+            Ok((Done::davis(&outcome)?, records(&outcome)?))
         }
         (_, Clips::Masks(dataset)) => {
             let outcome = eval::vip::score(dataset, &args.predictions, &used);
-            Done::new(&outcome, |outcome| {
-                Ok(report::vip::summary(outcome, used.exclude_first_frame)?)
-            })
+            Ok((Done::vip(&outcome, &used)?, records(&outcome)?))
         }
         (_, Clips::Poses(dataset)) => {
             let grid = args.grid.unwrap_or(GRID);
             let outcome = eval::jhmdb::score(dataset, &args.predictions, (grid.height, grid.width));
-            Done::new(&outcome, |outcome| Ok(report::jhmdb::summary(outcome)))
+            Ok((Done::jhmdb(&outcome)?, records(&outcome)?))
         }
     }
+}
+
+fn records<S: Serialize>(outcome: &Outcome<S>) -> Result<Records> {
+    let each = outcome.records.iter();
+    each.map(|record| Ok((record.clip.clone(), serde_json::to_value(record)?))).collect()
 }
 
 /// What JHMDB arrays count in, where `--grid` does not say: frames of 320x320, patches of 16.
@@ -117,7 +125,8 @@ fn finish(
     asked: usize,
     summary: Option<Summary>,
     record: &RunRecord,
-) -> Result<Outcome> {
+    records: &[(String, Value)],
+) -> Result<Exit> {
     for (clip, error) in &record.failures {
         show::note(&format!("{clip}: not scored: {error}"));
     }
@@ -138,11 +147,11 @@ fn finish(
     };
     let json = match &args.out {
         Some(folder) => {
-            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            store_records(folder, records)?;
             report::write(folder, &summary, record)?
         }
         None => record.json(&summary),
     };
     show::results(&summary, record, &json, args.json, args.per_item)?;
-    Ok(if missing > 0 { Outcome::Partial } else { Outcome::Done })
+    Ok(if missing > 0 { Exit::Partial } else { Exit::Done })
 }

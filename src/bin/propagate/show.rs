@@ -34,13 +34,17 @@ pub(crate) fn text(text: &str) -> Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to stdout")
 }
 
-/// An error in one line.
+/// Shows an error in one line.
 pub(crate) fn error(error: &anyhow::Error) {
-    let text = match error.downcast_ref::<cropmae::Error>() {
+    note(&format!("error: {}", explained(error)));
+}
+
+/// An error with all its reasons, and what to do about it.
+pub(crate) fn explained(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<cropmae::Error>() {
         Some(ours) => ours.explained(),
         None => format!("{error:#}"),
-    };
-    note(&format!("error: {text}"));
+    }
 }
 
 /// Whether the reader of stdout went away.

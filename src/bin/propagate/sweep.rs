@@ -11,7 +11,6 @@ use anyhow::Result;
 use cropmae::eval::{self, Cache, Kept, Run, RunFolder};
 use cropmae::protocol::{self, Benchmark, Protocol};
 use cropmae::report::record::ProtocolRecord;
-use cropmae::report::sweep::Row;
 use cropmae::report::{RunRecord, Sweep};
 use serde_json::{Value, json};
 
@@ -22,7 +21,7 @@ use crate::evaluate::{self, Ready};
 use crate::overlays::{self, Drawn};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
-use crate::{Outcome, plan, show};
+use crate::{Outcome, export, interrupt, page, plan, show};
 
 /// One combination of the values.
 struct Combination {
@@ -58,14 +57,17 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         folders.iter().zip(&identities).map(|(to, identity)| RunFolder::open(to, identity));
     let opened: Vec<RunFolder> = opened.collect::<cropmae::Result<_>>()?;
     let cache = cache(&ready, args, &used, &out, &say)?;
+    interrupt::listen();
     let done = evaluate_each(&ready, args, &combinations, &opened, &cache)?;
     top.clean()?;
     let (_, record) = ready.record(protocol, Done::together(&done));
     let mut sweep = Sweep { names: names(&args.propagation.sweep), rows: Vec::new() };
     for ((one, done), folder) in combinations.into_iter().zip(done).zip(&folders) {
-        sweep.rows.push(store(&ready, one, done, folder)?);
+        let failures = done.failures.clone();
+        sweep.rows.push(evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?);
         let drawn = Drawn { benchmark, clips: &ready.clips, folder };
         overlays::after(&drawn, &args.output.overlay, &say);
+        page::after(args.output.report, folder, &ready.clips, &failures, &say);
     }
     finish(args, &out, &ready.clips, &sweep, &record, &say)
 }
@@ -167,7 +169,7 @@ fn cache(
     let size = plan::features_size(&ready.clips, used, &ready.loaded, longest)?;
     let place_name = place.display();
     say.line(&format!("features of one clip at a time are kept in {place_name}: {size} at most"));
-    Ok(Cache::open(&place, &ready.features_key(args, used), Kept::WithinClip)?)
+    Ok(Cache::open(&place, &ready.features_key(&args.model, used), Kept::WithinClip)?)
 }
 
 fn evaluate_each(
@@ -188,34 +190,26 @@ fn evaluate_each(
             Run { setup, folder, observer }
         })
         .collect();
-    let done = match (ready.benchmark, &ready.clips) {
-        (Benchmark::Davis, Clips::Masks(dataset)) => {
-            eval::davis::sweep(dataset, &runs)?.iter().map(Done::davis).collect()
-        }
-        (_, Clips::Masks(dataset)) => {
-            let outcomes = eval::vip::sweep(dataset, &runs)?;
-            let each = outcomes.iter().zip(&runs);
-            each.map(|(outcome, run)| Done::vip(outcome, run.setup.protocol)).collect()
-        }
-        (_, Clips::Poses(dataset)) => {
-            eval::jhmdb::sweep(dataset, &runs)?.iter().map(Done::jhmdb).collect()
-        }
-    };
+    let done = evaluate_runs(ready, &runs);
     bars.finish();
     done
 }
 
-/// Stores a combination's results as its own run would have.
-fn store(ready: &Ready, one: Combination, done: Done, folder: &Path) -> Result<Row> {
-    let protocol_hash = one.protocol.hash.clone();
-    let (summary, mut record) = ready.record(one.protocol, done);
-    let stored = evaluate::stored(folder);
-    evaluate::keep_unchanged(stored.as_ref(), &mut record);
-    if let Some(summary) = &summary {
-        evaluate::store(folder, &ready.clips, summary, &record, stored.as_ref())?;
+/// Takes every clip through all of these before the next.
+pub(crate) fn evaluate_runs(ready: &Ready, runs: &[Run<'_>]) -> Result<Vec<Done>> {
+    match (ready.benchmark, &*ready.clips) {
+        (Benchmark::Davis, Clips::Masks(dataset)) => {
+            eval::davis::sweep(dataset, runs)?.iter().map(Done::davis).collect()
+        }
+        (_, Clips::Masks(dataset)) => {
+            let outcomes = eval::vip::sweep(dataset, runs)?;
+            let each = outcomes.iter().zip(runs);
+            each.map(|(outcome, run)| Done::vip(outcome, run.setup.protocol)).collect()
+        }
+        (_, Clips::Poses(dataset)) => {
+            eval::jhmdb::sweep(dataset, runs)?.iter().map(Done::jhmdb).collect()
+        }
     }
-    let (clips, folder) = (record.dataset.done, folder.display().to_string());
-    Ok(Row { values: one.values, summary, folder, protocol_hash, clips })
 }
 
 /// Stores and shows the table.
@@ -228,14 +222,21 @@ fn finish(
     say: &Notes,
 ) -> Result<Outcome> {
     evaluate::failures_if_quiet(&args.output, record);
+    let interrupted = evaluate::interrupted(clips, record, say);
+    if interrupted && record.dataset.done == 0 {
+        return Ok(Outcome::Interrupted);
+    }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let json = sweep.write(out, record)?;
+    let export = &args.output.export;
     if args.output.json {
         show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
-    } else {
+    } else if !export::takes_stdout(export) {
         let lines = sweep.lines(record).into_iter().map(|line| format!("  {line}\n"));
         show::text(&format!("{}\n{}", sweep.table().text(), lines.collect::<String>()))?;
     }
+    let table = sweep.table();
+    export::write(export, &table.clone().with_arrows().markdown(), &table, &json)?;
     say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
-    Ok(if record.failures.is_empty() { Outcome::Done } else { Outcome::Partial })
+    Ok(evaluate::outcome(interrupted, record))
 }

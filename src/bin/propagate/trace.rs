@@ -33,7 +33,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
-    let batch = Batch::fixed(1);
+    let batch = Batch::fitting(if device.is_cpu() { 1 } else { 4 });
     let setup = Setup::new(&protocol, &loaded.encoder, Engine::Tiled, &batch);
     let query = Query { frame: args.frame, point: args.point };
     let traced = traced(&clips, query, &setup)?;

@@ -41,13 +41,7 @@ type Points = Vec<(f64, f64)>;
 /// # Errors
 /// The picture cannot be laid out.
 pub fn svg(log: &[Entry]) -> Result<Option<String>> {
-    let steps: Vec<&StepRecord> = log
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Step(step) => Some(step),
-            Entry::Measure(_) => None,
-        })
-        .collect();
+    let steps: Vec<&StepRecord> = log.iter().filter_map(Entry::step).collect();
     let Some(last) = log.iter().map(Entry::steps).max().filter(|_| !steps.is_empty()) else {
         return Ok(None);
     };
@@ -188,7 +182,7 @@ fn legend<'a>(chart: &mut Chart<'a>, place: SeriesLabelPosition) -> Drawn {
 }
 
 /// The points of a measurement.
-fn measured(log: &[Entry], wanted: &str) -> Points {
+pub(in crate::pretrain) fn measured(log: &[Entry], wanted: &str) -> Points {
     let point = |entry: &Entry| match entry {
         Entry::Measure(Measure { steps, name, value, .. }) if name == wanted => {
             Some((*steps as f64, *value))
@@ -199,7 +193,7 @@ fn measured(log: &[Entry], wanted: &str) -> Points {
 }
 
 /// All measurements but the losses, by name, in the order of their first ones.
-fn scores(log: &[Entry]) -> Vec<(String, Points)> {
+pub(in crate::pretrain) fn scores(log: &[Entry]) -> Vec<(String, Points)> {
     let mut names: Vec<&str> = Vec::new();
     for entry in log {
         if let Entry::Measure(Measure { name, .. }) = entry
@@ -213,7 +207,7 @@ fn scores(log: &[Entry]) -> Vec<(String, Points)> {
 }
 
 /// From the least to the largest value, with some room at both ends.
-fn extent<'a>(points: impl Iterator<Item = &'a (f64, f64)>) -> Range<f64> {
+pub(in crate::pretrain) fn extent<'a>(points: impl Iterator<Item = &'a (f64, f64)>) -> Range<f64> {
     let values = points.map(|(_, value)| *value).filter(|value| value.is_finite());
     let (least, most) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
         (least.min(value), most.max(value))
@@ -226,12 +220,12 @@ fn extent<'a>(points: impl Iterator<Item = &'a (f64, f64)>) -> Range<f64> {
 }
 
 /// Every k-th point, so that at most [`MOST_POINTS`] are left.
-fn thinned(points: &[(f64, f64)]) -> Points {
+pub(in crate::pretrain) fn thinned(points: &[(f64, f64)]) -> Points {
     points.iter().copied().step_by(points.len().div_ceil(MOST_POINTS).max(1)).collect()
 }
 
 /// At every kept point the mean of the points around it, at both ends of those that there are.
-fn smoothed(points: &[(f64, f64)]) -> Points {
+pub(in crate::pretrain) fn smoothed(points: &[(f64, f64)]) -> Points {
     let reach = (SMOOTHING * points.len() as f64).ceil() as usize;
     let sums: Vec<f64> = std::iter::once(0.0)
         .chain(points.iter().scan(0.0, |sum, (_, value)| {

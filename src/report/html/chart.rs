@@ -18,7 +18,7 @@ const LEFT: f64 = 32.0;
 /// Room right of them.
 const RIGHT: f64 = 8.0;
 /// Room over each panel, for its name.
-const ABOVE: f64 = 18.0;
+const ABOVE: f64 = 24.0;
 /// Room under the last panel, for numbers and the name of what runs to the right.
 const BELOW: f64 = 32.0;
 /// More points of a line than this are thinned.
@@ -35,24 +35,52 @@ pub struct Axis {
     pub to: f64,
     /// Values with their text, in between.
     pub ticks: Vec<(f64, String)>,
+    /// Whether values are shares that are shown in percent.
+    pub percent: bool,
 }
 
 impl Axis {
     /// With round numbers at about `most` places.
     pub fn new(name: impl Into<String>, from: f64, to: f64, most: usize) -> Self {
         let to = if to > from { to } else { from + 1.0 };
-        Self { name: name.into(), from, to, ticks: round_ticks(from, to, most) }
+        Self { name: name.into(), from, to, ticks: round_ticks(from, to, most), percent: false }
     }
 
     /// Scores from 0 to 1, shown in percent.
     pub fn percent(name: impl Into<String>) -> Self {
         let ticks = [0.0, 0.5, 1.0].map(|share| (share, format!("{}", 100.0 * share))).to_vec();
-        Self { name: name.into(), from: 0.0, to: 1.0, ticks }
+        Self { name: name.into(), from: 0.0, to: 1.0, ticks, percent: true }
     }
 
     /// Where a value lies, from 0 to 1.
     fn place(&self, value: f64) -> f64 {
         (value - self.from) / (self.to - self.from)
+    }
+}
+
+/// A line's colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// One of the page's [`COLORS`], counted from 0.
+    Theme(usize),
+    /// This red, green and blue, darker on a light page and lighter on a dark one: that of something
+    /// in a picture.
+    Like([u8; 3]),
+}
+
+impl Paint {
+    fn class(self) -> String {
+        match self {
+            Self::Theme(number) => format!("s{}", number % COLORS),
+            Self::Like(_) => "like".into(),
+        }
+    }
+
+    fn style(self) -> Option<String> {
+        match self {
+            Self::Theme(_) => None,
+            Self::Like([red, green, blue]) => Some(format!("--like:rgb({red},{green},{blue})")),
+        }
     }
 }
 
@@ -63,8 +91,8 @@ pub struct Series {
     pub name: String,
     /// Its points from left to right; a NaN leaves a gap.
     pub points: Vec<(f64, f64)>,
-    /// Its colour, counted from 0.
-    pub color: usize,
+    /// Its colour.
+    pub paint: Paint,
     /// Whether it is dashed.
     pub dashed: bool,
 }
@@ -118,15 +146,16 @@ impl Chart {
         let top = bottom - self.panel_height;
         let y = &panel.y;
         html! {
-            g.panel data-y={ (y.from) " " (y.to) " " (bottom) " " (top) } data-name=(y.name) {
-                text.name x="0" y=(top - 7.0) { (y.name) }
+            g.panel data-y={ (y.from) " " (y.to) " " (bottom) " " (top) } data-name=(y.name)
+                data-times=[y.percent.then_some(100)] {
+                text.name x=(LEFT) y=(top - 6.0) { (y.name) }
                 @for (value, text) in &y.ticks {
                     line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(up(*value)) y2=(up(*value)) {}
                     text.tick x=(LEFT - 5.0) y=(up(*value)) dy="0.35em" text-anchor="end" { (text) }
                 }
                 @for series in &panel.series {
-                    path.line.{ "s" (series.color % COLORS) }.dashed[series.dashed]
-                        data-name=(series.name) d=(self.path(series, &up)) {}
+                    path.line.(series.paint.class()).dashed[series.dashed]
+                        style=[series.paint.style()] data-name=(series.name) d=(self.path(series, &up)) {}
                 }
             }
         }
@@ -168,7 +197,7 @@ pub fn legend(entries: &[(&Series, Option<String>)]) -> Markup {
         ul.legend {
             @for (series, number) in entries {
                 li {
-                    span.key.{ "s" (series.color % COLORS) }.dashed[series.dashed] {}
+                    span.key.(series.paint.class()).dashed[series.dashed] style=[series.paint.style()] {}
                     (series.name)
                     @if let Some(number) = number { " " b { (number) } }
                 }
@@ -200,7 +229,7 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, f64)>) -> Chart {
-        let series = Series { name: "<1>".into(), points, color: 9, dashed: true };
+        let series = Series { name: "<1>".into(), points, paint: Paint::Theme(9), dashed: true };
         let panel = Panel { y: Axis::percent("J"), series: vec![series] };
         Chart {
             label: "J of \"dog\"".into(),
@@ -213,10 +242,10 @@ mod tests {
     #[test]
     fn points_lie_where_their_values_say() {
         let html = chart(vec![(0.0, 0.0), (5.0, 0.5), (10.0, 1.0)]).svg().into_string();
-        // 32 to 352 to the right; the first panel from 118 up to 18, the second from 236 to 136.
-        assert!(html.contains(r#"d="M32 118L32 118L192 68L352 18""#), "{html}");
-        assert!(html.contains(r#"d="M32 236L32 236L192 186L352 136""#), "{html}");
-        assert!(html.contains(r#"viewBox="0 0 360 268""#), "{html}");
+        // 32 to 352 to the right; the first panel from 124 up to 24, the second from 248 to 148.
+        assert!(html.contains(r#"d="M32 124L32 124L192 74L352 24""#), "{html}");
+        assert!(html.contains(r#"d="M32 248L32 248L192 198L352 148""#), "{html}");
+        assert!(html.contains(r#"viewBox="0 0 360 280""#), "{html}");
         assert!(html.contains(r#"class="line s1 dashed" data-name="&lt;1&gt;""#), "{html}");
         assert!(html.contains(r#"aria-label="J of &quot;dog&quot;""#), "{html}");
         assert_eq!(html.matches("<path").count(), html.matches("</path>").count());
@@ -227,9 +256,22 @@ mod tests {
         let nan = f64::NAN;
         let points = vec![(0.0, nan), (2.0, 1.0), (3.0, nan), (5.0, 0.5), (10.0, 0.5)];
         let html = chart(points).svg().into_string();
-        assert!(html.contains(r#"d="M96 18L96 18M192 68L192 68L352 68""#), "{html}");
+        assert!(html.contains(r#"d="M96 24L96 24M192 74L192 74L352 74""#), "{html}");
         assert!(!html.contains("NaN"));
         assert!(chart(Vec::new()).svg().into_string().contains(r#"d="""#));
+    }
+
+    #[test]
+    fn colours_are_the_themes_or_a_pictures() {
+        let mut like = chart(vec![(0.0, 0.0)]);
+        like.panels[0].series[0].paint = Paint::Like([230, 0, 7]);
+        let html = like.svg().into_string();
+        assert!(html.contains(r#"class="line like dashed" style="--like:rgb(230,0,7)""#), "{html}");
+        let key = legend(&[(&like.panels[1].series[0], Some("83.4".into()))]).into_string();
+        assert!(
+            key.contains(r#"<span class="key s1 dashed"></span>&lt;1&gt; <b>83.4</b>"#),
+            "{key}"
+        );
     }
 
     #[test]

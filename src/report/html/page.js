@@ -84,8 +84,9 @@
     const panels = all(svg, ".panel").map((panel) => ({
       name: panel.dataset.name,
       y: scale(numbers(panel.dataset.y)),
-      // shares are shown in percent
-      times: numbers(panel.dataset.y)[1] === 1 ? 100 : 1,
+      shown: (value) => panel.dataset.times
+        ? (Number(panel.dataset.times) * value).toFixed(1)
+        : String(Number(value.toPrecision(3))),
       lines: all(panel, ".line").map((path) => ({ name: path.dataset.name, points: points(path) })),
     }));
     const places = [...new Set(panels.flatMap((p) => p.lines.flatMap((l) => l.points.map(([at]) => at))))];
@@ -101,7 +102,7 @@
     const tell = (at) => {
       const of = (panel) => panel.lines.flatMap((line) => {
         const point = line.points.find(([place]) => place === at);
-        return point ? [`${line.name} ${(panel.times * panel.y.back(point[1])).toFixed(1)}`] : [];
+        return point ? [`${line.name} ${panel.shown(panel.y.back(point[1]))}`] : [];
       });
       const parts = panels.map((panel) => [panel.name, of(panel)]).filter(([, told]) => told.length);
       const told = parts.map(([name, told]) => (panels.length > 1 ? `${name}: ` : "") + told.join(", "));
@@ -138,7 +139,7 @@
       shown = (index + frames.length) % frames.length;
       frames.forEach((frame, other) => { frame.hidden = other !== shown; });
       bar.value = shown;
-      output.textContent = `frame ${at[shown]} of ${box.dataset.frames}`;
+      output.textContent = `frame ${at[shown]} of ${box.dataset.last}`;
       bar.setAttribute("aria-valuetext", output.textContent);
       linked.forEach((chart) => chart.show(at[shown]));
     };

@@ -8,7 +8,8 @@ Examples:
   propagate davis --data DAVIS --weights dino.pth --preset dino
   propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found).";
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found),
+130 stopped by Ctrl-C: clips that are done are kept, and the same command goes on.";
 
 pub(super) const EVALUATE_EXAMPLES: &str = "\
 Examples:
@@ -17,6 +18,8 @@ Examples:
   propagate davis --data DAVIS --weights w.pth --limit 2        a first look
   propagate davis --data DAVIS --weights w.pth --preset dino    another published protocol
   propagate davis --data DAVIS --weights w.pth --topk 5         a departure from it, reported
+  propagate davis --data DAVIS --weights a.pth b.pth            one table of both, best first
+  propagate davis --data DAVIS --weights checkpoints/ --export-markdown -    … of a folder, to paste
   propagate davis --data DAVIS --weights w.pth --sweep topk=5,7,10 radius=12,20    one table of six
   propagate davis --data DAVIS --weights w.pth --cache features    encode once, for later runs too
   propagate davis --data DAVIS --weights w.pth --overlays mp4 --overlay-errors    films, errors marked

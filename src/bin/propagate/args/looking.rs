@@ -9,7 +9,7 @@ use super::{ImageArgs, ModelArgs, RunArgs};
 
 pub(super) const RECONSTRUCT_EXAMPLES: &str = "\
 Examples:
-  propagate reconstruct --weights runs/tiny/checkpoint-00003900.safetensors --images photographs --out figure
+  propagate reconstruct --weights runs/tiny/checkpoint-00001950.safetensors --images photographs --out figure
   propagate reconstruct --weights mae.pth --images a.jpg b.jpg --out figure --views 4 --seed 7
 
 Checkpoints of `pretrain` say how they were trained. For those of CropMAE, SiamMAE and MAE the papers'

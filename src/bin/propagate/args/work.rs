@@ -23,7 +23,7 @@ fn parse_clips(text: &str) -> Result<usize, String> {
     clips.ok_or_else(|| "a number of 1 to 64 is needed".into())
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct WorkArgs {
     /// Frames encoded at once: auto, or N

@@ -12,11 +12,14 @@ use crate::eval::vip::{FrameIou, VipScores};
 use crate::metric::davis::{ClipScores, global};
 use crate::metric::miou::VIP_CLASSES;
 use crate::metric::pck::JointDistances;
-use crate::report::html::chart::{Axis, Chart, Panel, Series, legend};
+use crate::overlay::masks;
+use crate::report::html::chart::{Axis, Chart, Paint, Panel, Series, legend};
 use crate::report::html::page::Section;
 
 /// Charts beyond so many are folded away.
 const SHOWN: usize = 24;
+/// The bytes that all charts may take, so that a page stays fit to be sent.
+const BYTES: usize = 1_200_000;
 /// The parts of a VIP clip that have a line of their own.
 const PARTS: usize = 7;
 /// The height of a panel where a chart has two.
@@ -31,18 +34,31 @@ struct Curve {
     legend: Vec<(Series, Option<String>)>,
 }
 
-/// The chart of every clip; nothing where no record has single frames.
+/// The charts of the clips; nothing where no record has single frames.
 pub(super) fn section(clips: &Clips) -> Option<Section> {
+    let score = scores::name(clips);
+    let mut left = BYTES;
+    let mut articles: Vec<Markup> = Vec::new();
     let curves = curves(clips, None);
-    let (first, rest) = curves.split_at(curves.len().min(SHOWN));
-    let many = |curves: &[Curve]| {
-        html! { div.multiples { @for curve in curves { (multiple(curve, scores::name(clips))) } } }
-    };
+    for curve in &curves {
+        let article = multiple(curve, score);
+        let Some(rest) = left.checked_sub(article.0.len()) else { break };
+        left = rest;
+        articles.push(article);
+    }
+    let (first, more) = articles.split_at(articles.len().min(SHOWN));
+    let without = curves.len() - articles.len();
     let body = html! {
         p.quiet { (words(clips)) }
-        (many(first))
-        @if !rest.is_empty() {
-            details { summary { "The other " (rest.len()) " clips" } (many(rest)) }
+        div.multiples { @for article in first { (article) } }
+        @if !more.is_empty() {
+            details {
+                summary { "The other " (more.len()) " clips" }
+                div.multiples { @for article in more { (article) } }
+            }
+        }
+        @if without > 0 {
+            p.quiet { (without) " more clips have no chart here, so that the page stays small." }
         }
     };
     (!curves.is_empty()).then(|| Section::new("curves", "Over time", body))
@@ -50,9 +66,7 @@ pub(super) fn section(clips: &Clips) -> Option<Section> {
 
 /// The chart of one clip, for the place beside its pictures.
 pub(super) fn of_clip(clips: &Clips, clip: &str) -> Markup {
-    html! {
-        @for curve in curves(clips, Some(clip)) { (curve.chart.svg()) (self::key(&curve)) }
-    }
+    html! { @for curve in curves(clips, Some(clip)) { (curve.chart.svg()) (key(&curve)) } }
 }
 
 fn multiple(curve: &Curve, score: &str) -> Markup {
@@ -119,7 +133,7 @@ fn davis(clip: &str, length: usize, scores: &ClipScores) -> Option<Curve> {
     let line = |index: usize, values: &[f64]| Series {
         name: (index + 1).to_string(),
         points: (1..).zip(values).map(|(frame, value)| (f64::from(frame), *value)).collect(),
-        color: index,
+        paint: Paint::Like(masks::colour(u8::try_from(index + 1).unwrap_or(u8::MAX))),
         dashed: false,
     };
     let of = |values: fn(&crate::metric::davis::ObjectScores) -> &Vec<f64>| -> Vec<Series> {
@@ -164,7 +178,12 @@ fn vip(clip: &str, length: usize, scores: &VipScores) -> Option<Curve> {
     let along = |value: &dyn Fn(&FrameIou) -> f64| -> Vec<(f64, f64)> {
         scores.frames.iter().map(|of| (of.frame as f64, value(of))).collect()
     };
-    let all = Series { name: "mean IoU".into(), points: along(&mean), color: 7, dashed: false };
+    let all = Series {
+        name: "mean IoU".into(),
+        points: along(&mean),
+        paint: Paint::Theme(7),
+        dashed: false,
+    };
     let of_class = |class: usize| {
         move |of: &FrameIou| of.iou.get(class).copied().flatten().map_or(f64::NAN, f64::from)
     };
@@ -178,11 +197,10 @@ fn vip(clip: &str, length: usize, scores: &VipScores) -> Option<Curve> {
     parts.truncate(PARTS);
     let parts: Vec<Series> = parts
         .iter()
-        .enumerate()
-        .map(|(color, (_, class))| Series {
+        .map(|(_, class)| Series {
             name: VIP_CLASSES[*class].to_owned(),
             points: along(&of_class(*class)),
-            color,
+            paint: Paint::Like(masks::colour(*class as u8)),
             dashed: false,
         })
         .collect();
@@ -225,13 +243,13 @@ fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
     let found: Vec<Series> = NEAR
         .iter()
         .enumerate()
-        .map(|(color, near)| Series {
+        .map(|(number, near)| Series {
             name: format!("PCK@{near}"),
             points: along(&|distances| {
                 let within = distances.iter().filter(|distance| **distance <= *near).count();
                 within as f64 / distances.len() as f64
             }),
-            color,
+            paint: Paint::Theme(number),
             dashed: false,
         })
         .collect();
@@ -241,10 +259,10 @@ fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
     };
     let mean = |distances: &[f64]| capped(crate::metric::stats::mean(known(distances)));
     let largest = |distances: &[f64]| capped(known(distances).into_iter().fold(f64::NAN, f64::max));
-    let distance = |name: &str, color: usize, value: &dyn Fn(&[f64]) -> f64| Series {
+    let distance = |name: &str, number: usize, value: &dyn Fn(&[f64]) -> f64| Series {
         name: name.to_owned(),
         points: along(value),
-        color,
+        paint: Paint::Theme(number),
         dashed: false,
     };
     let distances = vec![distance("mean", 2, &mean), distance("largest", 3, &largest)];
@@ -256,10 +274,7 @@ fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
     legend.extend(distances.iter().map(|series| {
         (Series { name: format!("{} distance", series.name), ..series.clone() }, None)
     }));
-    let y = Axis {
-        ticks: vec![(0.0, "0".into()), (0.5, "0.5".into()), (1.0, "1".into())],
-        ..Axis::percent("distance")
-    };
+    let y = Axis::new("distance", 0.0, 1.0, 2);
     Some(Curve {
         clip: clip.to_owned(),
         score: scores.at(NEAR[0]).mean,
@@ -274,4 +289,68 @@ fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
             panel_height: HEIGHT,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::davis::ObjectScores;
+    use crate::metric::miou::Confusion;
+
+    #[test]
+    fn scored_frames_begin_with_the_second() {
+        let object = ObjectScores { j: vec![0.5, 1.0], f: vec![0.0, f64::NAN] };
+        let scores = ClipScores { objects: vec![object] };
+        let curve = davis("dog", 4, &scores).unwrap();
+        let [j, f] = &curve.chart.panels[..] else { unreachable!() };
+        assert_eq!(j.series[0].points, [(1.0, 0.5), (2.0, 1.0)]);
+        assert_eq!((f.series[0].points[0], f.series[0].points[1].1.is_nan()), ((1.0, 0.0), true));
+        assert_eq!((curve.chart.x.from, curve.chart.x.to), (0.0, 3.0));
+        assert_eq!(curve.legend[0].0.name, "object 1");
+        assert_eq!(curve.legend[0].1.as_deref(), Some("37.5"), "J 0.75, F 0");
+        // five frames of nine have no annotation, and nothing says which
+        assert!(davis("dog", 9, &scores).is_none());
+    }
+
+    #[test]
+    fn parts_are_the_most_common_ones() {
+        let iou = |classes: &[(usize, f32)]| {
+            let mut iou = vec![None; VIP_CLASSES.len()];
+            classes.iter().for_each(|(class, value)| iou[*class] = Some(*value));
+            iou
+        };
+        let empty = Confusion::new(VIP_CLASSES.len());
+        let frames = vec![
+            FrameIou { frame: 0, iou: iou(&[(0, 1.0), (2, 1.0)]) },
+            FrameIou { frame: 5, iou: iou(&[(0, 0.5), (2, 0.25), (4, 0.0)]) },
+        ];
+        let mut scores = VipScores { first: empty.clone(), others: empty, frames };
+        let curve = vip("walk", 6, &scores).unwrap();
+        let [mean, parts] = &curve.chart.panels[..] else { unreachable!() };
+        assert_eq!(mean.series[0].points, [(0.0, 1.0), (5.0, 0.25)]);
+        let names: Vec<&str> = parts.series.iter().map(|series| &*series.name).collect();
+        assert_eq!(names, ["hair", "upper-clothes"], "background is none of them");
+        assert_eq!(parts.series[0].points, [(0.0, 1.0), (5.0, 0.25)]);
+        assert!(parts.series[1].points[0].1.is_nan());
+        scores.frames.clear();
+        assert!(vip("walk", 6, &scores).is_none(), "a record of an earlier version");
+    }
+
+    #[test]
+    fn joints_are_counted_frame_by_frame() {
+        // Two frames: the neck near and far, the belly lost and near, all others near.
+        let mut joints = vec![serde_json::json!({ "found": [0.05, 0.05], "missing": 0 }); 15];
+        joints[0] = serde_json::json!({ "found": [0.15, 3.0], "missing": 0 });
+        joints[1] = serde_json::json!({ "found": [0.1], "missing": 1, "lost": [0] });
+        let scores = |joints: &[serde_json::Value]| -> JointDistances {
+            serde_json::from_value(serde_json::json!({ "joints": joints })).unwrap()
+        };
+        let curve = jhmdb("jump", 3, &scores(&joints)).unwrap();
+        let [found, distances] = &curve.chart.panels[..] else { unreachable!() };
+        assert_eq!(found.series[0].points, [(1.0, 13.0 / 14.0), (2.0, 14.0 / 15.0)]);
+        assert_eq!(found.series[1].points, [(1.0, 1.0), (2.0, 14.0 / 15.0)]);
+        assert_eq!(distances.series[1].points, [(1.0, 0.15), (2.0, 1.0)], "cut at 1");
+        joints[1] = serde_json::json!({ "found": [0.1], "missing": 1 });
+        assert!(jhmdb("jump", 3, &scores(&joints)).is_none(), "a record of an earlier version");
+    }
 }

@@ -7,7 +7,7 @@
 //! what time and by what (`run`).
 
 mod curves;
-mod protocol;
+pub(in crate::report) mod protocol;
 mod published;
 mod run;
 mod scores;
@@ -18,8 +18,8 @@ use maud::{Markup, html};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::film::Film;
 use super::page::{Page, Section, Tone, badge, notice};
+use super::player::Player;
 use super::table::{Look, table};
 use crate::data::listing::natural_order;
 use crate::error::{Error, Result};
@@ -96,12 +96,12 @@ impl Evaluation {
         Ok(evaluation)
     }
 
-    /// `report.html`. `film` is asked for the frames of a few clips, with the bytes that each may take;
+    /// `report.html`. `play` is asked for the frames of a few clips, with the bytes that each may take;
     /// where it has none, the page says why.
-    pub fn page(&self, film: &mut dyn FnMut(&str, usize) -> Result<Option<Film>>) -> String {
+    pub fn page(&self, play: &mut dyn FnMut(&str, usize) -> Result<Option<Player>>) -> String {
         let protocol = &self.record.protocol;
         let mut sections = vec![Section::new("result", "Result", self.result())];
-        sections.extend(showcase(self, film));
+        sections.extend(showcase(self, play));
         sections.push(Section::new("rows", self.rows_title(), self.rows()));
         sections.push(Section::new("clips", "Every clip", self.clip_rows()));
         sections.extend(curves::section(&self.clips));
@@ -266,6 +266,7 @@ fn chosen(ranked: &[(String, f64)]) -> Vec<(&'static str, &(String, f64))> {
     let last = ranked.len().saturating_sub(1);
     let named = ranked.iter().enumerate().map(|(rank, clip)| {
         let name = match rank {
+            _ if last == 0 => "",
             0 => "best",
             rank if rank == last => "worst",
             1 if !few => "second best",
@@ -281,7 +282,7 @@ fn chosen(ranked: &[(String, f64)]) -> Vec<(&'static str, &(String, f64))> {
 /// The best and the worst clips as films beside their curves.
 fn showcase(
     evaluation: &Evaluation,
-    film: &mut dyn FnMut(&str, usize) -> Result<Option<Film>>,
+    play: &mut dyn FnMut(&str, usize) -> Result<Option<Player>>,
 ) -> Option<Section> {
     let ranked = scores::ranked(&evaluation.clips);
     let shown = chosen(&ranked);
@@ -293,15 +294,15 @@ fn showcase(
     let mut missing = Vec::new();
     let mut articles = Vec::new();
     for (index, (rank, (clip, score))) in shown.iter().enumerate() {
-        match film(clip, left / (shown.len() - index)) {
-            Ok(Some(film)) => {
-                left = left.saturating_sub(film.bytes());
+        match play(clip, left / (shown.len() - index)) {
+            Ok(Some(player)) => {
+                left = left.saturating_sub(player.bytes());
                 articles.push(html! {
                     article.clip {
                         h3 { (clip)
                             span { (scores::name(&evaluation.clips)) " " (percent(*score))
                                 @if !rank.is_empty() { " · " (rank) } } }
-                        (film.markup())
+                        div { (player.markup()) (player.legend()) }
                         div { (curves::of_clip(&evaluation.clips, clip)) }
                     }
                 });
@@ -342,4 +343,34 @@ fn capital(text: &str) -> String {
 /// A fraction in percent; a dash where there is none.
 fn percent(score: f64) -> String {
     if score.is_nan() { "–".into() } else { format!("{:.1}", 100.0 * score) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_and_the_worst_are_shown_and_all_of_a_few() {
+        let names = |count: usize| -> Vec<(&'static str, usize)> {
+            let ranked: Vec<(String, f64)> =
+                (0..count).map(|rank| (rank.to_string(), 1.0 - rank as f64)).collect();
+            chosen(&ranked)
+                .into_iter()
+                .map(|(name, (clip, _))| (name, clip.parse().unwrap()))
+                .collect()
+        };
+        assert_eq!(names(0), []);
+        assert_eq!(names(1), [("", 0)]);
+        assert_eq!(names(3), [("best", 0), ("", 1), ("worst", 2)]);
+        let four = [("best", 0), ("second best", 1), ("second worst", 28), ("worst", 29)];
+        assert_eq!(names(30), four);
+    }
+
+    #[test]
+    fn words_for_people() {
+        assert_eq!(capital("joints are"), "Joints are");
+        assert_eq!(capital("mIoU is"), "mIoU is");
+        assert_eq!((counted(1, "clip"), counted(2, "clip")), ("1 clip".into(), "2 clips".into()));
+        assert_eq!((percent(0.5), percent(f64::NAN)), ("50.0".into(), "–".into()));
+    }
 }

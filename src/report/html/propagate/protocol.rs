@@ -56,6 +56,11 @@ pub(super) fn section(record: &ProtocolRecord) -> Markup {
     }
 }
 
+/// The sentences, each with what it is about, for reports without markup.
+pub(in crate::report) fn told(record: &ProtocolRecord) -> Vec<(&'static str, String)> {
+    sentences(record).into_iter().map(|sentence| (sentence.about, sentence.text)).collect()
+}
+
 fn departed_from(
     record: &ProtocolRecord,
     Departure { setting, preset, used }: &Departure,
@@ -214,7 +219,7 @@ fn neighborhood(values: &Value) -> Option<String> {
         true => "in frame 0 as in all others",
         false => "but for frame 0, all of which is searched",
     };
-    Some(format!("A patch looks at patches {shape}, {first}."))
+    Some(format!("A patch finds its neighbours among patches {shape}, {first}."))
 }
 
 fn affinity(values: &Value) -> Option<String> {

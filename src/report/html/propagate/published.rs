@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::{Clips, Evaluation, percent};
 use crate::protocol::Benchmark;
+use crate::report::html::page::{Tone, notice};
 use crate::report::{RunRecord, Summary};
 
 /// A row of a published table; scores in percent.
@@ -171,14 +172,15 @@ pub(super) fn beside(evaluation: &Evaluation) -> Markup {
     let rows = ROWS.iter().filter(|row| row.scores(benchmark).iter().any(Option::is_some));
     let caption = "This run, measured, and published rows from the sources named";
     html! {
+        (caution(record, of_clips))
         div.scroll role="region" aria-label=(caption) tabindex="0" {
             table {
-                caption { (caption) }
+                caption { span { (caption) } }
                 thead {
                     tr {
-                        th scope="col" { "method" } th scope="col" { "backbone" }
-                        th scope="col" { "pre-training data, epochs" }
+                        th scope="col" { "method" }
                         @for name in names { th.number scope="col" { (name.trim_end_matches("-Mean")) } }
+                        th scope="col" { "backbone" } th scope="col" { "pre-training data, epochs" }
                         th scope="col" { "source" }
                     }
                 }
@@ -189,7 +191,6 @@ pub(super) fn beside(evaluation: &Evaluation) -> Markup {
                 }
             }
         }
-        (caution(record, of_clips))
     }
 }
 
@@ -201,8 +202,9 @@ fn measured(record: &RunRecord, summary: &Summary, names: &[&str]) -> Markup {
     };
     html! {
         tr.measured {
-            th scope="row" { (file) } td { (arch) } td {}
+            th scope="row" { (file) }
             @for name in names { td.number { (percent(score(name).unwrap_or(f64::NAN))) } }
+            td { (arch) } td {}
             td { "measured here: " (record.dataset.done) " of " (record.dataset.clips) " clips" }
         }
     }
@@ -211,10 +213,11 @@ fn measured(record: &RunRecord, summary: &Summary, names: &[&str]) -> Markup {
 fn published(row: &Published, scores: &[Option<f64>]) -> Markup {
     html! {
         tr {
-            th scope="row" { (row.method) } td { (row.backbone) } td { (row.training) }
+            th scope="row" { (row.method) }
             @for score in scores {
                 td.number { @if let Some(score) = score { (format!("{score:.1}")) } }
             }
+            td { (row.backbone) } td { (row.training) }
             td { (row.source) }
         }
     }
@@ -223,21 +226,33 @@ fn published(row: &Published, scores: &[Option<f64>]) -> Markup {
 /// What keeps published rows and this run apart.
 fn caution(record: &RunRecord, clips: &Clips) -> Markup {
     let reasons = reasons(record);
-    html! {
-        p.quiet {
-            @if reasons.is_empty() {
-                "Published rows are facts from their sources, not measured here; this run has as many clips "
-                "as theirs and departs from no value of the preset. "
-            } @else {
-                b { "Do not compare this run with the published rows: " } (reasons.join("; ")) ". "
+    let (tone, first) = match reasons.is_empty() {
+        true => (
+            Tone::Plain,
+            html! {
+                "Published rows are facts from the sources named, not measured here. This run has as many \
+                 clips as theirs and every value of its preset. "
+            },
+        ),
+        false => (
+            Tone::Warning,
+            html! {
+                b { "Not comparable with the published rows: " } (reasons.join("; ")) ". "
+            },
+        ),
+    };
+    let decoder = &record.provenance.jpeg_decoder;
+    notice(
+        tone,
+        &html! {
+            p { (first)
+                @if let Clips::Davis(_) = clips {
+                    "CropMAE's were scored at 480x880 on resized copies (preset cropmae-480x880), their \
+                     frames decoded by libjpeg-turbo; this run's by " (decoder) "."
+                }
             }
-            @if let Clips::Davis(_) = clips {
-                "CropMAE's rows are scored at 480x880 on resized copies (preset cropmae-480x880), from "
-                "frames decoded by libjpeg-turbo; this run's were decoded by "
-                (record.provenance.jpeg_decoder) "."
-            }
-        }
-    }
+        },
+    )
 }
 
 #[cfg(test)]

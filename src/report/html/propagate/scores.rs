@@ -18,9 +18,13 @@ pub(super) fn name(clips: &Clips) -> &'static str {
 /// What the pictures of a clip show.
 pub(super) fn legend(clips: &Clips) -> &'static str {
     match clips {
-        Clips::Davis(_) => "Predicted masks over the frames.",
-        Clips::Vip(_) => "Predicted parts over the frames.",
-        Clips::Jhmdb(_) => "Predicted joints over the frames.",
+        Clips::Davis(_) => {
+            "Predicted masks in the colours of their ids; white contours are the true ones."
+        }
+        Clips::Vip(_) => {
+            "Predicted parts in the colours of their classes; white contours are the true ones."
+        }
+        Clips::Jhmdb(_) => "Predicted joints in colour, the true ones in white.",
     }
 }
 

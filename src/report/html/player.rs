@@ -1,16 +1,17 @@
 //! Pictures that play: the frames of a clip as JPEGs in the page, within a budget of bytes.
 //!
-//! How many frames, how wide and how fine follows from the budget: [`Film::within`] goes down a
+//! How many frames, how wide and how fine follows from the budget: [`Player::within`] goes down a
 //! ladder of settings until the frames fit, so that a page stays fit to be sent whatever the clips.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use image::imageops::{self, FilterType};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use maud::{Markup, html};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::image::Rgb;
+use crate::overlay::{Key, Overlay, Style, evenly, scaled};
 
 /// Frames at most, width in pixels, JPEG quality; from the best to the least.
 const LADDER: [(usize, usize, u8); 9] = [
@@ -24,35 +25,48 @@ const LADDER: [(usize, usize, u8); 9] = [
     (16, 240, 40),
     (12, 200, 34),
 ];
-/// More frames than this are never shown.
-pub const MOST_FRAMES: usize = LADDER[0].0;
-/// Wider than this no frame is shown.
-pub const WIDEST: usize = LADDER[0].1;
+/// How frames are drawn that are to be shown here: as wide as they are shown at most.
+pub const STYLE: Style = Style { errors: false, truth: true, width: LADDER[0].1 };
 /// Milliseconds that a clip takes at least and at most a frame when it plays.
 const PACE: (usize, usize) = (80, 250);
 /// Milliseconds that a clip takes as a whole, where its pace allows.
 const LENGTH: usize = 4000;
 
-/// A clip that plays.
+/// A clip that plays in the page.
 #[derive(Debug, Clone)]
-pub struct Film {
+pub struct Player {
     /// The clip, for those who do not see it.
     pub name: String,
     /// How many frames the clip has.
     pub frames: usize,
+    /// What the colours mean.
+    pub keys: Vec<Key>,
     /// Some of them by their numbers, from 0, as JPEG files.
     stills: Vec<(usize, Vec<u8>)>,
     width: usize,
     height: usize,
 }
 
-impl Film {
+impl Player {
+    /// As many frames of a clip as fit into so many bytes of page, drawn as the overlay says. `None`
+    /// where it has no frame, or not even the least setting fits.
+    ///
+    /// # Errors
+    /// A frame, its prediction or its truth cannot be read.
+    pub fn of(overlay: &Overlay<'_>, bytes: usize) -> Result<Option<Self>> {
+        let numbers = evenly(LADDER[0].0, overlay.len());
+        let draw = |number: usize| Ok((number, overlay.frame(number)?));
+        let pictures = numbers.into_par_iter().map(draw).collect::<Result<Vec<_>>>()?;
+        let player = Self::within(overlay.name(), overlay.len(), &pictures, bytes)?;
+        Ok(player.map(|player| Self { keys: overlay.legend(), ..player }))
+    }
+
     /// The frames (number, picture) that fit into so many bytes of page; all pictures have the size of
     /// the first. `None` where there is none, or not even the least setting fits.
     ///
     /// # Errors
     /// A picture has no pixels, or more than a JPEG can hold.
-    pub fn within(
+    fn within(
         name: &str,
         frames: usize,
         pictures: &[(usize, Rgb)],
@@ -61,18 +75,19 @@ impl Film {
         let Some((_, first)) = pictures.first() else { return Ok(None) };
         for (most, width, quality) in LADDER {
             let width = width.min(first.width);
-            let height = (first.height * width).div_ceil(first.width.max(1));
-            let kept = spread(pictures.len(), most);
+            let kept = evenly(most, pictures.len());
             let mut left = bytes;
             let mut stills = Vec::with_capacity(kept.len());
             for (number, picture) in kept.into_iter().filter_map(|index| pictures.get(index)) {
-                let still = jpeg(picture, (width, height), quality)?;
+                let still = jpeg(&scaled(picture.clone(), width), quality)?;
                 let Some(rest) = left.checked_sub(embedded(still.len())) else { break };
                 left = rest;
                 stills.push((*number, still));
             }
             if stills.len() == pictures.len().min(most) {
-                return Ok(Some(Self { name: name.to_owned(), frames, stills, width, height }));
+                let (name, keys) = (name.to_owned(), Vec::new());
+                let height = (first.height * width + first.width / 2) / first.width.max(1);
+                return Ok(Some(Self { name, frames, keys, stills, width, height }));
             }
         }
         Ok(None)
@@ -88,7 +103,7 @@ impl Film {
         let count = self.stills.len();
         let every = (LENGTH / count.max(1)).clamp(PACE.0, PACE.1);
         html! {
-            div.film data-frames=(self.frames) data-every=(every) role="group" aria-label=(self.name) {
+            div.film data-last=(self.frames.saturating_sub(1)) data-every=(every) role="group" aria-label=(self.name) {
                 div.stage {
                     @for (index, (frame, still)) in self.stills.iter().enumerate() {
                         img hidden[index != count / 2] data-frame=(frame) width=(self.width)
@@ -105,6 +120,21 @@ impl Film {
             }
         }
     }
+
+    /// What the colours mean.
+    pub fn legend(&self) -> Markup {
+        html! {
+            ul.legend {
+                @for key in &self.keys {
+                    @let [red, green, blue] = key.colour;
+                    li {
+                        span.swatch style={ "--color:rgb(" (red) "," (green) "," (blue) ")" } {}
+                        (key.name)
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What so many bytes take as text in base 64.
@@ -112,43 +142,20 @@ fn embedded(bytes: usize) -> usize {
     4 * bytes.div_ceil(3)
 }
 
-/// At most `most` of the numbers 0 to `count - 1`, evenly spread, both ends among them.
-pub fn spread(count: usize, most: usize) -> Vec<usize> {
-    let kept = count.min(most);
-    match kept {
-        0 | 1 => (0..kept).collect(),
-        _ => (0..kept).map(|n| (n * (count - 1) + (kept - 1) / 2) / (kept - 1)).collect(),
-    }
-}
-
-/// A picture brought to a size, as a JPEG file.
-fn jpeg(picture: &Rgb, (width, height): (usize, usize), quality: u8) -> Result<Vec<u8>> {
+/// A picture as a JPEG file of a quality up to 100.
+///
+/// # Errors
+/// The picture has no pixels, or more than a JPEG can hold.
+pub fn jpeg(picture: &Rgb, quality: u8) -> Result<Vec<u8>> {
     let wrong =
         |what: String| Error::setting("report", format!("a picture cannot be shown: {what}"));
     let side = |side: usize| u16::try_from(side).map_err(|error| wrong(error.to_string()));
-    let (to_width, to_height) = (side(width)?, side(height)?);
-    let (from_width, from_height) =
-        (u32::from(side(picture.width)?), u32::from(side(picture.height)?));
-    let pixels = image::ImageBuffer::<image::Rgb<u8>, _>::from_raw(
-        from_width,
-        from_height,
-        picture.data.as_slice(),
-    );
-    let pixels = pixels.ok_or_else(|| wrong("it is not as large as it says".into()))?;
-    let small;
-    let data = match (picture.width, picture.height) == (width, height) {
-        true => &picture.data,
-        false => {
-            let (width, height) = (u32::from(to_width), u32::from(to_height));
-            small = imageops::resize(&pixels, width, height, FilterType::Triangle);
-            small.as_raw()
-        }
-    };
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, quality);
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
     encoder.set_optimized_huffman_tables(true);
-    let encoded = encoder.encode(data, to_width, to_height, ColorType::Rgb);
+    let (width, height) = (side(picture.width)?, side(picture.height)?);
+    let encoded = encoder.encode(&picture.data, width, height, ColorType::Rgb);
     encoded.map_err(|error| wrong(error.to_string()))?;
     Ok(bytes)
 }
@@ -168,19 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_spread_over_a_clip() {
-        assert_eq!(spread(3, 48), [0, 1, 2]);
-        assert_eq!(spread(100, 4), [0, 33, 66, 99]);
-        assert_eq!(spread(5, 4), [0, 1, 3, 4]);
-        assert!(spread(0, 4).is_empty() && spread(9, 1) == [0]);
-    }
-
-    #[test]
     fn the_budget_holds_whatever_the_pictures() {
         let pictures = clip(60, 300, 170);
         let mut before = usize::MAX;
         for budget in [3_000_000, 1_000_000, 400_000] {
-            let film = Film::within("noise", 120, &pictures, budget).unwrap().unwrap();
+            let film = Player::within("noise", 120, &pictures, budget).unwrap().unwrap();
             assert!(film.bytes() <= budget, "{} of {budget}", film.bytes());
             assert!(film.bytes() < before);
             before = film.bytes();
@@ -188,13 +187,13 @@ mod tests {
             assert!(html.len() < budget + 300 * film.stills.len() + 1000, "{}", html.len());
             assert_eq!(film.stills.last().unwrap().0, 118, "the last frame is there");
         }
-        assert!(Film::within("noise", 120, &pictures, 1000).unwrap().is_none());
-        assert!(Film::within("none", 0, &[], 1000).unwrap().is_none());
+        assert!(Player::within("noise", 120, &pictures, 1000).unwrap().is_none());
+        assert!(Player::within("none", 0, &[], 1000).unwrap().is_none());
     }
 
     #[test]
     fn small_pictures_are_not_blown_up_and_pages_escape_their_names() {
-        let film = Film::within("a<b>", 3, &clip(3, 40, 30), 1 << 20).unwrap().unwrap();
+        let film = Player::within("a<b>", 3, &clip(3, 40, 30), 1 << 20).unwrap().unwrap();
         assert_eq!((film.width, film.height, film.stills.len()), (40, 30, 3));
         let html = film.markup().into_string();
         assert!(html.contains(r#"aria-label="a&lt;b&gt;""#) && !html.contains("a<b>"));

@@ -1,0 +1,290 @@
+//! `explain --ablate`: the run again, with one choice changed at a time.
+//!
+//! Every change becomes a folder of results like any run's, in RUN/ablation. Changes that leave the
+//! features as they are share them: a clip is encoded once for all of those, as in a sweep.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use cropmae::device::Precision;
+use cropmae::eval::{Cache, Kept, Run, RunFolder, Setup};
+use cropmae::image::decode;
+use cropmae::model::config::PositionRule;
+use cropmae::protocol::{Preset, Protocol, ablation};
+use cropmae::report::compare::runs::ScoredRun;
+use cropmae::report::compare::statistics::Resampling;
+use cropmae::report::explain::{self, Ablation, Change};
+use cropmae::report::record::{self, ProtocolRecord};
+use serde_json::{Value, json};
+
+use crate::args::{ExplainArgs, ModelArgs, RunArgs};
+use crate::evaluate::{self, Ready, Shared};
+use crate::plan;
+use crate::progress::{Bars, OfSetting};
+use crate::show::Notes;
+use crate::sweep::evaluate_runs;
+
+/// What is tried.
+struct Trial {
+    setting: String,
+    from: String,
+    to: String,
+    presets: Vec<String>,
+    protocol: Protocol,
+    positions: Option<PositionRule>,
+    dtype: Precision,
+}
+
+impl Trial {
+    /// In words: `propagation.topk 5`.
+    fn words(&self) -> String {
+        format!("{} {}", self.setting, self.to)
+    }
+
+    /// Its folder's name.
+    fn folder(&self) -> String {
+        let plain = |c: char| if c.is_alphanumeric() || c == '.' { c } else { '-' };
+        let name: String = self.words().chars().map(plain).collect();
+        name.replace("--", "-")
+    }
+
+    /// What trials must agree in to share features.
+    fn features(&self) -> Value {
+        json!([self.protocol.preprocessing(), self.positions, self.dtype.name()])
+    }
+}
+
+/// All changes measured, and whether some clips failed.
+pub(crate) fn ablation(
+    run: &ScoredRun,
+    args: &ExplainArgs,
+    say: &Notes,
+) -> Result<(Ablation, bool)> {
+    let trials = trials(run)?;
+    let (top, shared) = (args.folder.join("ablation"), open(run, args, say)?);
+    let all = All { run, args, shared: &shared, top: &top };
+    let partial = all.measure(&trials, say)?;
+    let recorded = narrowed(run.clone(), &shared);
+    let base = all.read(&trials[0]).map_err(anyhow::Error::msg)?;
+    let resampling = Resampling::default();
+    let mut changes: Vec<Change> =
+        trials[1..].iter().map(|trial| all.change(trial, &base, resampling)).collect();
+    changes.push(decoder(run, &recorded, &base, resampling));
+    Ok((Ablation::new(&recorded, &base, resampling, changes)?, partial))
+}
+
+/// The data and the device.
+fn open(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Shared> {
+    let dtype = dtype_of(run)?;
+    let typed = (args.run.dtype != Precision::F32).then_some(args.run.dtype);
+    ensure!(
+        typed.is_none_or(|typed| typed == dtype),
+        "--dtype: the run was encoded in {}; leave it out",
+        dtype.name()
+    );
+    Shared::open(run.benchmark, &args.data, &RunArgs { dtype, ..args.run.clone() }, &args.work, say)
+}
+
+/// The run itself, then every departure from it, those that share features together.
+fn trials(run: &ScoredRun) -> Result<Vec<Trial>> {
+    let results = &run.results;
+    let base = Protocol::from_values(&results["protocol"]["values"])
+        .context("only runs of davis, vip and jhmdb can be taken apart")?;
+    let (positions, dtype) = (positions_of(run), dtype_of(run)?);
+    let trial = |setting: &str, from: String, to: String, protocol: Protocol| Trial {
+        setting: setting.into(),
+        from,
+        to,
+        presets: Vec::new(),
+        protocol,
+        positions,
+        dtype,
+    };
+    let mut trials = vec![trial("as", String::new(), "run".into(), base.clone())];
+    for it in ablation::alternatives(&base) {
+        let (from, to) = (record::words(&it.from), record::words(&it.to));
+        let presets = it.of.iter().map(|preset| preset.name().to_owned()).collect();
+        trials.push(Trial { presets, ..trial(&it.setting, from, to, it.protocol) });
+    }
+    let used = record::words(&results["protocol"]["preset"]);
+    for (preset, protocol) in ablation::presets(&base) {
+        trials.push(trial("preset", used.clone(), preset.name().into(), protocol));
+    }
+    let name = |rule: &PositionRule| record::words(&json!(rule));
+    if let Some(own) = positions {
+        for rule in PositionRule::value_variants().iter().filter(|rule| **rule != own) {
+            let changed = trial("positions", name(&own), name(rule), base.clone());
+            trials.push(Trial { positions: Some(*rule), ..changed });
+        }
+        for other in Precision::value_variants().iter().filter(|other| **other != dtype) {
+            let (from, to) = (dtype.name().into(), other.name().into());
+            trials.push(Trial { dtype: *other, ..trial("dtype", from, to, base.clone()) });
+        }
+    }
+    Ok(trials)
+}
+
+/// How the run's position table was stretched; none where there is no such table.
+fn positions_of(run: &ScoredRun) -> Option<PositionRule> {
+    PositionRule::from_str(run.results["weights"]["positions"].as_str()?, false).ok()
+}
+
+fn dtype_of(run: &ScoredRun) -> Result<Precision> {
+    let name = run.results["provenance"]["dtype"].as_str().unwrap_or_default();
+    Precision::from_str(name, false).map_err(|_| {
+        anyhow::anyhow!("{}: scored without an encoder: there is nothing to change", run.name)
+    })
+}
+
+/// Only the clips that are taken.
+fn narrowed(mut run: ScoredRun, shared: &Shared) -> ScoredRun {
+    run.keep(|clip| shared.clips.list().iter().any(|(taken, _)| *taken == clip));
+    run
+}
+
+/// What all trials share.
+struct All<'a> {
+    run: &'a ScoredRun,
+    args: &'a ExplainArgs,
+    shared: &'a Shared,
+    top: &'a Path,
+}
+
+impl All<'_> {
+    fn folder(&self, trial: &Trial) -> PathBuf {
+        self.top.join(trial.folder())
+    }
+
+    /// Runs all trials, group by group; whether some clips failed.
+    fn measure(&self, trials: &[Trial], say: &Notes) -> Result<bool> {
+        let hash = &self.run.results["protocol"]["hash"];
+        let sha256 = &self.run.results["weights"]["sha256"];
+        let place = RunFolder::open(self.top, &json!({ "of": hash, "weights_sha256": sha256 }))?;
+        place.clean()?;
+        let (count, clips) = (trials.len(), self.shared.clips.list().len());
+        say.line(&format!("{count} settings of {clips} clips, each in {}", self.top.display()));
+        let bars = Bars::new(self.run.benchmark, &self.shared.clips, count, self.args.quiet);
+        let mut done: Vec<Value> = Vec::new();
+        let mut partial = false;
+        for trial in trials {
+            let features = trial.features();
+            if !done.contains(&features) {
+                let group: Vec<&Trial> =
+                    trials.iter().filter(|other| other.features() == features).collect();
+                partial |= self.group(&group, &bars)?;
+                done.push(features);
+            }
+        }
+        bars.finish();
+        place.clean()?;
+        Ok(partial)
+    }
+
+    /// Runs trials that share features; whether some clips failed.
+    fn group(&self, group: &[&Trial], bars: &Bars) -> Result<bool> {
+        let Some(first) = group.first() else { return Ok(false) };
+        let ready = self.ready(first)?;
+        let records = group.iter().map(|trial| self.protocol(trial));
+        let records = records.collect::<Result<Vec<ProtocolRecord>>>()?;
+        let opened = group
+            .iter()
+            .zip(&records)
+            .map(|(trial, record)| RunFolder::open(&self.folder(trial), &ready.identity(record)));
+        let opened: Vec<RunFolder> = opened.collect::<cropmae::Result<_>>()?;
+        let key = ready.features_key(&self.model(first), &first.protocol);
+        let cache = Cache::open(&self.top.join(".unfinished"), &key, Kept::WithinClip)?;
+        let words: Vec<String> = group.iter().map(|trial| trial.words()).collect();
+        let watchers: Vec<OfSetting<'_>> =
+            words.iter().map(|setting| OfSetting { bars, setting }).collect();
+        let each = group.iter().zip(&opened).zip(&watchers);
+        let runs: Vec<Run<'_>> = each
+            .map(|((trial, folder), observer)| {
+                let plain = ready.plain_setup(&trial.protocol);
+                let setup = Setup { cache: Some(&cache), ..plain };
+                Run { setup, folder, observer }
+            })
+            .collect();
+        let mut partial = false;
+        let done = evaluate_runs(&ready, &runs)?;
+        for ((trial, record), done) in group.iter().zip(records).zip(done) {
+            partial |= !done.failures.is_empty();
+            evaluate::stored_row(&ready, record, Vec::new(), done, &self.folder(trial))?;
+        }
+        Ok(partial)
+    }
+
+    /// The encoder as a trial wants it.
+    fn ready(&self, trial: &Trial) -> Result<Ready> {
+        let model = self.model(trial);
+        let source = plan::source(&model, false)?;
+        let quiet = Notes::new(true);
+        let Trial { dtype, protocol, .. } = trial;
+        let ready = Ready::with(self.shared, &source, &model, *dtype, protocol, &quiet)?;
+        let (theirs, ours) = (&self.run.results["weights"]["sha256"], &ready.weights.sha256);
+        ensure!(
+            theirs == ours,
+            "--weights: these are not the weights of {} ({}): pass those",
+            self.run.name,
+            record::words(&self.run.results["weights"]["file"])
+        );
+        Ok(ready)
+    }
+
+    /// What was typed, with the run's layer and the trial's rule of positions.
+    fn model(&self, trial: &Trial) -> ModelArgs {
+        let layer = self.run.results["weights"]["layer"].as_str().unwrap_or_default();
+        let layer = layer.parse().unwrap_or(self.args.model.layer);
+        ModelArgs { layer, positions: trial.positions, ..self.args.model.clone() }
+    }
+
+    /// The trial's protocol as its results will say it: departures are those from the run's preset,
+    /// but of a preset tried whole there are none.
+    fn protocol(&self, trial: &Trial) -> Result<ProtocolRecord> {
+        let own = record::words(&self.run.results["protocol"]["preset"]);
+        let name = if trial.setting == "preset" { &trial.to } else { &own };
+        let preset = Preset::from_str(name, false).unwrap_or(Preset::Cropmae);
+        Ok(ProtocolRecord::of_run(preset, &trial.protocol)?)
+    }
+
+    /// A trial's results, over the clips that are taken.
+    fn read(&self, trial: &Trial) -> Result<ScoredRun, String> {
+        let read = ScoredRun::read(&self.folder(trial)).map_err(|error| error.explained());
+        read.map(|run| narrowed(run, self.shared)).and_then(|run| match run.clips().is_empty() {
+            true => Err("none of the clips could be done".into()),
+            false => Ok(run),
+        })
+    }
+
+    fn change(&self, trial: &Trial, base: &ScoredRun, resampling: Resampling) -> Change {
+        let Trial { setting, from, to, presets, .. } = trial;
+        let measured = self.read(trial).and_then(|run| {
+            explain::difference(base, run, resampling).map_err(|error| error.explained())
+        });
+        let (setting, presets) = (setting.clone(), presets.clone());
+        Change { setting, from: from.clone(), to: to.clone(), presets, measured }
+    }
+}
+
+/// The other JPEG decoder: this build's, where the run was made by the other's.
+fn decoder(
+    run: &ScoredRun,
+    recorded: &ScoredRun,
+    base: &ScoredRun,
+    resampling: Resampling,
+) -> Change {
+    let theirs = record::words(&run.results["provenance"]["jpeg_decoder"]);
+    let ours = decode::decoder_name();
+    let setting = "jpeg_decoder".to_owned();
+    if theirs != ours {
+        let measured = explain::difference(recorded, base.clone(), resampling);
+        let measured = measured.map_err(|error| error.explained());
+        return Change { setting, from: theirs, to: ours.into(), presets: Vec::new(), measured };
+    }
+    let (other, how) = match cfg!(feature = "turbojpeg") {
+        true => ("image (zune-jpeg)", "run this by a build without --features turbojpeg"),
+        false => ("turbojpeg (libjpeg-turbo)", "run this by a build with --features turbojpeg"),
+    };
+    let measured = Err(format!("not in this build: {how}"));
+    Change { setting, from: theirs, to: other.into(), presets: Vec::new(), measured }
+}

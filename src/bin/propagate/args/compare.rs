@@ -1,0 +1,53 @@
+//! The arguments of `compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::export::ExportArgs;
+
+pub(super) const COMPARE_EXAMPLES: &str = "\
+Examples:
+  propagate compare runs/mine runs/dino runs/mae                 differences to the first
+  propagate compare runs/* --baseline runs/dino --out compared   with a scatter plot of the clips
+  propagate compare runs/a runs/b --export-markdown -            a table ready to paste
+
+Exit status: 0 compared, 1 the runs cannot be compared (what differs is named).";
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Folders of results: what davis, vip, jhmdb or `score --out` have left
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The run that the others are compared with, by folder or name [default: the first]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Compare runs whose protocols or data differ too; marked in the tables and every file
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Show the score of every clip too
+    #[arg(long)]
+    pub(crate) per_clip: bool,
+    /// Resamples that the intervals are drawn from
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = parse_resamples)]
+    pub(crate) resamples: usize,
+    /// Where resamples are drawn from: the same seed, the same intervals
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    pub(crate) seed: u64,
+    /// Write compare.md, compare.csv, compare.json, per-clip.csv and per-clip.svg here
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print compare.json instead of the tables
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No notes: the result and errors only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
+}
+
+fn parse_resamples(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (100..=1_000_000).contains(count));
+    count.ok_or_else(|| "100 to 1000000 resamples are possible".to_owned())
+}

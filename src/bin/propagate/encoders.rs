@@ -1,0 +1,317 @@
+//! Several `--weights` in one call: each encoder into a folder as if it had been run alone, and one
+//! table of all, best first.
+//!
+//! An encoder that cannot be loaded, or fails on every clip, is a row with the reason; the others
+//! are done all the same, and the exit status is 3.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use cropmae::Error;
+use cropmae::eval::{RunFolder, flat_name};
+use cropmae::model::source::Source;
+use cropmae::protocol::{self, Benchmark, Protocol};
+use cropmae::report::encoders::Entry;
+use cropmae::report::record::ProtocolRecord;
+use cropmae::report::{Encoders, RunRecord};
+use serde_json::json;
+
+use crate::args::EvaluateArgs;
+use crate::done::Done;
+use crate::evaluate::{self, Ready, Shared};
+use crate::overlays::{self, Drawn};
+use crate::show::Notes;
+use crate::{Outcome, export, interrupt, page, plan, show};
+
+/// What checkpoints' names end in.
+const EXTENSIONS: [&str; 3] = ["safetensors", "pth", "pt"];
+
+pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
+    ensure!(
+        args.propagation.sweep.is_empty(),
+        "--sweep: takes one encoder; run it for each, and set the results side by side with `propagate compare`"
+    );
+    ensure!(!args.output.per_item, "--per-item: the table of several encoders has a row for each");
+    let say = Notes::new(args.output.quiet);
+    let sources = expanded(&args.model.weights)?;
+    let names = names(&sources);
+    let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
+    let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, &say)?;
+    let asked = json!({ "weights": names, "protocol": protocol.hash, "data": shared.data });
+    let out = args.output.out.clone().unwrap_or_else(|| {
+        let (hash, preset) = (protocol::hash(&asked), &protocol.preset);
+        Path::new("runs").join(format!("{}-{preset}-weights-{}", benchmark.name(), &hash[..8]))
+    });
+    let all = All { args, shared: &shared, used: &used, protocol: &protocol, out: &out, say: &say };
+    if args.output.dry_run {
+        return all.dry_run(&sources, &names);
+    }
+    RunFolder::open(&out, &asked)?;
+    interrupt::listen();
+    let (mut entries, mut done) = (Vec::new(), Vec::new());
+    for (index, (source, name)) in sources.iter().zip(&names).enumerate() {
+        if interrupt::asked() {
+            break;
+        }
+        say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
+        match all.one(source, name) {
+            Ok((entry, of)) => {
+                entries.push(entry);
+                done.push(of);
+            }
+            Err(error) if is_fatal(&error) => return Err(error),
+            // stopped before its first clip was done: neither done nor wrong
+            Err(_) if interrupt::asked() => break,
+            Err(error) => {
+                let error = show::explained(&error);
+                show::note(&format!("{name}: failed: {error}"));
+                entries.push(Entry {
+                    name: name.clone(),
+                    weights: None,
+                    row: None,
+                    error: Some(error),
+                });
+            }
+        }
+    }
+    if done.is_empty() && interrupt::asked() {
+        say.line("interrupted before a clip was done; the same command begins again");
+        return Ok(Outcome::Interrupted);
+    }
+    ensure!(!done.is_empty(), "none of the {} encoders could be evaluated", sources.len());
+    let (_, record) = shared.record(protocol.clone(), None, Done::together(&done));
+    all.finish(&Encoders::new(entries), &record)
+}
+
+/// What all encoders share.
+struct All<'a> {
+    args: &'a EvaluateArgs,
+    shared: &'a Shared,
+    used: &'a Protocol,
+    protocol: &'a ProtocolRecord,
+    out: &'a Path,
+    say: &'a Notes,
+}
+
+impl All<'_> {
+    /// An encoder's folder: in `--out`, or where its own run would put its results.
+    fn folder(&self, ready: &Ready, name: &str) -> PathBuf {
+        match self.args.output.out {
+            Some(_) => self.out.join(name),
+            None => plan::out(&self.args.output, self.protocol, &ready.identity(self.protocol)),
+        }
+    }
+
+    fn ready(&self, source: &Source) -> Result<Ready> {
+        let EvaluateArgs { model, run, .. } = self.args;
+        Ready::with(self.shared, source, model, run.dtype, self.used, self.say)
+    }
+
+    fn dry_run(&self, sources: &[Source], names: &[String]) -> Result<Outcome> {
+        let mut lines = Vec::new();
+        for (source, name) in sources.iter().zip(names) {
+            let ready = self.ready(source)?;
+            let folder = self.folder(&ready, name);
+            if lines.is_empty() {
+                let (clips, loaded) = (&ready.clips, &ready.loaded);
+                lines = plan::describe(clips, self.used, loaded, ready.engine, self.out)?;
+                lines.extend(ready.cache_line(self.args, self.used)?);
+            }
+            lines.push(format!("  {name} ({}): {}", ready.loaded.arch, folder.display()));
+        }
+        show::text(&(lines.join("\n") + "\n"))?;
+        Ok(Outcome::Done)
+    }
+
+    /// Evaluates an encoder into its folder.
+    fn one(&self, source: &Source, name: &str) -> Result<(Entry, Done)> {
+        let Self { args, used, protocol, .. } = self;
+        let ready = self.ready(source)?;
+        let to = self.folder(&ready, name);
+        let folder = RunFolder::open(&to, &ready.identity(protocol))?;
+        let cache = ready.cache(args, used)?;
+        let setup = ready.setup(&args.output, used, cache.as_ref());
+        let done = evaluate::evaluate(&ready, &setup, &folder, args.output.quiet)?;
+        if done.clips == 0 {
+            let first = done.failures.first().map(|(clip, why)| format!(" ({clip}: {why})"));
+            bail!("none of the clips could be done{}", first.unwrap_or_default());
+        }
+        let failed = done.failures.len();
+        let error =
+            (failed > 0).then(|| format!("{failed} of {} clips failed", ready.clips.asked()));
+        let values = vec![name.to_owned()];
+        let row = evaluate::stored_row(&ready, (*protocol).clone(), values, done.clone(), &to)?;
+        let benchmark = ready.benchmark;
+        let drawn = Drawn { benchmark, clips: &ready.clips, folder: &to };
+        overlays::after(&drawn, &args.output.overlay, self.say);
+        page::after(args.output.report, &to, &ready.clips, &done.failures, self.say);
+        let (weights, name) = (Some(ready.weights), name.to_owned());
+        Ok((Entry { name, weights, row: Some(row), error }, done))
+    }
+
+    /// Stores and shows the table.
+    fn finish(&self, encoders: &Encoders, record: &RunRecord) -> Result<Outcome> {
+        let output = &self.args.output;
+        evaluate::failures_if_quiet(output, record);
+        let json = encoders.write(self.out, record)?;
+        let table = encoders.table();
+        if output.json {
+            show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
+        } else if !export::takes_stdout(&output.export) {
+            let lines = encoders.lines(record).into_iter().map(|line| format!("  {line}\n"));
+            show::text(&format!("{}\n{}", table.text(), lines.collect::<String>()))?;
+        }
+        export::write(&output.export, &table.clone().with_arrows().markdown(), &table, &json)?;
+        let out = self.out.display();
+        self.say
+            .line(&format!("the table is in {out}; it names the folder of each encoder's results"));
+        if interrupt::asked() {
+            self.say.line("interrupted: the same command goes on with what is left");
+            return Ok(Outcome::Interrupted);
+        }
+        let whole = encoders.entries().iter().all(|entry| entry.error.is_none());
+        Ok(if whole { Outcome::Done } else { Outcome::Partial })
+    }
+}
+
+/// Whether going on would lose every other encoder too.
+fn is_fatal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Io { action: "write" | "create", .. }))
+}
+
+/// Whether `--weights` names more than one encoder, or may.
+pub(crate) fn asked_for(weights: &[Source]) -> bool {
+    weights.len() > 1
+        || weights.iter().any(|source| match source {
+            Source::File(path) => path.is_dir() || list_file(path).is_some(),
+            _ => false,
+        })
+}
+
+/// The file of an `@list`.
+fn list_file(path: &Path) -> Option<PathBuf> {
+    path.to_str()?.strip_prefix('@').map(PathBuf::from)
+}
+
+/// The encoders that folders and lists stand for, each once.
+fn expanded(weights: &[Source]) -> Result<Vec<Source>> {
+    let mut found: Vec<Source> = Vec::new();
+    for source in weights {
+        let more = match source {
+            Source::File(path) if path.is_dir() => in_folder(path)?,
+            Source::File(path) => match list_file(path) {
+                Some(list) => in_list(&list)?,
+                None => vec![source.clone()],
+            },
+            other => vec![other.clone()],
+        };
+        for source in more {
+            if !found.contains(&source) {
+                found.push(source);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// All checkpoints of a folder, by name.
+fn in_folder(folder: &Path) -> Result<Vec<Source>> {
+    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut paths = paths.map_err(Error::io("read", folder))?;
+    paths.retain(|path| {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        path.is_file() && EXTENSIONS.iter().any(|known| extension == *known)
+    });
+    paths.sort();
+    if paths.is_empty() {
+        let what = EXTENSIONS.join(", .");
+        bail!("{}: no checkpoint (.{what}) in this folder", folder.display());
+    }
+    Ok(paths.into_iter().map(Source::File).collect())
+}
+
+/// The encoders that a list names, one a line.
+fn in_list(list: &Path) -> Result<Vec<Source>> {
+    let text = std::fs::read_to_string(list).map_err(Error::io("read", list))?;
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if !line.is_empty() {
+            let source = line.parse();
+            found.push(source.map_err(|why: String| {
+                anyhow::anyhow!("{}, line {}: {why}", list.display(), index + 1)
+            })?);
+        }
+    }
+    ensure!(!found.is_empty(), "{}: names no encoder; write one a line", list.display());
+    Ok(found)
+}
+
+/// What each encoder is called: its file's name without the extension where that is enough to tell
+/// it from the others, else with it, else with its folders.
+fn names(sources: &[Source]) -> Vec<String> {
+    let shown = |source: &Source| flat_name(&source.to_string().replace(':', "-"));
+    let short = |source: &Source| match source {
+        Source::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        _ => shown(source),
+    };
+    let long = |source: &Source| match source {
+        Source::File(path) => {
+            let parts =
+                path.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
+            parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("__")
+        }
+        _ => shown(source),
+    };
+    let ways: [&dyn Fn(&Source) -> String; 3] = [&short, &shown, &long];
+    let unique = |source: &Source, way: &dyn Fn(&Source) -> String| {
+        sources.iter().filter(|other| way(other) == way(source)).count() == 1
+    };
+    let named = sources.iter().enumerate().map(|(index, source)| {
+        let found = ways.iter().find(|way| unique(source, **way)).map(|way| way(source));
+        found.unwrap_or_else(|| format!("{}-{}", long(source), index + 1))
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(texts: &[&str]) -> Vec<Source> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn names_are_as_short_as_they_can_be() {
+        let given = sources(&["a/x.pth", "a/y.pth", "b/y.pth", "z.pt", "z.pth", "random:vits16@0"]);
+        let expected = ["x", "a__y.pth", "b__y.pth", "z.pt", "z.pth", "random-vits16@0"];
+        assert_eq!(names(&given), expected);
+        assert_eq!(names(&sources(&["/a/y.pth", "a/y.pth"])), ["a__y.pth-1", "a__y.pth-2"]);
+    }
+
+    #[test]
+    fn folders_and_lists_stand_for_what_they_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["b.pth", "a.safetensors", "c.PT", "log.txt"] {
+            std::fs::write(path(name), b"").unwrap();
+        }
+        let file = |name: &str| Source::File(path(name));
+        let of_folder = expanded(&[Source::File(folder.path().into())]).unwrap();
+        assert_eq!(of_folder, [file("a.safetensors"), file("b.pth"), file("c.PT")]);
+        let list = format!("# floors\npixels\n\n{} # ours\npixels\n", path("b.pth").display());
+        std::fs::write(path("list.txt"), list).unwrap();
+        let at = Source::File(format!("@{}", path("list.txt").display()).into());
+        assert!(asked_for(std::slice::from_ref(&at)) && !asked_for(&[Source::Pixels]));
+        let found = expanded(&[at.clone(), file("b.pth"), Source::Sample]).unwrap();
+        assert_eq!(found, [Source::Pixels, file("b.pth"), Source::Sample]);
+        std::fs::write(path("list.txt"), "random:resnet50@0\n").unwrap();
+        let refused = expanded(&[at]).unwrap_err().to_string();
+        assert!(
+            refused.contains("list.txt, line 1: ") && refused.contains("resnet50"),
+            "{refused}"
+        );
+    }
+}

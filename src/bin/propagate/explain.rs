@@ -1,0 +1,99 @@
+//! `propagate explain`: where a run's number comes from, and with `--ablate` what moves it.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use cropmae::data::{Dataset, LabelClip, Need};
+use cropmae::eval;
+use cropmae::protocol::{Benchmark, Preset, Protocol, ScoreSize, Size};
+use cropmae::report::compare::runs::ScoredRun;
+use cropmae::report::explain::{self, Explanation};
+
+use crate::args::ExplainArgs;
+use crate::clips::{self, Clips};
+use crate::done::Done;
+use crate::show::Notes;
+use crate::{Outcome, ablate, common, show};
+
+/// The size of the copies of DAVIS that some publish with.
+const COPIES: Size = Size { height: 480, width: 880 };
+
+pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
+    let say = Notes::new(args.quiet);
+    let run = ScoredRun::read(&args.folder)?;
+    let mut facts = explain::facts(&run)?;
+    let rescored = match clips::is_named(run.benchmark, args.data.data.as_deref()) {
+        true => rescored(&run, args, &say)?,
+        false => {
+            facts.push("Pass --data ROOT to have the stored predictions scored again.".into());
+            Vec::new()
+        }
+    };
+    let ablation = match args.ablate {
+        true => Some(ablate::ablation(&run, args, &say)?),
+        false => None,
+    };
+    let partial = ablation.as_ref().is_some_and(|(_, partial)| *partial);
+    let ablation = ablation.map(|(ablation, _)| ablation);
+    let ablated = ablation.is_some();
+    let explanation = Explanation { name: run.name.clone(), facts, rescored, ablation };
+    if ablated {
+        explanation.write(&args.folder, &common::command("propagate"))?;
+        say.line(&format!("all of it is in {}", args.folder.join("explain.md").display()));
+    }
+    match args.json {
+        true => show::text(&(serde_json::to_string_pretty(&explanation.json())? + "\n"))?,
+        false => show::text(&explanation.text())?,
+    }
+    Ok(if partial { Outcome::Partial } else { Outcome::Done })
+}
+
+/// The stored predictions scored anew: as they were, and at the sizes that people publish with.
+fn rescored(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Vec<(String, f64)>> {
+    let mut clips = Clips::open(run.benchmark, &args.data, Need::LabelsOnly, say)?;
+    clips.keep(|clip| run.clips().iter().any(|(known, _)| *known == clip));
+    ensure!(!clips.list().is_empty(), "{} holds none of this data's clips", run.name);
+    let predictions = run.folder.join("predictions");
+    let used = Protocol::from_values(&run.results["protocol"]["values"]);
+    let used = used.or_else(|_| Preset::Cropmae.protocol(run.benchmark))?;
+    let first = |done: Result<Done>| -> Result<f64> {
+        let done = done?;
+        if let Some((clip, why)) = done.failures.first() {
+            say.line(&format!("{clip}: not scored again: {why}"));
+        }
+        let name = ScoredRun::scores(run.benchmark).swap_remove(0);
+        let score = done.summary.and_then(|summary| summary.metrics.get(&name)?.as_f64());
+        Ok(score.unwrap_or(f64::NAN))
+    };
+    match (run.benchmark, &clips) {
+        (Benchmark::Davis, Clips::Masks(dataset)) => davis(dataset, &predictions, &used, &first),
+        (_, Clips::Masks(dataset)) => {
+            let outcome = eval::vip::score(dataset, &predictions, &used);
+            Ok(vec![("as the run was".into(), first(Done::vip(&outcome, &used))?)])
+        }
+        (_, Clips::Poses(dataset)) => {
+            // our files name their own grid
+            let outcome = eval::jhmdb::score(dataset, &predictions, (1, 1));
+            Ok(vec![("as the run was".into(), first(Done::jhmdb(&outcome))?)])
+        }
+    }
+}
+
+/// J&F as the run was scored, at native size and at that of the copies.
+fn davis(
+    dataset: &Dataset<LabelClip>,
+    predictions: &Path,
+    used: &Protocol,
+    first: &dyn Fn(Result<Done>) -> Result<f64>,
+) -> Result<Vec<(String, f64)>> {
+    let at = |copy_size: Option<Size>, score_size: ScoreSize| {
+        let protocol = Protocol { copy_size, score_size, ..used.clone() };
+        first(Done::davis(&eval::davis::rescore(dataset, predictions, &protocol)))
+    };
+    let how = |size: &str| format!("{size}, masks brought there by nearest neighbour");
+    Ok(vec![
+        ("as the run was".into(), at(used.copy_size, used.score_size)?),
+        (how("at native size, as the official evaluator does"), at(None, ScoreSize::Native)?),
+        (how(&format!("at {COPIES}")), at(None, ScoreSize::Fixed(COPIES))?),
+    ])
+}

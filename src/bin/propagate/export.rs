@@ -1,0 +1,49 @@
+//! `--export-markdown`, `--export-csv`, `--export-json`: the table as others want it.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use cropmae::files;
+use cropmae::report::Table;
+use serde_json::Value;
+
+use crate::args::ExportArgs;
+use crate::show;
+
+/// Whether stdout belongs to an export, and the usual table does not go there.
+pub(crate) fn takes_stdout(args: &ExportArgs) -> bool {
+    args.files().into_iter().flatten().any(is_stdout)
+}
+
+/// Refuses what would mix two outputs on stdout; to be called before anything is computed.
+pub(crate) fn check(args: &ExportArgs, json: bool) -> Result<()> {
+    let exports = args.files().into_iter().flatten().filter(|file| is_stdout(file)).count();
+    let outputs = exports + usize::from(json);
+    ensure!(
+        exports == 0 || outputs == 1,
+        "stdout takes one output: leave `-` to one of --export-markdown, --export-csv, --export-json, and --json out"
+    );
+    Ok(())
+}
+
+/// Writes the table where it is asked for: `markdown` for people, `csv` for programs.
+pub(crate) fn write(args: &ExportArgs, markdown: &str, csv: &Table, json: &Value) -> Result<()> {
+    let [to_markdown, to_csv, to_json] = args.files();
+    let texts = [
+        (to_markdown, format!("{}\n", markdown.trim_end())),
+        (to_csv, csv.csv()),
+        (to_json, serde_json::to_string_pretty(json)? + "\n"),
+    ];
+    for (file, text) in texts {
+        match file {
+            Some(file) if is_stdout(file) => show::text(&text)?,
+            Some(file) => files::write(file, text.as_bytes())?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
+}

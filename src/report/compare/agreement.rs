@@ -1,0 +1,104 @@
+//! Whether runs may be compared: the same task on the same clips by the same protocol.
+
+use std::collections::BTreeMap;
+
+use super::runs::ScoredRun;
+use crate::error::{Error, Result};
+use crate::protocol;
+use crate::report::record::words;
+
+/// What keeps a run from being compared with the baseline, in words; nothing where they agree.
+///
+/// That a run is partial is no such thing: runs are compared over the clips that all have.
+pub fn disagreements(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
+    let mut found = Vec::new();
+    let values = |run: &ScoredRun| run.results["protocol"]["values"].clone();
+    for departure in protocol::departures(&values(baseline), &values(run)) {
+        let (used, other) = (words(&departure.used), words(&departure.preset));
+        let setting = match departure.setting.as_str() {
+            "" => "the protocol",
+            setting => setting,
+        };
+        found.push(format!("protocol: {setting} is {used}, the baseline has {other}"));
+    }
+    let theirs: BTreeMap<&str, &str> = baseline.clips().into_iter().collect();
+    let ours: BTreeMap<&str, &str> = run.clips().into_iter().collect();
+    let partial = run.results["partial"] == true || baseline.results["partial"] == true;
+    let only = |a: &BTreeMap<&str, &str>, b: &BTreeMap<&str, &str>| -> Vec<String> {
+        a.keys().filter(|clip| !b.contains_key(*clip)).map(|clip| (*clip).to_owned()).collect()
+    };
+    let (missing, more) = (only(&theirs, &ours), only(&ours, &theirs));
+    if !partial && !missing.is_empty() {
+        found.push(format!("data: it has no clip {}", named(&missing)));
+    }
+    if !partial && !more.is_empty() {
+        found.push(format!("data: the baseline has no clip {}", named(&more)));
+    }
+    let relabelled = |clip: &&&str| theirs.get(**clip).is_some_and(|line| *line != ours[**clip]);
+    let relabelled: Vec<String> = ours.keys().filter(relabelled).map(|c| (*c).to_owned()).collect();
+    if !relabelled.is_empty() {
+        found.push(format!("data: other frames or given labels in {}", named(&relabelled)));
+    }
+    found
+}
+
+/// Some names, and how many more there are.
+fn named(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What does not decide whether runs may be compared, and is worth a line where it differs.
+pub fn remarks(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
+    let fields = [
+        ("dtype", "number type"),
+        ("jpeg_decoder", "JPEG decoder"),
+        ("device", "device"),
+        ("version", "version of the program"),
+    ];
+    let differing = fields.iter().filter_map(|(key, name)| {
+        let of = |run: &ScoredRun| words(&run.results["provenance"][*key]);
+        let (ours, theirs) = (of(run), of(baseline));
+        let differs = ours != theirs;
+        differs.then(|| format!("{}: {name} {ours}, the baseline's is {theirs}", run.name))
+    });
+    differing.collect()
+}
+
+/// Leaves in all runs the clips that each of them has, and says what was left out.
+///
+/// # Errors
+/// They have no clip in common, or count other objects in one: nothing is left to compare.
+pub fn narrow(runs: &mut [ScoredRun]) -> Result<Option<String>> {
+    let has = |run: &ScoredRun, clip: &str| run.clips().iter().any(|(name, _)| *name == clip);
+    let all: Vec<String> = runs
+        .iter()
+        .flat_map(|run| run.clips().into_iter().map(|(clip, _)| clip.to_owned()))
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let common: Vec<&String> =
+        all.iter().filter(|clip| runs.iter().all(|run| has(run, clip))).collect();
+    if common.is_empty() {
+        return Err(Error::setting("compare", "the runs have no scored clip in common"));
+    }
+    let common: Vec<String> = common.into_iter().cloned().collect();
+    for run in runs.iter_mut() {
+        run.keep(|clip| common.iter().any(|wanted| wanted == clip));
+    }
+    for clip in 0..common.len() {
+        let counts: Vec<usize> =
+            runs.iter().filter_map(|run| run.objects().get(clip).copied()).collect();
+        if counts.windows(2).any(|pair| pair[0] != pair[1]) {
+            let problem = format!("{} has {counts:?} objects in the runs", common[clip]);
+            return Err(Error::setting("compare", problem + ": there are no pairs to compare"));
+        }
+    }
+    let (kept, of) = (common.len(), all.len());
+    Ok((kept < of)
+        .then(|| format!("PARTIAL: compared over the {kept} of {of} clips that all runs have")))
+}

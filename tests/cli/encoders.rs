@@ -1,0 +1,84 @@
+//! Several `--weights`: as many runs, one table, best first; a broken one does not lose the others.
+
+use super::place::{CLIPS, Place, assert_same};
+use super::resume::essence;
+
+const DAVIS: &str = "davis --data davis --size 96x160";
+
+#[test]
+fn every_encoder_is_what_its_own_run_is() {
+    let place = Place::with(&["davis"]);
+    let ran =
+        place.run(&format!("{DAVIS} --weights pixels random:vitti16@0 --out out")).exits(0).says(
+            &["encoder 1 of 2: pixels", "encoder 2 of 2: random-vitti16@0", "the table is in out"],
+        );
+    for (weights, name) in [("pixels", "pixels"), ("random:vitti16@0", "random-vitti16@0")] {
+        place.run(&format!("{DAVIS} --weights {weights} --out alone/{name}")).exits(0);
+        let (ours, alone) = (format!("out/{name}"), format!("alone/{name}"));
+        assert_same(&essence(&place, &ours), &essence(&place, &alone), name);
+    }
+    let json = place.json("out/weights.json");
+    let rows = json["rows"].as_array().unwrap();
+    let score = |row: usize| rows[row]["metrics"]["J&F-Mean"].as_f64().unwrap();
+    assert!(score(0) >= score(1), "best first");
+    assert_eq!((&rows[0]["best"], rows.len()), (&true.into(), 2));
+    let first = ran.out.lines().nth(3).unwrap();
+    assert!(first.trim_start().starts_with(rows[0]["name"].as_str().unwrap()), "{}", ran.out);
+    assert!(first.ends_with('*'), "{}", ran.out);
+    assert!(place.text("out/weights.md").contains("J-Decay ↓"));
+    // The same again takes up what is there.
+    let again = place.run(&format!("{DAVIS} --weights pixels random:vitti16@0 --out out")).exits(0);
+    assert_eq!(again.err.matches("done by an earlier run").count(), 2 * CLIPS, "{}", again.err);
+    // Without --out each goes where its own run would.
+    place.run(&format!("{DAVIS} --weights pixels")).exits(0);
+    let ran = place.run(&format!("{DAVIS} --weights pixels pixels random:vitti16@1")).exits(0);
+    assert_eq!(ran.err.matches("done by an earlier run").count(), CLIPS, "{}", ran.err);
+    assert!(ran.err.contains("encoder 2 of 2"), "each encoder once: {}", ran.err);
+}
+
+#[test]
+fn a_broken_one_is_a_row() {
+    let place = Place::with(&["davis"]);
+    place.write("w/a.safetensors", golden("mae.safetensors"));
+    place.write("w/broken.pth", b"no checkpoint at all");
+    place.write("w/notes.txt", b"not looked at");
+    place.write("list.txt", "w   # the folder's, by name\n".replace("w  ", "w/a.safetensors"));
+    let line = "davis --data davis --size 16x24";
+    let ran = place.run(&format!("{line} --weights w --out out")).exits(3);
+    assert!(ran.err.contains("broken: failed: w/broken.pth"), "{}", ran.err);
+    assert!(ran.out.contains("2 encoders (1 failed)"), "{}", ran.out);
+    let rows = &place.json("out/weights.json")["rows"];
+    assert_eq!((&rows[0]["name"], &rows[1]["name"]), (&"a".into(), &"broken".into()));
+    assert!(
+        rows[1]["error"].as_str().unwrap().contains("broken.pth") && rows[1]["metrics"].is_null()
+    );
+    assert!(place.text("out/weights.csv").lines().last().unwrap().starts_with("broken,"));
+    assert!(!place.path("out/broken").exists());
+    let ran =
+        place.run(&format!("{line} --weights @list.txt pixels --out listed --quiet")).exits(0);
+    assert!(ran.err.is_empty(), "{}", ran.err);
+    assert_eq!(place.json("listed/weights.json")["rows"].as_array().unwrap().len(), 2);
+    let all = place.run(&format!("{line} --weights w/broken.pth w/none.pth --out none")).exits(1);
+    all.refuses(&["none of the 2 encoders could be evaluated"]);
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+#[test]
+fn several_encoders_where_they_make_no_sense() {
+    let place = Place::with(&["davis"]);
+    let run = |more: &str| place.run(&format!("{DAVIS} --weights pixels sample --out out {more}"));
+    run("--sweep topk=2,3").exits(1).refuses(&["--sweep: takes one encoder"]);
+    run("--per-item").exits(1).refuses(&["--per-item"]);
+    let dry = run("--dry-run").exits(0);
+    assert!(dry.out.contains("pixels (patches of 16): out/pixels"), "{}", dry.out);
+    assert!(!place.path("out").exists());
+    place.write("empty/readme.txt", "");
+    let empty = place.run(&format!("{DAVIS} --weights empty")).exits(1);
+    empty.refuses(&["empty: no checkpoint"]);
+    let features = "features --weights pixels sample --images davis --out f.safetensors";
+    place.run(features).exits(1).says(&["error: "]);
+}

@@ -1,0 +1,85 @@
+//! `explain`: where a number comes from, and how much each choice moves it.
+
+use super::place::{Place, QUICK};
+
+#[test]
+fn a_run_in_words() {
+    let place = Place::with(&["davis", "vip", "jhmdb"]);
+    place.run(&format!("davis --data davis {QUICK} --topk 3 --out a")).exits(0);
+    let ran = place.run("explain a").exits(0);
+    for part in [
+        "on 3 of 3 clips of davis",
+        "Affinity: Of these the 3 with the highest cosine are its neighbours",
+        "Departures from the preset: input_size.exact is 96x160 and not 480x880; propagation.topk is 3 and not 7.",
+        "encoded in f32 on cpu",
+        "Pass --data ROOT",
+    ] {
+        assert!(ran.out.contains(part), "{part:?} is not in {}", ran.out);
+    }
+    assert!(!place.path("a/explain.md").exists());
+    // The stored masks give the stored score again.
+    let json = place.run("explain a --data davis --json").exits(0).json();
+    let stored = place.json("a/results.json")["metrics"]["J&F-Mean"].clone();
+    assert_eq!(json["rescored"][0]["score"], stored);
+    assert_eq!(json["rescored"][1]["score"], stored, "the run was scored at native size");
+    assert_ne!(json["rescored"][2]["score"], stored);
+    for (benchmark, metric) in [("vip", "mIoU"), ("jhmdb", "PCK@0.1")] {
+        place
+            .run(&format!("{benchmark} --data {benchmark} {QUICK} --out {benchmark}-run"))
+            .exits(0);
+        let line = format!("explain {benchmark}-run --data {benchmark} --json");
+        let stored = &place.json(&format!("{benchmark}-run/results.json"))["metrics"][metric];
+        let again = place.run(&line).exits(0).json()["rescored"][0]["score"].as_f64().unwrap();
+        // JHMDB: clips of one folder are pooled in another order
+        assert!((again - stored.as_f64().unwrap()).abs() < 1e-12, "{benchmark}");
+    }
+}
+
+#[test]
+fn every_choice_is_measured() {
+    let place = Place::with(&["davis"]);
+    place.run(&format!("davis --data davis {QUICK} --out a")).exits(0);
+    let line = "explain a --data davis --weights pixels --ablate --limit 2";
+    let ran = place.run(line).exits(0);
+    let json = place.json("a/explain.json");
+    let ablation = &json["ablation"];
+    assert_eq!((&ablation["clips"], &ablation["base"]), (&2.into(), &ablation["recorded"]));
+    let changes = ablation["changes"].as_array().unwrap();
+    let size = |change: &serde_json::Value| change["difference"].as_f64().map(f64::abs);
+    assert!(changes.windows(2).all(|pair| size(&pair[0]) >= size(&pair[1])), "largest first");
+    let of = |setting: &str, to: &str| {
+        let found = changes.iter().find(|it| it["setting"] == setting && it["to"] == to);
+        found.unwrap_or_else(|| panic!("{setting} {to} is not in {changes:?}"))
+    };
+    assert_eq!(
+        of("jpeg_decoder", "turbojpeg (libjpeg-turbo)")["not_measured"]
+            .as_str()
+            .unwrap()
+            .split(':')
+            .next(),
+        Some("not in this build")
+    );
+    // A change is what a run of its own is.
+    place.run(&format!("davis --data davis {QUICK} --temperature 0.05 --limit 2 --out t")).exits(0);
+    let score = place.json("t/results.json")["metrics"]["J&F-Mean"].as_f64().unwrap();
+    let change = of("propagation.temperature", "0.05");
+    // the same objects, added in another order
+    assert!((change["score"].as_f64().unwrap() - score).abs() < 1e-12, "{change}");
+    assert_eq!(change["presets"], serde_json::json!(["crw"]));
+    assert!(of("preset", "dino")["score"].is_f64());
+    let markdown = place.text("a/explain.md");
+    assert!(markdown.contains("## One choice changed at a time") && markdown.contains(line));
+    assert!(ran.out.contains("Single changes tried: 26."), "{}", ran.out);
+    assert!(!place.path("a/ablation/.unfinished").exists());
+    // It goes on where it stopped, and folders of changes are runs like others.
+    place.remove("a/ablation/propagation.topk-10/clips/sample-00.json");
+    let again = place.run(line).exits(0);
+    assert_eq!(again.out, ran.out);
+    assert_eq!(again.err.matches("frames/s").count(), 1, "{}", again.err);
+    let folders = "a/ablation/as-run a/ablation/propagation.topk-10";
+    place.run(&format!("compare {folders}")).exits(1).refuses(&["propagation.topk is 10"]);
+    // Other weights are not those of the run.
+    let other = place.run("explain a --data davis --weights random:vitti16@0 --ablate").exits(1);
+    other.refuses(&["--weights: these are not the weights of a (pixels)"]);
+    place.run("explain a --data davis --ablate").exits(2).says(&["--weights"]);
+}
