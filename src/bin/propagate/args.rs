@@ -241,8 +241,6 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) predict_only: bool,
     /// The page that shows the results in a browser, OUT/report.html
-    ///
-    /// A sweep leaves none; `propagate report` makes that of any of its combinations.
     #[arg(long, value_enum, default_value_t = Report::Html)]
     pub(crate) report: Report,
     /// Say what would be done, and stop
