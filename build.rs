@@ -33,17 +33,27 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// includes.
 #[cfg(feature = "cuda")]
 fn compile_kernels() {
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 13] = [
         "src/autoencoder/ops/gpu/attention.cu",
         "src/autoencoder/ops/gpu/norm.cu",
         "src/autoencoder/ops/gpu/pixels.cu",
         "src/autoencoder/ops/gpu/sums.cu",
         "src/autoencoder/ops/gpu/values.cu",
+        "src/image/frames.cu",
+        "src/model/gpu/attention_bf16.cu",
+        "src/model/gpu/attention_f32.cu",
+        "src/model/gpu/attention_tf32.cu",
+        "src/model/gpu/patches.cu",
+        "src/model/gpu/tokens.cu",
         "src/pretrain/step.cu",
         "src/propagation/fused/affinity.cu",
     ];
-    const HEADERS: [&str; 4] = [
-        "src/autoencoder/ops/gpu/pack.cuh",
+    const HEADERS: [&str; 8] = [
+        "src/kernel/instructions.cuh",
+        "src/kernel/pack.cuh",
+        "src/kernel/row.cuh",
+        "src/model/gpu/attention.cuh",
+        "src/model/gpu/tensor_cores.cuh",
         "src/propagation/fused/products.cuh",
         "src/propagation/fused/search.cuh",
         "src/propagation/fused/sequence.cuh",

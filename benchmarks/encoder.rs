@@ -10,6 +10,7 @@
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
 mod ceiling;
+mod work;
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -18,6 +19,7 @@ use candle_core::{DType, Device, Tensor};
 use ceiling::{SIDE, median, product_rate};
 use cropmae::model::vit::{Layer, Vit};
 use cropmae::model::{VitConfig, init};
+use work::flop;
 
 /// As in the programs.
 #[global_allocator]
@@ -70,9 +72,9 @@ fn compare(setting: &Setting) {
     }
     let fastest = own.iter().copied().fold(f64::INFINITY, f64::min);
     let (own, stock, ceiling) = (median(&mut own), median(&mut stock), median(&mut rates));
-    let work = flop(setting);
-    let rate = |time: f64| work / time / 1e9;
     let (_, _, height, width) = setting.frame.dims4().unwrap();
+    let work = flop(&setting.config, (height, width));
+    let rate = |time: f64| work / time / 1e9;
     let threads = rayon::current_num_threads();
     println!(
         "{}, {height}x{width}, f32, {threads} threads, {} frames",
@@ -110,15 +112,4 @@ fn seconds<T>(run: impl FnOnce() -> T) -> f64 {
     let start = Instant::now();
     run();
     start.elapsed().as_secs_f64()
-}
-
-/// Operations of the products of one frame, two a multiply-add; norms, softmax and the like are not
-/// counted.
-fn flop(setting: &Setting) -> f64 {
-    let (_, _, height, width) = setting.frame.dims4().unwrap();
-    let VitConfig { width: channels, depth, patch, .. } = setting.config;
-    let patches = (height / patch) * (width / patch);
-    let tokens = patches + 1;
-    let block = 24 * channels * channels * tokens + 4 * tokens * tokens * channels;
-    (depth * block + 2 * 3 * patch * patch * channels * patches) as f64
 }

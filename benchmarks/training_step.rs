@@ -9,6 +9,7 @@
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
 mod ceiling;
+mod rates;
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -20,13 +21,11 @@ use cropmae::device::{self, Choice};
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
+use rates::product_rate;
 
 /// As in the programs.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Side of the product that stands for the ceiling on a GPU.
-const SIDE: usize = 8192;
 
 /// As in `pretrain`: freed memory is kept (`mi_option_purge_delay` is number 15, -1 means never).
 fn keep_memory() {
@@ -123,23 +122,4 @@ fn forward_flop(config: &AutoencoderConfig, ratio: f64) -> f64 {
         + 2 * width * inner * (all + few)
         + 2 * inner * values * patches;
     (encoded(all) + encoded(few) + decoder) as f64
-}
-
-/// GFLOP/s of one large product: on all cores, or on the GPU in the steps' number type.
-fn product_rate(device: &Device, dtype: DType) -> f64 {
-    if device.is_cpu() {
-        return ceiling::product_rate();
-    }
-    let side = SIDE;
-    // noise: products of equal numbers run faster than those of real ones
-    let operand = || Tensor::randn(0_f32, 1.0, (side, side), device).unwrap().to_dtype(dtype);
-    let (a, b) = (operand().unwrap(), operand().unwrap());
-    a.matmul(&b).unwrap();
-    device.synchronize().unwrap();
-    let start = Instant::now();
-    for _ in 0..3 {
-        a.matmul(&b).unwrap();
-    }
-    device.synchronize().unwrap();
-    3.0 * 2.0 * (side as f64).powi(3) / start.elapsed().as_secs_f64() / 1e9
 }

@@ -71,6 +71,20 @@ fn cuda(index: usize) -> Result<Device> {
     })
 }
 
+/// Opens the device for computing in `precision`: decides, for all of this process, how many bits of
+/// f32 operands products on GPUs look at.
+///
+/// # Errors
+/// As [`open`], or the device does not know the type.
+pub fn open_for(choice: Choice, precision: Precision) -> Result<Device> {
+    let device = open(choice)?;
+    if precision == Precision::Tf32 && !device.is_cuda() {
+        return Err(Error::setting("--dtype", "tf32 is a GPU's arithmetic; use f32 here"));
+    }
+    candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+    Ok(device)
+}
+
 /// A device's name in tables and records.
 pub fn name(device: &Device) -> String {
     match device.location() {
@@ -86,6 +100,8 @@ pub enum Precision {
     /// 32 bits: what tables are made with.
     #[default]
     F32,
+    /// 32 bits, of whose operands matrix products on a GPU look at 11 (TF32): fast on GPUs.
+    Tf32,
     /// bfloat16: fast on GPUs.
     Bf16,
     /// Half precision.
@@ -96,7 +112,7 @@ impl Precision {
     /// candle's name for it.
     pub fn dtype(self) -> DType {
         match self {
-            Self::F32 => DType::F32,
+            Self::F32 | Self::Tf32 => DType::F32,
             Self::Bf16 => DType::BF16,
             Self::F16 => DType::F16,
         }
@@ -106,6 +122,7 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::Tf32 => "tf32",
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
         }

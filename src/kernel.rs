@@ -3,14 +3,15 @@
 //! `build.rs` turns every `.cu` file under `src` into PTX, a constant here by the file's name; the
 //! driver makes machine code of it when one of its kernels is first asked for. Whoever has kernels
 //! keeps them beside the code that calls them: training in `autoencoder/ops/gpu`, the optimiser in
-//! `pretrain`, the affinity in `propagation/fused`. [`Operand`] opens a tensor, [`launch!`] runs a kernel, [`wrapped`] makes a tensor of
-//! what it wrote.
+//! `pretrain`, the encoder in `model/gpu`, frames in `image`, the affinity in `propagation/fused`; what
+//! several of them include is beside this file. [`Operand`] opens a tensor, [`launch!`] runs a kernel,
+//! [`wrapped`] makes a tensor of what it wrote.
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig};
 use candle_core::cuda_backend::{CudaDType, CudaDevice};
 use candle_core::op::BackpropOp;
-use candle_core::{CudaStorage, DType, Layout, Result, Shape, Storage, StorageRef, Tensor};
+use candle_core::{CudaStorage, D, DType, Layout, Result, Shape, Storage, StorageRef, Tensor};
 use half::bf16;
 
 mod ptx {
@@ -45,6 +46,28 @@ impl Number for bf16 {
 /// Whether a tensor is on a GPU in a number type of [`Number`].
 pub(crate) fn takes(xs: &Tensor) -> bool {
     xs.device().is_cuda() && matches!(xs.dtype(), DType::F32 | DType::BF16)
+}
+
+/// `name_f32` or `name_bf16`.
+pub(crate) fn named<T: Number>(name: &str) -> String {
+    format!("{name}_{}", T::SUFFIX)
+}
+
+/// Calls a function of a number type by that of a tensor, one of those that [`takes`] takes.
+macro_rules! by_type {
+    ($tensor:expr, $function:ident ( $($argument:expr),* $(,)? )) => {
+        match $tensor.dtype() {
+            candle_core::DType::BF16 => $function::<half::bf16>($($argument),*),
+            _ => $function::<f32>($($argument),*),
+        }
+    };
+}
+pub(crate) use by_type;
+
+/// Rows and columns of a tensor whose last dimension is a row.
+pub(crate) fn rows_of(xs: &Tensor) -> Result<(usize, usize)> {
+    let columns = xs.dim(D::Minus1)?;
+    Ok((xs.elem_count() / columns.max(1), columns))
 }
 
 /// A contiguous tensor on a GPU, open for reading.

@@ -47,7 +47,7 @@ pub(super) fn pixels(
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if super::ops::gpu::takes(views) && matches!(dtype, DType::F32 | DType::BF16) {
-        return Ok(super::ops::gpu::patches(views, rows, (patch, dtype))?);
+        return Ok(crate::model::gpu::patches(views, rows, (patch, dtype))?);
     }
     let patches = patchify(&views.to_dtype(dtype)?, patch)?;
     Ok(match rows {

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod cache;
 pub mod davis;
 pub mod folder;
+mod input;
 pub mod jhmdb;
 mod masks;
 pub mod poses;

@@ -12,17 +12,17 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::cache::{self, Features, Found};
+pub use super::input::input_planes;
+use super::input::{self, Pixels};
 use super::{Setup, Stages};
 use crate::error::{Error, Result};
-use crate::image::resize::{frame_to_planes, nearest_frame};
-use crate::image::{Rgb, decode};
+use crate::image::decode;
 use crate::progress::Observer;
-use crate::protocol::{Protocol, Size};
+use crate::protocol::Size;
 
 /// A frame as the encoder takes it.
 struct Prepared {
-    /// Normalised planes R, G, B.
-    planes: Vec<f32>,
+    pixels: Pixels,
     /// Its size as released.
     frame: Size,
     /// Its size now.
@@ -115,7 +115,6 @@ fn encode_each(
     stages: &mut Stages,
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
-    let patch = setup.encoder.patch();
     let size = setup.batch.frames();
     let smaller = |size: usize| {
         let note = format!("out of memory: from now on {size} frames are encoded at once");
@@ -127,7 +126,7 @@ fn encode_each(
         scope.spawn(move || {
             let mut first = None;
             for paths in frames.files.chunks(size) {
-                let batch = prepare_batch(paths, setup.protocol, patch, &mut first);
+                let batch = prepare_batch(paths, setup, &mut first);
                 let failed = batch.is_err();
                 // A closed channel means that the other side has failed and says why.
                 if sender.send(batch).is_err() || failed {
@@ -158,11 +157,10 @@ fn encode_each(
 /// Reads the frames of a batch, side by side; `first` is the size of the clip's first frame.
 fn prepare_batch(
     paths: &[PathBuf],
-    protocol: &Protocol,
-    patch: usize,
+    setup: &Setup<'_>,
     first: &mut Option<Size>,
 ) -> Result<Vec<Prepared>> {
-    let prepared = paths.par_iter().map(|path| prepare(path, protocol, patch));
+    let prepared = paths.par_iter().map(|path| prepare(path, setup));
     let batch: Vec<Prepared> = prepared.collect::<Result<_>>()?;
     for (path, Prepared { frame, .. }) in paths.iter().zip(&batch) {
         let first = first.get_or_insert(*frame);
@@ -178,40 +176,19 @@ fn prepare_batch(
 }
 
 /// Reads a frame and brings it to the encoder's input: protocols §1.1.
-fn prepare(path: &Path, protocol: &Protocol, patch: usize) -> Result<Prepared> {
+fn prepare(path: &Path, setup: &Setup<'_>) -> Result<Prepared> {
     let start = Instant::now();
     let rgb = decode::read(path)?;
     let frame = Size { height: rgb.height, width: rgb.width };
-    let (planes, input) = input_planes(rgb, protocol, patch)?;
-    Ok(Prepared { planes, frame, input, seconds: start.elapsed().as_secs_f64() })
-}
-
-/// A decoded frame as normalised planes (3 × H × W) at the protocol's input size.
-///
-/// # Errors
-/// The frame is too small for one patch.
-pub fn input_planes(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Vec<f32>, Size)> {
-    let rgb = match protocol.copy_size {
-        Some(size) => nearest_frame(&rgb, size.height, size.width),
-        None => rgb,
-    };
-    let frame = Size { height: rgb.height, width: rgb.width };
-    let input = protocol.input_size.resolve(frame, patch)?;
-    let mut planes = frame_to_planes(&rgb, input.height, input.width, protocol.frame_filter)?;
-    let plane = input.height * input.width;
-    for (channel, values) in planes.chunks_exact_mut(plane).enumerate() {
-        let (mean, std) = (protocol.mean[channel], protocol.std[channel]);
-        values.iter_mut().for_each(|value| *value = (*value - mean) / std);
-    }
-    Ok((planes, input))
+    let (pixels, input) = Pixels::prepare(rgb, setup.protocol, setup.encoder)?;
+    Ok(Prepared { pixels, frame, input, seconds: start.elapsed().as_secs_f64() })
 }
 
 fn encode(batch: &[Prepared], setup: &Setup<'_>) -> Result<Vec<Encoded>> {
     let Some(&Prepared { frame, input, .. }) = batch.first() else { return Ok(Vec::new()) };
     let count = batch.len();
-    let planes: Vec<&[f32]> = batch.iter().map(|prepared| &*prepared.planes).collect();
-    let shape = (count, 3, input.height, input.width);
-    let frames = Tensor::from_vec(planes.concat(), shape, setup.encoder.device())?;
+    let pixels: Vec<&Pixels> = batch.iter().map(|prepared| &prepared.pixels).collect();
+    let frames = input::tensor(&pixels, input, setup.protocol, setup.encoder.device())?;
     let features = setup.encoder.features(&frames)?;
     if !features.sum_all()?.to_scalar::<f32>()?.is_finite() {
         return Err(Error::setting(

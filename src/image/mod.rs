@@ -6,6 +6,8 @@
 
 pub mod decode;
 pub mod figure;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 pub mod heat;
 pub mod indexed;
 pub mod resize;

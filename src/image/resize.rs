@@ -7,6 +7,8 @@
 //! grow with the scale (antialiasing). [`Taps`] holds the first rule for f32 and serves frames
 //! and label maps alike.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::{LabelImage, Rgb};
@@ -97,18 +99,36 @@ pub fn frame_to_planes(
     width: usize,
     filter: FrameFilter,
 ) -> Result<Vec<f32>> {
+    Ok(match resized_bytes(frame, height, width, filter)? {
+        Some(bytes) => planes(&bytes),
+        None => bilinear_planes(frame, height, width),
+    })
+}
+
+/// The frame in bytes, where `filter` leaves bytes or the size already fits; `None` where its values
+/// are mixed as floats.
+///
+/// # Errors
+/// The frame or the target has no pixels.
+pub fn resized_bytes(
+    frame: &Rgb,
+    height: usize,
+    width: usize,
+    filter: FrameFilter,
+) -> Result<Option<Cow<'_, Rgb>>> {
     if frame.width * frame.height * height * width == 0 {
         return Err(Error::setting("--size", "a frame needs at least one row and one column"));
     }
     if (frame.height, frame.width) == (height, width) {
-        return Ok(planes(frame));
+        return Ok(Some(Cow::Borrowed(frame)));
     }
     Ok(match filter {
-        FrameFilter::Bilinear => bilinear_planes(frame, height, width),
-        FrameFilter::Bilinear8Bit => planes(&bilinear_8bit(frame, height, width)),
-        FrameFilter::Bicubic => planes(&bicubic(frame, height, width)),
-        FrameFilter::Nearest => planes(&nearest_frame(frame, height, width)),
-    })
+        FrameFilter::Bilinear => None,
+        FrameFilter::Bilinear8Bit => Some(bilinear_8bit(frame, height, width)),
+        FrameFilter::Bicubic => Some(bicubic(frame, height, width)),
+        FrameFilter::Nearest => Some(nearest_frame(frame, height, width)),
+    }
+    .map(Cow::Owned))
 }
 
 fn planes(frame: &Rgb) -> Vec<f32> {

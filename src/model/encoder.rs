@@ -41,6 +41,15 @@ impl Encoder {
         }
     }
 
+    /// Whose code computes, `fused` or `tensor` ([`super::vit::Implementation`]); nothing is there to be
+    /// chosen for pixels.
+    pub fn implementation(&self) -> Option<&'static str> {
+        match self {
+            Self::Vit(vit) => Some(vit.implementation()),
+            Self::Pixels { .. } => None,
+        }
+    }
+
     /// Width of a feature (D).
     pub fn width(&self) -> usize {
         match self {
@@ -96,6 +105,10 @@ impl Encoder {
 
 /// `x / max(‖x‖, 1e-12)` over the last axis.
 fn normalized(xs: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let Some(rows) = super::gpu::unit_rows(xs, SMALLEST_NORM as f32)? {
+        return Ok(rows);
+    }
     let norms = xs.sqr()?.sum_keepdim(candle_core::D::Minus1)?.sqrt()?.maximum(SMALLEST_NORM)?;
     Ok(xs.broadcast_div(&norms)?.contiguous()?)
 }

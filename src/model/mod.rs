@@ -2,13 +2,15 @@
 //!
 //! [`source`] turns `--weights` into an [`Encoder`]: [`weights`] reads a checkpoint of any family
 //! under one set of names ([`init`] draws one from a seed, [`shipped`] carries one), [`vit`] computes
-//! (by `cpu` on packed weights, or by `tensors` on any device), [`pos_embed`] stretches the position
-//! table to a frame's grid. Next stop of the features: [`crate::propagation`].
+//! (by `cpu` on packed weights, by `gpu` with kernels of ours, or by `tensors` on any device),
+//! [`pos_embed`] stretches the position table to a frame's grid. Next stop of the features: [`crate::propagation`].
 
 mod attention;
 pub mod config;
 mod cpu;
 pub mod encoder;
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
 pub mod init;
 mod parameters;
 mod patches;

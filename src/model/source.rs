@@ -10,7 +10,7 @@ use super::config::{PositionRule, VitConfig};
 use super::encoder::Encoder;
 use super::init;
 use super::shipped;
-use super::vit::{Layer, Vit};
+use super::vit::{Implementation, Layer, Vit};
 use super::weights::{self, Checkpoint, Overrides};
 use crate::error::{Error, Result};
 
@@ -82,6 +82,8 @@ pub struct Choices {
     pub positions: Option<PositionRule>,
     /// Which blocks' output is the feature (`--layer`).
     pub layer: Layer,
+    /// Whose code computes (`--encoder`).
+    pub implementation: Implementation,
 }
 
 /// An encoder with its origin.
@@ -143,7 +145,7 @@ fn from_checkpoint(
     if let Some(positions) = choices.positions {
         checkpoint.config.positions = positions;
     }
-    let vit = Vit::new(&checkpoint, choices.layer, device, dtype)?;
+    let vit = Vit::by(choices.implementation, &checkpoint, choices.layer, (device, dtype))?;
     Ok(Loaded {
         encoder: Encoder::Vit(Box::new(vit)),
         sha256: checkpoint.sha256,
@@ -179,6 +181,7 @@ fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
         ("--checkpoint-key", choices.checkpoint_key.is_some()),
         ("--layer", choices.layer != Layer::Last),
         ("--positions", choices.positions.is_some()),
+        ("--encoder", choices.implementation != Implementation::Auto),
     ];
     refuse(&made, "raw pixels have no such thing; leave it out")?;
     let patch = choices.patch.unwrap_or(16);

@@ -2,12 +2,15 @@
 //!
 //! Weights come under MAE's names from [`super::weights`]; frames come normalised from
 //! [`crate::eval`]; what goes out is one token per patch after the chosen block and the final
-//! LayerNorm. Two implementations stand behind [`Vit`]: `cpu` on packed weights for f32 on
-//! the CPU, `tensors` for everything else. Training has a differentiable twin of its own.
+//! LayerNorm. Three implementations stand behind [`Vit`]: `cpu` on packed weights for f32 on
+//! the CPU, `gpu` by kernels of ours for f32 and bf16 on a GPU, `tensors` for everything else. Training
+//! has a differentiable twin of its own.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::config::VitConfig;
+#[cfg(feature = "cuda")]
+use super::gpu;
 use super::parameters::Parameters;
 use super::patches::grid;
 pub use super::patches::patchify;
@@ -69,20 +72,61 @@ impl std::str::FromStr for Layer {
     }
 }
 
+/// Whose code an encoder runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Implementation {
+    /// The fused one where there is one for the device, the number type and the heads.
+    #[default]
+    Auto,
+    /// Ours: on the CPU in f32, on a GPU in f32, tf32 and bf16 with heads of up to 128 channels.
+    Fused,
+    /// candle's tensor operations, which take everything.
+    Tensor,
+}
+
 /// Where the arithmetic is done.
-enum Implementation {
+enum Forward {
     Packed(Box<cpu::Encoder>),
+    #[cfg(feature = "cuda")]
+    Kernels(Box<gpu::Encoder>),
     Tensors(Box<tensors::Encoder>),
+}
+
+impl Forward {
+    /// `None` where `implementation` asks for what is not there.
+    fn new(
+        parameters: &Parameters<'_>,
+        config: &VitConfig,
+        depth: usize,
+        implementation: Implementation,
+    ) -> Result<Option<Self>> {
+        if implementation != Implementation::Tensor {
+            if parameters.device.is_cpu() && parameters.dtype == DType::F32 {
+                let encoder = cpu::Encoder::new(parameters, config, depth)?;
+                return Ok(Some(Self::Packed(Box::new(encoder))));
+            }
+            #[cfg(feature = "cuda")]
+            if let Some(encoder) = gpu::Encoder::new(parameters, config, depth)? {
+                return Ok(Some(Self::Kernels(Box::new(encoder))));
+            }
+        }
+        if implementation == Implementation::Fused {
+            return Ok(None);
+        }
+        let encoder = tensors::Encoder::new(parameters, config, depth)?;
+        Ok(Some(Self::Tensors(Box::new(encoder))))
+    }
 }
 
 /// A vision transformer on a device.
 pub struct Vit {
     config: VitConfig,
-    implementation: Implementation,
+    forward: Forward,
     table: Vec<f32>,
     positions: std::sync::Mutex<Option<Positions>>,
     layers: std::ops::RangeInclusive<usize>,
     device: Device,
+    /// Of frames and positions as the implementation takes them.
     dtype: DType,
 }
 
@@ -103,12 +147,11 @@ impl Vit {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
-        let packed = device.is_cpu() && dtype == DType::F32;
-        Self::build(checkpoint, layer, device, dtype, packed)
+        Self::by(Implementation::Auto, checkpoint, layer, (device, dtype))
     }
 
-    /// As [`Vit::new`], but always by candle's tensor operations, as a GPU runs them: what the packed
-    /// encoder of the CPU is tested and measured against.
+    /// As [`Vit::new`], but always by candle's tensor operations: what the other implementations are
+    /// tested and measured against.
     ///
     /// # Errors
     /// As [`Vit::new`].
@@ -118,35 +161,54 @@ impl Vit {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
-        Self::build(checkpoint, layer, device, dtype, false)
+        Self::by(Implementation::Tensor, checkpoint, layer, (device, dtype))
     }
 
-    fn build(
+    /// As [`Vit::new`], by an implementation of one's choice.
+    ///
+    /// # Errors
+    /// As [`Vit::new`], or there is no such implementation for the device, the type and the heads.
+    pub fn by(
+        implementation: Implementation,
         checkpoint: &Checkpoint,
         layer: Layer,
-        device: &Device,
-        dtype: DType,
-        packed: bool,
+        (device, dtype): (&Device, DType),
     ) -> Result<Self> {
         let parameters = Parameters { checkpoint, device, dtype };
         let config = checkpoint.config.clone();
         let table = checkpoint.tensors.get("pos_embed").map(|t| t.flatten_all()?.to_vec1::<f32>());
         let layers = layer.blocks(config.depth)?;
-        let depth = *layers.end();
+        let forward = Forward::new(&parameters, &config, *layers.end(), implementation)?;
+        let forward = forward.ok_or_else(|| {
+            let (heads, each) = (config.heads, config.width / config.heads);
+            Error::setting(
+                "--encoder",
+                format!(
+                    "there is no fused encoder for {heads} heads of {each} channels in {} here; use auto or tensor",
+                    dtype.as_str()
+                ),
+            )
+        })?;
         Ok(Self {
-            implementation: if packed {
-                Implementation::Packed(Box::new(cpu::Encoder::new(&parameters, &config, depth)?))
-            } else {
-                let encoder = tensors::Encoder::new(&parameters, &config, depth)?;
-                Implementation::Tensors(Box::new(encoder))
+            dtype: match forward {
+                Forward::Tensors(_) => dtype,
+                _ => DType::F32,
             },
+            forward,
             table: table.transpose()?.unwrap_or_default(),
             positions: std::sync::Mutex::new(None),
             layers,
             device: device.clone(),
-            dtype,
             config,
         })
+    }
+
+    /// The implementation that computes: `fused` or `tensor`.
+    pub fn implementation(&self) -> &'static str {
+        match self.forward {
+            Forward::Tensors(_) => "tensor",
+            _ => "fused",
+        }
     }
 
     /// The sizes of this encoder.
@@ -165,10 +227,10 @@ impl Vit {
         let tokens = 1 + registers + (height / patch.max(1)) * (width / patch.max(1));
         // a block's input, normalised, its queries, keys and values, and twice the wide layer
         let linear = 13 * tokens * channels;
-        let attention = match &self.implementation {
-            Implementation::Packed(_) => 0,
+        let attention = match &self.forward {
             // scores, and scores as shares
-            Implementation::Tensors(_) => 2 * heads * tokens * tokens,
+            Forward::Tensors(_) => 2 * heads * tokens * tokens,
+            _ => 0,
         };
         ((linear + attention) * self.dtype.size_in_bytes()) as u64
     }
@@ -180,13 +242,12 @@ impl Vit {
     /// A frame is smaller than a patch, or the device runs out of memory.
     pub fn tokens(&self, frames: &Tensor) -> Result<Tensor> {
         let (frames, positions) = self.prepare(frames)?;
-        match &self.implementation {
-            Implementation::Packed(encoder) => {
-                encoder.tokens(&frames, &positions, self.layers.clone())
-            }
-            Implementation::Tensors(encoder) => {
-                encoder.tokens(&frames, &positions, self.layers.clone())
-            }
+        let layers = self.layers.clone();
+        match &self.forward {
+            Forward::Packed(encoder) => encoder.tokens(&frames, &positions, layers),
+            #[cfg(feature = "cuda")]
+            Forward::Kernels(encoder) => encoder.tokens(&frames, &positions, layers),
+            Forward::Tensors(encoder) => encoder.tokens(&frames, &positions, layers),
         }
     }
 
@@ -198,11 +259,15 @@ impl Vit {
     /// As [`Vit::tokens`].
     pub fn cls_attention(&self, frames: &Tensor) -> Result<Tensor> {
         let (frames, positions) = self.prepare(frames)?;
-        let row = match &self.implementation {
-            Implementation::Packed(encoder) => {
+        let row = match &self.forward {
+            Forward::Packed(encoder) => {
                 attention::first_row(&encoder.last_qkv(&frames, &positions)?, self.config.heads)?
             }
-            Implementation::Tensors(encoder) => encoder.first_row(&frames, &positions)?,
+            #[cfg(feature = "cuda")]
+            Forward::Kernels(encoder) => {
+                attention::first_row(&encoder.last_qkv(&frames, &positions)?, self.config.heads)?
+            }
+            Forward::Tensors(encoder) => encoder.first_row(&frames, &positions)?,
         };
         let skip = 1 + self.config.registers;
         Ok(row.narrow(2, skip, row.dim(2)? - skip)?.to_dtype(DType::F32)?.contiguous()?)

@@ -20,7 +20,7 @@ const HASTE: i32 = 10;
 /// the file cannot be written.
 pub fn gif(path: &Path, frames: impl IntoIterator<Item = Result<Rgb>>) -> Result<()> {
     let mut file = Pending::create(path)?;
-    let mut encoder: Option<(Encoder<Vec<u8>>, (u16, u16))> = None;
+    let mut encoder: Option<(Encoder<Vec<u8>>, _)> = None;
     let failed = |error: gif::EncodingError| {
         Error::data(path, format!("cannot be made ({error})"), "draw smaller frames")
     };

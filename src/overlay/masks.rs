@@ -126,7 +126,7 @@ fn mark(predicted: u8, truth: u8, (column, row): (usize, usize)) -> Option<Colou
         _ if predicted == truth || truth == VOID => None,
         (0, _) => Some(MISSED),
         (_, 0) => Some(FALSE),
-        _ => Some(if (column + row) / (3 * FINE) % 2 == 0 { MISSED } else { FALSE }),
+        _ => Some(if ((column + row) / (3 * FINE)).is_multiple_of(2) { MISSED } else { FALSE }),
     }
 }
 

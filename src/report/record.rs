@@ -58,6 +58,9 @@ pub struct Provenance {
     pub device: String,
     /// The number type of the encoder; none where there was none.
     pub dtype: Option<String>,
+    /// Whose code ran the encoder, `fused` or `tensor`; none where there was nothing to choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<String>,
     /// The arithmetic of the affinity's products where it is not f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<String>,
@@ -261,6 +264,9 @@ impl RunRecord {
         let mut line = format!("by: cropmae {} ({})", by.version, by.git_commit);
         if let Some(dtype) = &by.dtype {
             let _ = write!(line, ", {}, {dtype}, JPEG by {}", by.device, by.jpeg_decoder);
+        }
+        if by.encoder.as_deref() == Some("tensor") {
+            line += ", encoder by tensor operations";
         }
         if let Some(affinity) = &by.affinity {
             let _ = write!(line, ", affinity in {affinity}");

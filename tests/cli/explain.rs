@@ -69,7 +69,7 @@ fn every_choice_is_measured() {
     assert!(of("preset", "dino")["score"].is_f64());
     let markdown = place.text("a/explain.md");
     assert!(markdown.contains("## One choice changed at a time") && markdown.contains(line));
-    assert!(ran.out.contains("Single changes tried: 26."), "{}", ran.out);
+    assert!(ran.out.contains("Single changes tried: 27."), "{}", ran.out);
     assert!(!place.path("a/ablation/.unfinished").exists());
     // It goes on where it stopped, and folders of changes are runs like others.
     place.remove("a/ablation/propagation.topk-10/clips/sample-00.json");
@@ -78,6 +78,12 @@ fn every_choice_is_measured() {
     assert_eq!(again.err.matches("frames/s").count(), 1, "{}", again.err);
     let folders = "a/ablation/as-run a/ablation/propagation.topk-10";
     place.run(&format!("compare {folders}")).exits(1).refuses(&["propagation.topk is 10"]);
+    // Some of them only.
+    let some = place.run(&format!("{line} --only propagation.topk,preset --json")).exits(0);
+    let some = &some.json()["ablation"]["changes"];
+    assert_eq!(some.as_array().unwrap().len(), 2 + 6, "{some}");
+    let unknown = place.run(&format!("{line} --only colour")).exits(1);
+    unknown.refuses(&["\"colour\" is nothing that is tried", "propagation.topk"]);
     // Other weights are not those of the run.
     let other = place.run("explain a --data davis --weights random:vitti16@0 --ablate").exits(1);
     other.refuses(&["--weights: these are not the weights of a (pixels)"]);

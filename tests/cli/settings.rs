@@ -189,3 +189,29 @@ fn entries_of_one_checkpoint_have_folders_of_their_own() {
     place.run(&out("teacher")).exits(0);
     place.run(&out("student")).exits(1).refuses(&["other settings (checkpoint_key)"]);
 }
+
+#[test]
+fn what_the_cpu_does_not_compute_is_refused() {
+    let place = Place::with(&["davis"]);
+    let line = "davis --data davis --weights random:vitti16@0 --size 48x80 --device cpu --out out";
+    place.run(&format!("{line} --dtype tf32")).exits(1).refuses(&["--dtype", "a GPU's arithmetic"]);
+    let fused = format!("{line} --dtype bf16 --encoder fused");
+    place.run(&fused).exits(1).refuses(&["--encoder", "no fused encoder", "bf16"]);
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn whose_code_runs_is_chosen_and_said() {
+    let place = Place::with(&["davis"]);
+    let line = "davis --data davis --weights random:vitti16@0 --size 48x80 --limit 1 --device cpu";
+    for (option, said) in
+        [("", "fused"), (" --encoder fused", "fused"), (" --encoder tensor", "tensor")]
+    {
+        let plan = place.run(&format!("{line}{option} --dry-run")).exits(0).out;
+        assert!(plan.contains(&format!("vitti16 (random, {said})")), "{plan}");
+    }
+    let ran = place.run(&format!("{line} --encoder tensor --out out --json")).exits(0);
+    assert_eq!(ran.json()["provenance"]["encoder"], "tensor");
+    // other last bits: not to be mixed with those that are there
+    place.run(&format!("{line} --out out")).exits(1).refuses(&["encoder"]);
+}

@@ -9,6 +9,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod emulated;
+mod encoder;
 mod ties;
 mod training;
 

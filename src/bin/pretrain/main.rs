@@ -88,7 +88,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.show_config {
         return Ok(std::io::stdout().write_all(config.toml()?.as_bytes())?);
     }
-    let device = device::open(cli.device)?;
+    let device = device::open_for(cli.device, cli.dtype)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);

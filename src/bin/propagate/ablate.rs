@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use cropmae::device::Precision;
 use cropmae::eval::{Cache, Kept, Run, RunFolder, Setup};
@@ -61,7 +61,10 @@ pub(crate) fn ablation(
     args: &ExplainArgs,
     say: &Notes,
 ) -> Result<(Ablation, bool)> {
-    let trials = trials(run)?;
+    let mut trials = trials(run)?;
+    let wanted =
+        |setting: &str| args.only.is_empty() || args.only.iter().any(|only| setting == only);
+    narrow(&mut trials, &args.only)?;
     let (top, shared) = (args.folder.join("ablation"), open(run, args, say)?);
     let all = All { run, args, shared: &shared, top: &top };
     let partial = all.measure(&trials, say)?;
@@ -70,7 +73,9 @@ pub(crate) fn ablation(
     let resampling = Resampling::default();
     let mut changes: Vec<Change> =
         trials[1..].iter().map(|trial| all.change(trial, &base, resampling)).collect();
-    changes.push(decoder(run, &recorded, &base, resampling));
+    if wanted(DECODER) {
+        changes.push(decoder(run, &recorded, &base, resampling));
+    }
     Ok((Ablation::new(&recorded, &base, resampling, changes)?, partial))
 }
 
@@ -266,6 +271,25 @@ impl All<'_> {
     }
 }
 
+/// What the JPEG decoder is called in tables.
+const DECODER: &str = "jpeg_decoder";
+
+/// Leaves the run itself and the settings of `--only`.
+fn narrow(trials: &mut Vec<Trial>, only: &[String]) -> Result<()> {
+    if only.is_empty() {
+        return Ok(());
+    }
+    let known = |name: &str| name == DECODER || trials.iter().any(|trial| trial.setting == name);
+    if let Some(unknown) = only.iter().find(|name| !known(name)) {
+        let mut names: Vec<&str> = trials[1..].iter().map(|trial| &*trial.setting).collect();
+        names.dedup();
+        bail!("--only: {unknown:?} is nothing that is tried; {} are", names.join(", "));
+    }
+    let mut first = true;
+    trials.retain(|trial| std::mem::take(&mut first) || only.contains(&trial.setting));
+    Ok(())
+}
+
 /// The other JPEG decoder: this build's, where the run was made by the other's.
 fn decoder(
     run: &ScoredRun,
@@ -275,7 +299,7 @@ fn decoder(
 ) -> Change {
     let theirs = record::words(&run.results["provenance"]["jpeg_decoder"]);
     let ours = decode::decoder_name();
-    let setting = "jpeg_decoder".to_owned();
+    let setting = DECODER.to_owned();
     if theirs != ours {
         let measured = explain::difference(recorded, base.clone(), resampling);
         let measured = measured.map_err(|error| error.explained());

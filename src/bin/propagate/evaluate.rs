@@ -142,8 +142,11 @@ impl Ready {
         let others = each.into_iter().map(|loaded| loaded.encoder).collect();
         loaded.notes.iter().for_each(|note| say.line(note));
         let engine = Engine::in_precision(loaded.encoder.device(), work.affinity)?;
-        let provenance =
-            Provenance { dtype: Some(dtype.name().into()), ..shared.provenance.clone() };
+        let provenance = Provenance {
+            dtype: Some(dtype.name().into()),
+            encoder: loaded.encoder.implementation().map(Into::into),
+            ..shared.provenance.clone()
+        };
         let on_cpu = loaded.encoder.device().is_cpu();
         let clips_at_once = work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
         let input = plan::grid(clips, used, loaded.encoder.patch())?.map(|(_, input, _)| input);

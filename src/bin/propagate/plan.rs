@@ -98,6 +98,7 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
         checkpoint_key: model.checkpoint_key.clone(),
         positions: model.positions,
         layer: model.layer,
+        implementation: model.encoder,
     }
 }
 
@@ -111,8 +112,11 @@ pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
 pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
     anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
     anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
-    let devices: Vec<Device> =
-        args.device.iter().map(|choice| device::open(*choice)).collect::<cropmae::Result<_>>()?;
+    let devices: Vec<Device> = args
+        .device
+        .iter()
+        .map(|choice| device::open_for(*choice, args.dtype))
+        .collect::<cropmae::Result<_>>()?;
     let cpus = devices.iter().filter(|device| device.is_cpu()).count();
     let mixed = cpus != 0 && cpus != devices.len();
     anyhow::ensure!(!mixed, "--device: CPU and GPU differ in the last digits; use one kind");
@@ -170,6 +174,7 @@ pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance 
         dtype: dtype.map(Into::into),
         threads: rayon::current_num_threads(),
         jpeg_decoder: image::decode::decoder_name().into(),
+        encoder: None,
         affinity: None,
         seconds: Default::default(),
         wall_seconds: 0.0,
@@ -212,6 +217,9 @@ pub(crate) fn identity(
     if let Some(key) = &weights.checkpoint_key {
         identity["checkpoint_key"] = json!(key);
     }
+    if let Some(encoder) = provenance.encoder.as_ref().filter(|encoder| *encoder != "fused") {
+        identity["encoder"] = json!(encoder);
+    }
     if let Some(affinity) = &provenance.affinity {
         identity["affinity"] = json!(affinity);
     }
@@ -246,6 +254,7 @@ pub(crate) fn features_key(
         "positions": weights.positions,
         "dtype": provenance.dtype,
         // sums of products come out in another order, and so with other last bits
+        "encoder": provenance.encoder,
         "device": provenance.device.split(':').next(),
         "batch": batch,
         "jpeg_decoder": provenance.jpeg_decoder,
@@ -309,7 +318,8 @@ pub(crate) fn describe(
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
         lines.push(format!("context of {context} frames: {:.1} MiB", bytes / 1048576.0));
     }
-    lines.push(format!("encoder: {} ({}), {engine:?} affinity", loaded.arch, loaded.family));
+    let by = loaded.encoder.implementation().map_or(String::new(), |by| format!(", {by}"));
+    lines.push(format!("encoder: {} ({}{by}), {engine:?} affinity", loaded.arch, loaded.family));
     lines.push(format!("output: {}", out.display()));
     lines.extend(list.iter().map(|(name, frames)| format!("  {name}: {frames} frames")));
     Ok(lines)

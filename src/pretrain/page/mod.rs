@@ -93,7 +93,7 @@ fn page(
 fn lead(config: &Config, log: &[Entry], epochs: u64) -> Markup {
     let steps = log.iter().filter_map(Entry::step);
     let losses: Vec<_> = steps.map(|step| (step.steps as f64, step.loss)).collect();
-    let last = log.iter().filter_map(Entry::step).last();
+    let last = log.iter().filter_map(Entry::step).next_back();
     let mut known: Vec<(String, String)> = Vec::new();
     if let Some((_, loss)) = smoothed(&losses).last() {
         known.push(("training loss".into(), format!("{loss:.3}")));

@@ -3,7 +3,7 @@
 
 #pragma once
 
-typedef unsigned int u32;
+#include "../../kernel/instructions.cuh"
 
 constexpr u32 QUERIES = 64;   // queries in a tile
 constexpr u32 KEYS = 128;     // keys in a tile

@@ -90,11 +90,11 @@ pub fn narrow(runs: &mut [ScoredRun]) -> Result<Option<String>> {
     for run in runs.iter_mut() {
         run.keep(|clip| common.iter().any(|wanted| wanted == clip));
     }
-    for clip in 0..common.len() {
-        let counts: Vec<usize> =
-            runs.iter().filter_map(|run| run.objects().get(clip).copied()).collect();
+    let objects: Vec<Vec<usize>> = runs.iter().map(ScoredRun::objects).collect();
+    for (index, clip) in common.iter().enumerate() {
+        let counts: Vec<usize> = objects.iter().filter_map(|run| run.get(index).copied()).collect();
         if counts.windows(2).any(|pair| pair[0] != pair[1]) {
-            let problem = format!("{} has {counts:?} objects in the runs", common[clip]);
+            let problem = format!("{clip} has {counts:?} objects in the runs");
             return Err(Error::setting("compare", problem + ": there are no pairs to compare"));
         }
     }

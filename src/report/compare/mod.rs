@@ -237,7 +237,10 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn read_all(place: &Path, runs: &[(&str, usize, &[(&str, Value)])]) -> Vec<ScoredRun> {
+    /// A run: its folder's name, its top-k, and the record of every clip.
+    type Made<'a> = (&'a str, usize, &'a [(&'a str, Value)]);
+
+    fn read_all(place: &Path, runs: &[Made<'_>]) -> Vec<ScoredRun> {
         let folders: Vec<PathBuf> = runs
             .iter()
             .map(|(name, topk, clips)| folder(&place.join(name), "davis", *topk, clips))

@@ -1,6 +1,6 @@
 // The softmax between the products of an attention, and heads put apart and together.
 
-#include "pack.cuh"
+#include "../../../kernel/pack.cuh"
 
 // Scores of attention: [tasks, queries, keys], a task being a head of an image, of which only the
 // first `wanted_queries` and `wanted_keys` are tokens: the rest is there for the matrix products,

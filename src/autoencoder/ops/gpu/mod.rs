@@ -12,37 +12,13 @@ mod pixels;
 mod sums;
 mod values;
 
-use candle_core::{D, Result, Tensor};
-
 pub(super) use self::attention::{attend, attend_across};
 pub(super) use self::linear::linear;
 pub(super) use self::norm::norm;
 pub(super) use self::pixels::masked_error;
-pub(in crate::autoencoder) use self::pixels::{patches, target};
+pub(in crate::autoencoder) use self::pixels::target;
 pub(super) use self::sums::column_sums;
 pub(in crate::autoencoder) use self::sums::square_sums;
 pub(super) use self::values::{dropout, gelu};
-use crate::kernel::Number;
 pub(in crate::autoencoder) use crate::kernel::takes;
-
-/// Calls a function of a number type by that of a tensor, one of those that [`takes`] takes.
-macro_rules! by_type {
-    ($tensor:expr, $function:ident ( $($argument:expr),* $(,)? )) => {
-        match $tensor.dtype() {
-            candle_core::DType::BF16 => $function::<half::bf16>($($argument),*),
-            _ => $function::<f32>($($argument),*),
-        }
-    };
-}
-use by_type;
-
-/// `name_f32` or `name_bf16`.
-fn named<T: Number>(name: &str) -> String {
-    format!("{name}_{}", T::SUFFIX)
-}
-
-/// Rows and columns of a tensor whose last dimension is a row.
-fn rows_of(xs: &Tensor) -> Result<(usize, usize)> {
-    let columns = xs.dim(D::Minus1)?;
-    Ok((xs.elem_count() / columns.max(1), columns))
-}
+use crate::kernel::{by_type, named, rows_of};

@@ -1,21 +1,6 @@
-// Views cut into patches, what the decoder must say of them, and how far it is off.
+// What the decoder must say of patches, and how far it is off.
 
-#include "pack.cuh"
-
-// Patches of views [B, 3, S, S], a patch in the order (channel, row, column): those numbered in
-// `chosen` among all of the batch, or all where there is no list. `count` values in all.
-template <typename T>
-static __device__ void patches(const float *views, const uint32_t *chosen, T *out, unsigned count, unsigned side, unsigned patch) {
-    const unsigned across = side / patch, values = 3 * patch * patch;
-    for (unsigned i = place(); i < count; i += stride()) {
-        const unsigned number = chosen ? chosen[i / values] : i / values;
-        const unsigned within = i % values, column = within % patch, row = within / patch % patch;
-        const unsigned channel = within / patch / patch;
-        const unsigned image = number / across / across;
-        const unsigned down = number / across % across, right = number % across;
-        store(out + i, views[((image * 3 + channel) * side + down * patch + row) * side + right * patch + column]);
-    }
-}
+#include "../../../kernel/pack.cuh"
 
 // What the decoder must say: a warp a patch, in the order (row, column, channel), brought to mean 0
 // and variance 1 (the unbiased one, plus epsilon) where asked.
@@ -69,7 +54,3 @@ extern "C" __global__ void patch_errors_backward(const float *predicted, const f
     for (unsigned i = place(); i < count; i += stride())
         out[i] = removed[i / width] == 0 ? 0 : scale * (predicted[i] - wanted[i]);
 }
-
-#define P_PATCHES(T) \
-    (const float *views, const uint32_t *chosen, T *o, unsigned count, unsigned side, unsigned patch)
-FOR_BOTH(patches, P_PATCHES, (views, chosen, o, count, side, patch))

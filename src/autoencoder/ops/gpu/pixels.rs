@@ -1,77 +1,12 @@
-//! Patches of views, what the decoder must say of them, and the loss, on a GPU (`pixels.cu`).
+//! What the decoder must say of patches, and the loss, on a GPU (`pixels.cu`).
 
-use candle_core::{DType, Result, Shape, Tensor};
-use half::bf16;
+use candle_core::{Result, Tensor};
 
+use super::rows_of;
 use super::sums::MOST_THREADS;
-use super::{named, rows_of};
 use crate::autoencoder::ops::error::Removed;
 use crate::autoencoder::tape::{Tape, Value};
-use crate::kernel::{self, Number, Operand, by_row, by_value, launch, wrapped};
-
-/// The patches of views [B, 3, S, S] in f32, as [`crate::model::vit::patchify`] orders them, in
-/// `dtype`: those at `rows` among all of the batch [n, p·p·3], or all [B, N, p·p·3].
-pub(in crate::autoencoder) fn patches(
-    views: &Tensor,
-    rows: Option<&Tensor>,
-    (patch, dtype): (usize, DType),
-) -> Result<Tensor> {
-    match dtype {
-        DType::BF16 => patches_of::<bf16>(views, rows, patch),
-        _ => patches_of::<f32>(views, rows, patch),
-    }
-}
-
-fn patches_of<T: Number>(views: &Tensor, rows: Option<&Tensor>, patch: usize) -> Result<Tensor> {
-    let (batch, _, side, _) = views.dims4()?;
-    let (all, values) = ((side / patch) * (side / patch), 3 * patch * patch);
-    let shape = match rows {
-        Some(rows) => Shape::from((rows.elem_count(), values)),
-        None => Shape::from((batch, all, values)),
-    };
-    let views = views.contiguous()?;
-    let pixels = Operand::open(&views);
-    let device = pixels.device()?;
-    let count = shape.elem_count();
-    let mut out = kernel::room::<T>(device, count)?;
-    let (config, name) = (by_value(count), named::<T>("patches"));
-    let (side, patch) = (side as u32, patch as u32);
-    let values = pixels.values::<f32>()?;
-    match rows {
-        Some(rows) => {
-            let rows = Operand::open(rows);
-            let rows = rows.values::<u32>()?;
-            launch!(
-                device,
-                PIXELS,
-                &name,
-                config,
-                &values,
-                &rows,
-                &mut out,
-                &(count as u32),
-                &side,
-                &patch,
-            );
-        }
-        None => {
-            let none = 0_u64; // a null pointer
-            launch!(
-                device,
-                PIXELS,
-                &name,
-                config,
-                &values,
-                &none,
-                &mut out,
-                &(count as u32),
-                &side,
-                &patch,
-            );
-        }
-    }
-    Ok(wrapped(out, shape, device))
-}
+use crate::kernel::{self, Operand, by_row, by_value, launch, wrapped};
 
 /// See [`crate::autoencoder::target::target`].
 pub(in crate::autoencoder) fn target(

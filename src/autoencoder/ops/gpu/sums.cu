@@ -1,6 +1,6 @@
 // Sums over the rows of a tensor, band by band, and over a whole tensor.
 
-#include "pack.cuh"
+#include "../../../kernel/pack.cuh"
 
 // Packs of columns and rows that a block of 256 threads adds up at a time.
 static const unsigned PACKS = 8, LANES = 32, COLUMNS = PACKS * PACK;

@@ -1,6 +1,6 @@
 // What happens to each value by itself: biases, GELU, dropout.
 
-#include "pack.cuh"
+#include "../../../kernel/pack.cuh"
 
 // Goes over `count` values in packs: `first` is the place of a pack, `width` how many it has, which
 // is less than PACK at the very end alone.
@@ -26,16 +26,9 @@ static __device__ __forceinline__ void store_up_to(T *to, const Pack &pack, unsi
 template <typename T>
 static __device__ void add_bias(T *values, const T *bias, unsigned count, unsigned columns) {
     for (unsigned first = place() * PACK; first < count; first += stride() * PACK) {
-        Pack pack = load_pack(values + first);
-        const Pack added = load_pack(bias + first % columns);
-#pragma unroll
-        for (unsigned i = 0; i < PACK; i++) pack.values[i] += added.values[i];
-        store_pack(values + first, pack);
+        store_pack(values + first, plus(load_pack(values + first), load_pack(bias + first % columns)));
     }
 }
-
-// The share of a normal distribution below x.
-static __device__ __forceinline__ float share_below(float x) { return 0.5f + 0.5f * erff(0.7071067811865476f * x); }
 
 // x Phi(x)
 template <typename T>

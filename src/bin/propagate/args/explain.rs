@@ -25,6 +25,9 @@ pub(crate) struct ExplainArgs {
     /// Try every single departure from the run's protocol, and write RUN/explain.md and .json
     #[arg(long, requires = "weights")]
     pub(crate) ablate: bool,
+    /// Try only these, by the names that the table has: frame_filter,propagation.topk,preset
+    #[arg(long, value_delimiter = ',', requires = "ablate", value_name = "NAME,NAME")]
+    pub(crate) only: Vec<String>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     #[command(flatten)]

@@ -1,8 +1,7 @@
-// What the kernels of a training step share: number types, packs, warps, and the names they are
+// What kernels that go over rows and values share: number types, packs, warps, and the names they are
 // called by. Each kernel is there in f32 and bf16. Sums are taken in f32 and in an order that depends
 // on sizes alone, so that the same input gives the same bytes. What each kernel computes is what the
-// Rust function that launches it says, in the file beside it of the same name; its twin on the CPU
-// stands in the operation's own file.
+// Rust function that launches it says, in the file beside it of the same name.
 //
 // A row is the last dimension of a tensor; most kernels give a row to a warp. Nothing here returns
 // before a barrier that others wait at, and a warp stays together, so its exchanges are complete.
@@ -60,6 +59,18 @@ static __device__ __forceinline__ void store_pack(bf16 *to, const Pack &pack) {
     *(Bf16Pack *)to = raw;
 }
 
+static __device__ __forceinline__ Pack plus(Pack pack, const Pack &other) {
+#pragma unroll
+    for (unsigned i = 0; i < PACK; i++) pack.values[i] += other.values[i];
+    return pack;
+}
+
+static __device__ __forceinline__ Pack times(Pack pack, const Pack &other) {
+#pragma unroll
+    for (unsigned i = 0; i < PACK; i++) pack.values[i] *= other.values[i];
+    return pack;
+}
+
 static __device__ __forceinline__ float warp_sum(float value) {
     for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(ALL, value, step);
     return value;
@@ -69,6 +80,9 @@ static __device__ __forceinline__ float warp_max(float value) {
     for (int step = WARP / 2; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(ALL, value, step));
     return value;
 }
+
+// The share of a normal distribution below x.
+static __device__ __forceinline__ float share_below(float x) { return 0.5f + 0.5f * erff(0.7071067811865476f * x); }
 
 // The place of this thread in the whole grid, and the grid's size. Tensors have fewer than 2^32
 // values (candle counts so too): 64-bit divisions would cost more than the memory.

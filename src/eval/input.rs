@@ -1,0 +1,107 @@
+//! What a frame is between its file and the encoder: normalised planes where that is a CPU, bytes
+//! where a GPU makes planes of them itself, to the same bits.
+
+use candle_core::{Device, Tensor};
+
+use crate::error::Result;
+use crate::image::Rgb;
+use crate::image::resize::{frame_to_planes, nearest_frame};
+use crate::model::Encoder;
+use crate::protocol::{Protocol, Size};
+
+/// A frame, prepared for the device that encodes it.
+pub(super) enum Pixels {
+    /// Normalised planes R, G, B at the input size.
+    Planes(Vec<f32>),
+    /// Bytes: at the input size, or before it where the GPU resamples them.
+    #[cfg(feature = "cuda")]
+    Bytes(Rgb),
+}
+
+impl Pixels {
+    /// A decoded frame for an encoder, and its input size.
+    ///
+    /// # Errors
+    /// The frame is too small for one patch.
+    pub(super) fn prepare(
+        rgb: Rgb,
+        protocol: &Protocol,
+        encoder: &Encoder,
+    ) -> Result<(Self, Size)> {
+        #[cfg(feature = "cuda")]
+        if encoder.device().is_cuda() {
+            let (rgb, input) = sized(rgb, protocol, encoder.patch())?;
+            return Ok((Self::Bytes(resized(rgb, input, protocol)?), input));
+        }
+        let (planes, input) = input_planes(rgb, protocol, encoder.patch())?;
+        Ok((Self::Planes(planes), input))
+    }
+}
+
+/// The frame that is resized, and to what.
+fn sized(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Rgb, Size)> {
+    let rgb = match protocol.copy_size {
+        Some(size) => nearest_frame(&rgb, size.height, size.width),
+        None => rgb,
+    };
+    let frame = Size { height: rgb.height, width: rgb.width };
+    let input = protocol.input_size.resolve(frame, patch)?;
+    Ok((rgb, input))
+}
+
+/// The frame at the input size, where that is done with bytes.
+#[cfg(feature = "cuda")]
+fn resized(rgb: Rgb, input: Size, protocol: &Protocol) -> Result<Rgb> {
+    use crate::image::resize::resized_bytes;
+    use std::borrow::Cow;
+    let bytes = resized_bytes(&rgb, input.height, input.width, protocol.frame_filter)?;
+    Ok(match bytes {
+        Some(Cow::Owned(bytes)) => bytes,
+        Some(Cow::Borrowed(_)) | None => rgb,
+    })
+}
+
+/// A decoded frame as normalised planes (3 × H × W) at the protocol's input size.
+///
+/// # Errors
+/// The frame is too small for one patch.
+pub fn input_planes(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Vec<f32>, Size)> {
+    let (rgb, input) = sized(rgb, protocol, patch)?;
+    let mut planes = frame_to_planes(&rgb, input.height, input.width, protocol.frame_filter)?;
+    let plane = input.height * input.width;
+    for (channel, values) in planes.chunks_exact_mut(plane).enumerate() {
+        let (mean, std) = (protocol.mean[channel], protocol.std[channel]);
+        values.iter_mut().for_each(|value| *value = (*value - mean) / std);
+    }
+    Ok((planes, input))
+}
+
+/// Frames of one clip as its encoder takes them: [B, 3, H, W] on `device`.
+///
+/// # Errors
+/// The device runs out of memory.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub(super) fn tensor(
+    batch: &[&Pixels],
+    input: Size,
+    protocol: &Protocol,
+    device: &Device,
+) -> Result<Tensor> {
+    let (Size { height, width }, mut planes) = (input, Vec::new());
+    #[cfg(feature = "cuda")]
+    let mut frames = Vec::new();
+    for pixels in batch {
+        match pixels {
+            Pixels::Planes(values) => planes.push(&**values),
+            #[cfg(feature = "cuda")]
+            Pixels::Bytes(frame) => frames.push(frame),
+        }
+    }
+    #[cfg(feature = "cuda")]
+    if !frames.is_empty() {
+        let Protocol { mean, std, .. } = *protocol;
+        let how = crate::image::gpu::Normalization { mean, std };
+        return crate::image::gpu::planes(&frames, (height, width), how, device);
+    }
+    Ok(Tensor::from_vec(planes.concat(), (batch.len(), 3, height, width), device)?)
+}

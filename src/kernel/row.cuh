@@ -1,0 +1,60 @@
+// What LayerNorm needs of a row: a warp holds it, and finds its mean and deviation.
+
+#pragma once
+
+#include "pack.cuh"
+
+// Packs of a row that a lane keeps: rows of at most 4 * 32 packs; wider ones, and those that are
+// not whole packs, are read again value by value.
+static const unsigned KEPT = 4;
+
+// A row in the registers of a warp; what lies behind its end is zero.
+struct Row {
+    Pack packs[KEPT];
+
+    Row() = default;
+
+    template <typename T>
+    __device__ __forceinline__ Row(const T *row, unsigned width, unsigned lane) {
+#pragma unroll
+        for (unsigned part = 0; part < KEPT; part++) {
+            const unsigned at = (part * WARP + lane) * PACK;
+            packs[part] = at < width ? load_pack(row + at) : Pack{};
+        }
+    }
+};
+
+// Goes over the packs of a row that a lane keeps: `at` is the place of the first value of a pack.
+#define FOR_ROW(width, lane, part, at)                                                                 \
+    _Pragma("unroll") for (unsigned part = 0; part < KEPT; part++)                                     \
+        if (const unsigned at = (part * WARP + lane) * PACK; at < (width))
+
+static __device__ __forceinline__ bool fits_row(unsigned width) {
+    return width % PACK == 0 && width <= KEPT * WARP * PACK;
+}
+
+// A row's mean and one over its deviation, in every lane.
+static __device__ __forceinline__ float2 statistics(const Row &row, unsigned width, float epsilon, unsigned lane) {
+    float sum = 0, squares = 0;
+    FOR_ROW(width, lane, part, at)
+        for (unsigned i = 0; i < PACK; i++) sum += row.packs[part].values[i];
+    const float mean = warp_sum(sum) / width;
+    FOR_ROW(width, lane, part, at)
+        for (unsigned i = 0; i < PACK; i++) {
+            const float off = row.packs[part].values[i] - mean;
+            squares += off * off;
+        }
+    return make_float2(mean, rsqrtf(warp_sum(squares) / width + epsilon));
+}
+
+template <typename T>
+static __device__ float2 statistics(const T *row, unsigned width, float epsilon, unsigned lane) {
+    float sum = 0, squares = 0;
+    for (unsigned i = lane; i < width; i += WARP) sum += load(row + i);
+    const float mean = warp_sum(sum) / width;
+    for (unsigned i = lane; i < width; i += WARP) {
+        const float off = load(row + i) - mean;
+        squares += off * off;
+    }
+    return make_float2(mean, rsqrtf(warp_sum(squares) / width + epsilon));
+}

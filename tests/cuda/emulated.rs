@@ -1,0 +1,34 @@
+//! The encoder's kernels on a machine without a GPU: compiled for the processor, with a header that
+//! stands for CUDA (`emulated/device.hpp`), and held against plain loops in double precision.
+
+use std::process::Command;
+
+/// Compiles and runs `emulated/NAME.cpp`, which says itself whether all is right.
+fn run(name: &str) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/emulated");
+    let out = tempfile::tempdir().unwrap();
+    let program = out.path().join(name);
+    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let mut command = Command::new(&compiler);
+    command.args(["-O2", "-std=c++17", "-Wno-unknown-pragmas", "-I"]).arg(&folder);
+    command.arg("-o").arg(&program).arg(folder.join(name).with_extension("cpp"));
+    match command.status() {
+        Ok(status) => assert!(status.success(), "{name}.cpp does not compile"),
+        Err(error) => return eprintln!("skipped, no C++ compiler {compiler:?}: {error}"),
+    }
+    let ran = Command::new(&program).output().unwrap();
+    eprint!("{}", String::from_utf8_lossy(&ran.stdout));
+    assert!(ran.status.success(), "{name}: a kernel is wrong, or {}", ran.status);
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_attention_agrees_with_its_definition() {
+    run("attention");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_kernels_for_tokens_and_frames_agree_with_theirs() {
+    run("tokens");
+}
