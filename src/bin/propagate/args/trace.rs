@@ -7,7 +7,8 @@ use clap::Args;
 use super::{BenchmarkArg, ModelArgs, ProtocolArgs, RunArgs};
 
 /// In a line that fits a terminal.
-pub(super) const TRACE_USAGE: &str = "propagate trace <BENCHMARK> --sequence <NAME> --frame <T> --point <X,Y> --out <FILE.png> [OPTIONS]";
+pub(super) const TRACE_USAGE: &str =
+    "propagate trace BENCHMARK --sequence NAME --frame T --point X,Y --out FILE.png [OPTIONS]";
 
 pub(super) const TRACE_EXAMPLES: &str = "\
 Examples:
