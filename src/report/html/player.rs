@@ -111,7 +111,8 @@ impl Player {
         let count = self.stills.len();
         let every = (LENGTH / count.max(1)).clamp(PACE.0, PACE.1);
         html! {
-            div.film data-last=(self.frames.saturating_sub(1)) data-every=(every) role="group" aria-label=(self.name) {
+            div.film data-last=(self.frames.saturating_sub(1)) data-every=(every) role="group"
+                aria-label=(self.name) {
                 div.stage {
                     @for (index, (frame, still)) in self.stills.iter().enumerate() {
                         img hidden[index != count / 2] data-frame=(frame) width=(self.width)

@@ -116,7 +116,8 @@ impl Evaluation {
             sections,
             foot: html! {
                 p { "Written by cropmae " (self.record.provenance.version) " from this run's "
-                    code { "results.json" } " and " code { "clips/" } ". The page is whole: it loads nothing." }
+                    code { "results.json" } " and " code { "clips/" }
+                    ". The page is whole: it loads nothing." }
             },
         };
         page.html()
@@ -141,15 +142,18 @@ impl Evaluation {
                 }
                 @match departures {
                     0 => (badge(Tone::Plain, "no departure from the preset")),
-                    some => (badge(Tone::Warning, &format!("{} from the preset", counted(some, "departure")))),
+                    some => {
+                        @let words = format!("{} from the preset", counted(some, "departure"));
+                        (badge(Tone::Warning, &words))
+                    }
                 }
                 (badge(Tone::Plain, &format!("protocol hash {}", protocol.hash)))
             }
             @if self.record.partial() {
                 (notice(Tone::Warning, &html! {
                     p { b { "Partial. " } "These are " (dataset.done) " of the " (dataset.clips)
-                        " clips that " (dataset.split) " names. Do not quote the numbers as those of "
-                        (protocol.benchmark) "." }
+                        " clips that " (dataset.split)
+                        " names. Do not quote the numbers as those of " (protocol.benchmark) "." }
                 }))
             }
             @if !failures.is_empty() {
@@ -166,7 +170,9 @@ impl Evaluation {
         let headline = &self.summary.headline;
         let scores = headline.columns().iter().zip(headline.rows().first().into_iter().flatten());
         html! {
-            dl.scores { @for (name, score) in scores { div { dt { (name) } dd { (score.shown()) } } } }
+            dl.scores {
+                @for (name, score) in scores { div { dt { (name) } dd { (score.shown()) } } }
+            }
             p.quiet { "Scores are percentages. "
                 @for remark in &self.summary.remarks { (capital(remark)) ". " } }
             (published::beside(self))
@@ -184,7 +190,10 @@ impl Evaluation {
                 h3 { "Notes on clips" }
                 ul { @for note in first { (item(note)) } }
                 @if !rest.is_empty() {
-                    details { summary { (rest.len()) " more" } ul { @for note in rest { (item(note)) } } }
+                    details {
+                        summary { (rest.len()) " more" }
+                        ul { @for note in rest { (item(note)) } }
+                    }
                 }
             }
         }
@@ -312,8 +321,8 @@ fn showcase(
         }
     }
     let body = html! {
-        p.quiet { (scores::legend(&evaluation.clips)) " Space plays, the arrow keys step; a click into a "
-            "curve goes to that frame." }
+        p.quiet { (scores::legend(&evaluation.clips))
+            " Space plays, the arrow keys step; a click into a curve goes to that frame." }
         div.films { @for article in &articles { (article) } }
         @for (clip, why) in &missing {
             (notice(Tone::Warning, &html! { p { b { (clip) } " cannot be shown: " (why) } }))

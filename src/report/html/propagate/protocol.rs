@@ -45,7 +45,8 @@ pub(super) fn section(record: &ProtocolRecord) -> Markup {
         ));
     }
     html! {
-        p { "Preset " b { (record.preset) } ", version " (record.version) ", hash " code { (record.hash) } ". "
+        p { "Preset " b { (record.preset) } ", version " (record.version) ", hash "
+            code { (record.hash) } ". "
             @match record.departures.len() {
                 0 => "Every value is the preset's."
                 1 => { b { "One value is not the preset's" } "; it is marked." }
@@ -67,7 +68,8 @@ fn departed_from(
 ) -> Markup {
     html! {
         span.departed {
-            b { "Departure: " } (setting) " is " (words(used)) ", " (record.preset) " has " (words(preset)) "."
+            b { "Departure: " } (setting) " is " (words(used)) ", "
+            (record.preset) " has " (words(preset)) "."
         }
     }
 }
@@ -153,13 +155,16 @@ fn input(values: &Value) -> Option<String> {
     let size = match rule {
         "exact" => format!("Frames enter at {size} (height x width), whatever their aspect"),
         "long-side" => format!(
-            "The longer side of a frame becomes {size}, the other keeps the ratio, cut to a multiple of 64"
+            "The longer side of a frame becomes {size}, the other keeps the ratio, cut to a \
+             multiple of 64"
         ),
         "short-side" => format!(
-            "The shorter side of a frame becomes {size}, the other keeps the ratio, cut to a multiple of 64"
+            "The shorter side of a frame becomes {size}, the other keeps the ratio, cut to a \
+             multiple of 64"
         ),
         "short-side-up" => format!(
-            "The shorter side of a frame becomes {size}, the other keeps the ratio, both rounded up to whole patches"
+            "The shorter side of a frame becomes {size}, the other keeps the ratio, both \
+             rounded up to whole patches"
         ),
         "native" => "Frames enter at their own size, cut to whole patches".to_owned(),
         _ => return None,
@@ -180,17 +185,25 @@ fn colours(values: &Value) -> Option<String> {
 }
 
 fn given_masks(values: &Value) -> Option<String> {
-    Some(match values.get("first_labels")?.as_str()? {
-        "bilinear" => "The first frame's labels, one-hot at the frame's size, are averaged bilinearly into soft labels on the grid of patches.",
-        "nearest" => "The first frame's labels are brought to the grid of patches by nearest neighbour, then one-hot.",
+    let words = match values.get("first_labels")?.as_str()? {
+        "bilinear" => {
+            "The first frame's labels, one-hot at the frame's size, are averaged bilinearly into \
+             soft labels on the grid of patches."
+        }
+        "nearest" => {
+            "The first frame's labels are brought to the grid of patches by nearest neighbour, \
+             then one-hot."
+        }
         _ => return None,
-    }.to_owned())
+    };
+    Some(words.to_owned())
 }
 
 fn given_joints(values: &Value) -> Option<String> {
     let rule = said(values, "/first_labels")?;
     Some(format!(
-        "Each joint of the first frame is a Gaussian of half a patch's deviation on the grid of patches. (The rule for masks, {rule}, does not apply.)"
+        "Each joint of the first frame is a Gaussian of half a patch's deviation on the grid of \
+         patches. (The rule for masks, {rule}, does not apply.)"
     ))
 }
 
@@ -198,7 +211,8 @@ fn context(values: &Value) -> Option<String> {
     let queue = said(values, "/propagation/queue")?;
     let early = match yes(values, "/propagation/padded")? {
         true => {
-            "copies of frame 0 fill the queue until so many have passed, and take places among the neighbours"
+            "copies of frame 0 fill the queue until so many have passed, and take places among \
+             the neighbours"
         }
         false => "early frames have fewer",
     };
@@ -230,22 +244,28 @@ fn affinity(values: &Value) -> Option<String> {
         false => "",
     };
     Some(format!(
-        "Of these the {topk} with the highest cosine{ties} are its neighbours; their labels are averaged with weights from a softmax over cosine / {temperature}."
+        "Of these the {topk} with the highest cosine{ties} are its neighbours; their labels are \
+         averaged with weights from a softmax over cosine / {temperature}."
     ))
 }
 
 fn masks_read(values: &Value) -> Option<String> {
-    Some(match values.get("readout")?.as_str()? {
+    let words = match values.get("readout")?.as_str()? {
         "argmax" => "Soft labels are upsampled bilinearly; each pixel takes the largest.",
-        "min-max-argmax" => "Soft labels are upsampled bilinearly, each stretched to 0 to 1 over the frame; each pixel takes the largest.",
+        "min-max-argmax" => {
+            "Soft labels are upsampled bilinearly, each stretched to 0 to 1 over the frame; each \
+             pixel takes the largest."
+        }
         _ => return None,
-    }.to_owned())
+    };
+    Some(words.to_owned())
 }
 
 fn joints_read(values: &Value) -> Option<String> {
     let rule = said(values, "/readout")?;
     Some(format!(
-        "A joint lies at the mean of its five strongest patches, weighted by their labels; without any it is lost. (The rule for masks, {rule}, does not apply.)"
+        "A joint lies at the mean of its five strongest patches, weighted by their labels; \
+         without any it is lost. (The rule for masks, {rule}, does not apply.)"
     ))
 }
 
@@ -268,19 +288,33 @@ fn masks_size(values: &Value) -> Option<String> {
 fn joints_size(values: &Value) -> Option<String> {
     let (size, rule) = (said(values, "/score_size")?, said(values, "/output_nearest")?);
     Some(format!(
-        "Joints are scored in pixels of the frames. (The rules for masks, {size} and {rule}, do not apply.)"
+        "Joints are scored in pixels of the frames. (The rules for masks, {size} and {rule}, do \
+         not apply.)"
     ))
 }
 
 fn score(benchmark: Benchmark, values: &Value) -> Option<String> {
     let excluded = yes(values, "/exclude_first_frame")?;
     Some(match benchmark {
-        Benchmark::Davis => "J, the overlap of regions, and F, the agreement of contours, of every object in every frame but the first, which is given, and the last; the mean over frames, then over objects.".to_owned(),
+        Benchmark::Davis => "J, the overlap of regions, and F, the agreement of contours, of \
+            every object in every frame but the first, which is given, and the last; the mean \
+            over frames, then over objects."
+            .to_owned(),
         Benchmark::Vip => {
-            let first = if excluded { "the given first frames left out" } else { "the given first frames among them" };
-            format!("Pixels of all frames of all videos are counted together, {first}; mIoU is the mean over the classes that occur, background among them.")
+            let first = if excluded {
+                "the given first frames left out"
+            } else {
+                "the given first frames among them"
+            };
+            format!(
+                "Pixels of all frames of all videos are counted together, {first}; mIoU is \
+                 the mean over the classes that occur, background among them."
+            )
         }
-        Benchmark::Jhmdb => "A joint is found where it is at most the threshold times the person's size away, which is 0.6 times the diagonal of the box around the joints. Joints predicted lost are left out; the mean over frames, then over joints.".to_owned(),
+        Benchmark::Jhmdb => "A joint is found where it is at most the threshold times the \
+            person's size away, which is 0.6 times the diagonal of the box around the joints. \
+            Joints predicted lost are left out; the mean over frames, then over joints."
+            .to_owned(),
     })
 }
 

@@ -54,7 +54,8 @@ pub(super) fn time(record: &RunRecord) -> Markup {
         div.parts role="img" aria-label=(in_words(record, whole)) {
             @for (index, (stage, seconds)) in stages(record).iter().enumerate() {
                 @if *seconds > 0.0 {
-                    span.{ "s" (index) } title=(stage) style={ "--share:" (format!("{:.4}", seconds / whole)) } {}
+                    span.{ "s" (index) } title=(stage)
+                        style={ "--share:" (format!("{:.4}", seconds / whole)) } {}
                 }
             }
         }
@@ -85,8 +86,10 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
         row(
             "Encoder",
             html! {
-                (weights.arch) ", " (weights.family) "; features of layer " (weights.layer)
-                @if let Some(rule) = weights.positions { "; positions resampled by the rule " (words(&serde_json::json!(rule))) }
+                (weights.arch) ", " (weights.family) "; features of block " (weights.layer)
+                @if let Some(rule) = weights.positions {
+                    "; positions resampled by the rule " (words(&serde_json::json!(rule)))
+                }
             },
         );
     }
