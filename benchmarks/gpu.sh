@@ -40,7 +40,7 @@ collect() {
     for name in encoder_gpu training_step cuda cropmae; do cp "$(built $name)" "$out/$name"; done
     # SASS of the two newest data-centre cards, PTX for what comes after them
     "$root/cuda-toolkit/bin/nvcc" -O3 -std=c++17 -gencode=arch=compute_80,code=sm_80 \
-        -gencode=arch=compute_90,code=[sm_90,compute_90] -L"$root/cuda-toolkit/lib" -cudart static \
+        '-gencode=arch=compute_90,code=[sm_90,compute_90]' -L"$root/cuda-toolkit/lib" -cudart static \
         -o "$out/ladder" benchmarks/affinity/ladder.cu -ldl
     ls -l "$out"
 }
@@ -71,7 +71,11 @@ say() { printf '%s\n' "$@" >> "$out/gpu.md"; }
 note() { say "" "**$1**" && echo "$1" >&2; }
 section() { say "" "## $1" ""; }
 rows() { grep '^|' "$out/$1.log" >> "$out/gpu.md"; }
-block() { say '```' && grep -v '^\$ ' "$out/$1.log" >> "$out/gpu.md" && say '```'; }
+block() {
+    say '```'
+    grep -v '^\$ ' "$out/$1.log" >> "$out/gpu.md"
+    say '```'
+}
 on_gpu() { [[ $device == cuda* ]]; }
 torch() { python3 -c 'import torch' 2> /dev/null; }
 

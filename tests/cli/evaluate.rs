@@ -78,7 +78,7 @@ fn a_dry_run_writes_nothing() {
         "3 clips, 12 frames",
         "frames 96x160 -> input 480x880 -> grid 30x55",
         "context of 21 frames: 25.4 MiB", // 21 · 30·55 · 192 · 4 bytes
-        "encoder: vitti16 (random)",
+        "encoder: vitti16 (random, fused), Tiled affinity",
         "output: out",
         "sample-02: 4 frames",
     ] {

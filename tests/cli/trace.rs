@@ -7,13 +7,14 @@ use super::place::{BENCHMARKS, Place};
 
 const RANDOM: &str = "--weights random:vitti16@0 --size 96x160";
 
+/// The first clip of a sample.
 fn clip(place: &Place, benchmark: &str) -> String {
-    let rest = if benchmark == "jhmdb" { "Rename_Images" } else { "" };
     match benchmark {
-        // action/clip
+        "vip" => "videos1".into(),
         "jhmdb" => {
-            let name = &place.names(&format!("jhmdb/{rest}"))[0];
-            name.rsplit_once('/').unwrap().0.to_owned()
+            // action/clip/frame
+            let frame = &place.names("jhmdb/Rename_Images")[0];
+            frame.rsplit_once('/').unwrap().0.to_owned()
         }
         _ => "sample-00".into(),
     }

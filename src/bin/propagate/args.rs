@@ -8,6 +8,7 @@ mod export;
 mod looking;
 mod overlays;
 mod page;
+mod protocol;
 mod sweep;
 mod trace;
 mod work;
@@ -21,8 +22,7 @@ use cropmae::image::resize::FrameFilter;
 use cropmae::model::config::PositionRule;
 use cropmae::model::source::Source;
 use cropmae::model::vit::{Implementation, Layer};
-use cropmae::propagation::Shape;
-use cropmae::protocol::{Benchmark, Preset, ScoreSize, Size};
+use cropmae::protocol::{Benchmark, ScoreSize, Size};
 
 pub(crate) use check::{CheckArgs, CheckDataArgs, CheckWhat};
 use compare::COMPARE_EXAMPLES;
@@ -40,9 +40,11 @@ use overlays::OVERLAYS_EXAMPLES;
 pub(crate) use overlays::{Kind, OverlayArgs, OverlaysArgs};
 use page::REPORT_EXAMPLES;
 pub(crate) use page::{Report, ReportArgs};
+use protocol::parse_size;
+pub(crate) use protocol::{AffinityArgs, PropagationArgs, ProtocolArgs, SizeArg};
 pub(crate) use sweep::Axis;
-use trace::TRACE_EXAMPLES;
 pub(crate) use trace::TraceArgs;
+use trace::{TRACE_EXAMPLES, TRACE_USAGE};
 pub(crate) use work::{BatchArg, WorkArgs};
 
 /// Evaluates image encoders by video label propagation.
@@ -93,7 +95,7 @@ pub(crate) enum Command {
     #[command(after_help = ATTENTION_EXAMPLES)]
     Attention(AttentionArgs),
     /// Draw where a patch takes its labels from: its neighbours and their weights
-    #[command(after_help = TRACE_EXAMPLES)]
+    #[command(after_help = TRACE_EXAMPLES, override_usage = TRACE_USAGE)]
     Trace(Box<TraceArgs>),
     /// Draw the predictions of a run that is over: contact sheets, films, a figure
     #[command(after_help = OVERLAYS_EXAMPLES)]
@@ -205,94 +207,6 @@ pub(crate) struct ModelArgs {
     pub(crate) encoder: Implementation,
 }
 
-/// What a sweep can change: the features stay what they are.
-#[derive(Debug, Clone, Default, PartialEq, Args)]
-pub(crate) struct AffinityArgs {
-    /// Neighbours kept per patch [cropmae, rsp: 7, VIP 10; crw: 10; dino, dinov3: 5]
-    #[arg(long, alias = "knn-k", value_name = "K", value_parser = parse_count)]
-    pub(crate) topk: Option<usize>,
-    /// Extent of the neighbourhood in patches [cropmae: 20; rsp: 30; crw, dino, dinov3: 12]
-    #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R")]
-    pub(crate) radius: Option<f64>,
-    /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square]
-    #[arg(long, value_enum, value_name = "SHAPE")]
-    pub(crate) neighborhood: Option<Shape>,
-    /// What cosines are divided by before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1;
-    /// dinov3: 0.2]
-    #[arg(long, value_name = "T")]
-    pub(crate) temperature: Option<f64>,
-    /// Recent frames in the context, beside frame 0 [cropmae, crw: 20; rsp: 30; dino, dinov3: 7]
-    #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L", value_parser = parse_count)]
-    pub(crate) queue: Option<usize>,
-}
-
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Protocol")]
-pub(crate) struct PropagationArgs {
-    #[command(flatten)]
-    pub(crate) protocol: ProtocolArgs,
-    /// Every combination of these values, in one table with the best marked
-    ///
-    /// NAME is topk, radius, neighborhood, temperature or queue, as the flags above. Each clip is
-    /// encoded once, and each combination keeps a folder of results of its own.
-    #[arg(long, num_args = 1.., value_name = "NAME=V,V", conflicts_with_all = ["per_item", "predict_only"])]
-    pub(crate) sweep: Vec<Axis>,
-}
-
-/// What decides the numbers.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Protocol")]
-pub(crate) struct ProtocolArgs {
-    /// The published protocol; a value below that departs from it is reported as a departure
-    #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
-    pub(crate) preset: Preset,
-    #[command(flatten)]
-    pub(crate) affinity: AffinityArgs,
-    /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320; crw: native]
-    #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
-    pub(crate) size: Option<SizeArg>,
-    /// Bring the shorter side to N, the other by ratio to a multiple of 64 [dino, rsp, dinov3: 480]
-    #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N", value_parser = parse_side)]
-    pub(crate) short_side: Option<usize>,
-    /// Bring the longer side to N, the other by ratio to a multiple of 64 [cropmae: VIP 880]
-    #[arg(long, conflicts_with = "size", value_name = "N", value_parser = parse_side)]
-    pub(crate) long_side: Option<usize>,
-    /// The size masks are scored at [native; cropmae-480x880 and rsp: 480x880]
-    #[arg(long, value_name = "native|HxW")]
-    pub(crate) score_size: Option<ScoreSize>,
-    /// How frames are resized [cropmae, crw: bilinear; dino, rsp: bilinear-8bit; dinov3: bicubic]
-    #[arg(long, value_enum, value_name = "FILTER")]
-    pub(crate) frame_filter: Option<FrameFilter>,
-    /// VIP: leave the given first frames out of mIoU (published numbers count them)
-    #[arg(long)]
-    pub(crate) exclude_first_frame: bool,
-}
-
-/// `--size`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SizeArg {
-    Exact(Size),
-    Native,
-}
-
-fn parse_size(text: &str) -> Result<SizeArg, String> {
-    match text {
-        "native" => Ok(SizeArg::Native),
-        _ => text.parse().map(SizeArg::Exact),
-    }
-}
-
-/// A count that cannot be meant beyond a million.
-fn parse_count(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| (0..=1_000_000).contains(count));
-    count.ok_or_else(|| "a whole number up to 1000000 is needed".to_owned())
-}
-
-fn parse_side(text: &str) -> Result<usize, String> {
-    let side = text.parse().ok().filter(|side| (16..=1 << 15).contains(side));
-    side.ok_or_else(|| "a side has 16 to 32768 pixels".to_owned())
-}
-
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
@@ -327,8 +241,6 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) predict_only: bool,
     /// The page that shows the results in a browser, OUT/report.html
-    ///
-    /// A sweep leaves none; `propagate report` makes that of any of its combinations.
     #[arg(long, value_enum, default_value_t = Report::Html)]
     pub(crate) report: Report,
     /// Say what would be done, and stop

@@ -188,7 +188,7 @@ fn narrowed<C>(
         if let Some(unknown) = args.sequences.iter().find(|wanted| !known(wanted)) {
             let names: Vec<&str> = dataset.clips.iter().take(8).map(|c| name(c).as_str()).collect();
             bail!(
-                "--sequences: no clip is called {unknown:?} in {}; there are {}, such as {}",
+                "no clip is called {unknown:?} in {}; there are {}, such as {}",
                 dataset.split,
                 dataset.listed,
                 names.join(", ")

@@ -211,12 +211,13 @@ impl Drawn<'_> {
 
     fn style(&self, args: &OverlayArgs, width: Option<usize>, kind: Kind) -> Result<Style> {
         let most = match kind {
-            Kind::Png => 360,
-            Kind::Gif | Kind::None => 480,
-            Kind::Mp4 => usize::MAX,
+            Kind::Png => Some(360),
+            Kind::Gif | Kind::None => Some(480),
+            Kind::Mp4 => None,
         };
         let own = self.clips.first_frame().map(decode::size).transpose()?;
-        let width = width.unwrap_or(own.map_or(0, |(width, _)| width.min(most)));
+        let usual = most.zip(own).map_or(0, |(most, (width, _))| width.min(most));
+        let width = width.unwrap_or(usual);
         let truth = args.overlay_truth || self.benchmark == Benchmark::Jhmdb;
         Ok(Style { errors: args.overlay_errors, truth, width })
     }

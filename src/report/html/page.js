@@ -168,7 +168,8 @@
       step(away.indexOf(Math.min(...away)) - shown);
     }));
     new IntersectionObserver(([seen]) => { if (timer && !seen.isIntersecting) pause(); }).observe(box);
-    show(0);
+    // the frame that the page shows without a script
+    show(frames.findIndex((frame) => !frame.hidden));
   };
 
   const charts = new Map();

@@ -27,6 +27,8 @@ const LADDER: [(usize, usize, u8); 9] = [
 ];
 /// How frames are drawn that are to be shown here: as wide as they are shown at most.
 pub const STYLE: Style = Style { errors: false, truth: true, width: LADDER[0].1 };
+/// Frames that are tried before all are.
+const PROBES: usize = 3;
 /// Milliseconds that a clip takes at least and at most a frame when it plays.
 const PACE: (usize, usize) = (80, 250);
 /// Milliseconds that a clip takes as a whole, where its pace allows.
@@ -75,16 +77,22 @@ impl Player {
         let Some((_, first)) = pictures.first() else { return Ok(None) };
         for (most, width, quality) in LADDER {
             let width = width.min(first.width);
-            let kept = evenly(most, pictures.len());
-            let mut left = bytes;
-            let mut stills = Vec::with_capacity(kept.len());
-            for (number, picture) in kept.into_iter().filter_map(|index| pictures.get(index)) {
-                let still = jpeg(&scaled(picture.clone(), width), quality)?;
-                let Some(rest) = left.checked_sub(embedded(still.len())) else { break };
-                left = rest;
-                stills.push((*number, still));
+            let kept: Vec<&(usize, Rgb)> = evenly(most, pictures.len())
+                .into_iter()
+                .filter_map(|index| pictures.get(index))
+                .collect();
+            let encode = |(number, picture): &(usize, Rgb)| {
+                Ok((*number, jpeg(&scaled(picture.clone(), width), quality)?))
+            };
+            // a few frames tell whether all could fit
+            let few =
+                evenly(PROBES, kept.len()).into_iter().filter_map(|index| kept.get(index).copied());
+            let few = few.map(encode).collect::<Result<Vec<_>>>()?;
+            if taken(&few) * kept.len() > bytes * few.len() {
+                continue;
             }
-            if stills.len() == pictures.len().min(most) {
+            let stills = kept.into_par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+            if taken(&stills) <= bytes {
                 let (name, keys) = (name.to_owned(), Vec::new());
                 let height = (first.height * width + first.width / 2) / first.width.max(1);
                 return Ok(Some(Self { name, frames, keys, stills, width, height }));
@@ -95,7 +103,7 @@ impl Player {
 
     /// The bytes that it takes in a page, but for a few around each frame.
     pub fn bytes(&self) -> usize {
-        self.stills.iter().map(|(_, still)| embedded(still.len())).sum()
+        taken(&self.stills)
     }
 
     /// The film with its controls; shows its middle frame where there is no script.
@@ -137,9 +145,9 @@ impl Player {
     }
 }
 
-/// What so many bytes take as text in base 64.
-fn embedded(bytes: usize) -> usize {
-    4 * bytes.div_ceil(3)
+/// What files take as text in base 64.
+fn taken(stills: &[(usize, Vec<u8>)]) -> usize {
+    stills.iter().map(|(_, still)| 4 * still.len().div_ceil(3)).sum()
 }
 
 /// A picture as a JPEG file of a quality up to 100.

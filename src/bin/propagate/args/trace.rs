@@ -6,6 +6,10 @@ use clap::Args;
 
 use super::{BenchmarkArg, ModelArgs, ProtocolArgs, RunArgs};
 
+/// In a line that fits a terminal.
+pub(super) const TRACE_USAGE: &str =
+    "propagate trace BENCHMARK --sequence NAME --frame T --point X,Y --out FILE.png [OPTIONS]";
+
 pub(super) const TRACE_EXAMPLES: &str = "\
 Examples:
   propagate trace davis --data DAVIS --weights w.pth --sequence cows --frame 40 --point 310,220 --out trace.png
