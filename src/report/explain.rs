@@ -20,6 +20,9 @@ use crate::eval::folder::json_bytes;
 use crate::files;
 use crate::protocol::{Benchmark, Departure};
 
+/// Fewer objects than this get a warning.
+const FEW: usize = 10;
+
 /// A choice that was changed, and what came of it.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -153,6 +156,11 @@ impl Ablation {
                 "Of whole presets, {} is farthest away: {} points.",
                 change.to,
                 points(of.difference)
+            ));
+        }
+        if self.objects < FEW {
+            lines.push(format!(
+                "Intervals over {objects} objects are rough: they say how these differ, not how others would."
             ));
         }
         lines
@@ -405,6 +413,7 @@ mod tests {
         Single changes tried: 3. They move J&F-Mean by a point or more: 1; not at all: 1.
         The largest is low 5 in place of 7: -10.0 points.
         Of whole presets, 5 is farthest away: -10.0 points.
+        Intervals over 2 objects are rough: they say how these differ, not how others would.
         "#);
         let explanation = Explanation {
             name: "base".into(),

@@ -77,7 +77,7 @@ fn other_protocols_and_other_data_are_refused() {
     run("--out a");
     run("--out topk --topk 3");
     run("--out part --limit 2");
-    place.run(&format!("vip --data vip {QUICK} --out vip")).exits(0);
+    place.run(&format!("vip --data vip {QUICK} --out parts")).exits(0);
     let refused = place.run("compare a topk --out compared").exits(1);
     refused.refuses(&["topk: protocol: propagation.topk is 3, the baseline has 7", "--force"]);
     assert!(!place.path("compared").exists());
@@ -91,12 +91,21 @@ fn other_protocols_and_other_data_are_refused() {
     let part = place.run("compare a part").exits(0);
     assert!(part.out.contains("PARTIAL: compared over the 2 of 3 clips"), "{}", part.out);
     // Other labels, other tasks.
-    place.change_mask("davis/Annotations/480p/sample-01/00000.png", |id| u8::from(id > 0));
+    let given = "davis/Annotations/480p/sample-01/00000.png";
+    place.change_mask(given, |id| match id {
+        1 => 2,
+        2 => 1,
+        other => other,
+    });
     run("--out labels");
     let refused = place.run("compare a labels").exits(1);
     refused.refuses(&["labels: data: other frames or given labels in sample-01"]);
-    place.run("compare a vip").exits(1).refuses(&["vip is of VIP, the baseline of DAVIS-2017"]);
-    place.run("compare a vip --force").exits(1).refuses(&["they share no score"]);
+    place.change_mask(given, |id| u8::from(id > 0));
+    run("--out fewer");
+    let refused = place.run("compare a fewer --force").exits(1);
+    refused.refuses(&["sample-01 has [4, 1] objects in the runs: their given labels differ"]);
+    place.run("compare a parts").exits(1).refuses(&["parts is of VIP, the baseline of DAVIS-2017"]);
+    place.run("compare a parts --force").exits(1).refuses(&["they share no score"]);
 }
 
 #[test]

@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 
 use crate::args::{ExplainArgs, ModelArgs, RunArgs};
 use crate::evaluate::{self, Ready, Shared};
-use crate::plan;
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
 use crate::sweep::evaluate_runs;
+use crate::{plan, show};
 
 /// What is tried.
 struct Trial {
@@ -67,12 +67,18 @@ pub(crate) fn ablation(
     narrow(&mut trials, &args.only)?;
     let (top, shared) = (args.folder.join("ablation"), open(run, args, say)?);
     let all = All { run, args, shared: &shared, top: &top };
-    let partial = all.measure(&trials, say)?;
+    let (partial, impossible) = all.measure(&trials, say)?;
     let recorded = narrowed(run.clone(), &shared);
     let base = all.read(&trials[0]).map_err(anyhow::Error::msg)?;
     let resampling = Resampling::default();
     let mut changes: Vec<Change> =
         trials[1..].iter().map(|trial| all.change(trial, &base, resampling)).collect();
+    // what this device cannot do says so, whatever an earlier run on another one has left
+    for (change, trial) in changes.iter_mut().zip(&trials[1..]) {
+        if let Some((_, why)) = impossible.iter().find(|(of, _)| *of == trial.features()) {
+            change.measured = Err(why.clone());
+        }
+    }
     if wanted(DECODER) {
         changes.push(decoder(run, &recorded, &base, resampling));
     }
@@ -161,8 +167,9 @@ impl All<'_> {
         self.top.join(trial.folder())
     }
 
-    /// Runs all trials, group by group; whether some clips failed.
-    fn measure(&self, trials: &[Trial], say: &Notes) -> Result<bool> {
+    /// Runs all trials, group by group: whether some clips failed, and which features cannot be
+    /// made here, with the reason.
+    fn measure(&self, trials: &[Trial], say: &Notes) -> Result<(bool, Vec<(Value, String)>)> {
         let hash = &self.run.results["protocol"]["hash"];
         let sha256 = &self.run.results["weights"]["sha256"];
         let place = RunFolder::open(self.top, &json!({ "of": hash, "weights_sha256": sha256 }))?;
@@ -170,26 +177,31 @@ impl All<'_> {
         let (count, clips) = (trials.len(), self.shared.clips.list().len());
         say.line(&format!("{count} settings of {clips} clips, each in {}", self.top.display()));
         let bars = Bars::new(self.run.benchmark, &self.shared.clips, count, self.args.quiet);
-        let mut done: Vec<Value> = Vec::new();
+        let (mut done, mut impossible): (Vec<Value>, Vec<(Value, String)>) = Default::default();
         let mut partial = false;
         for trial in trials {
             let features = trial.features();
-            if !done.contains(&features) {
-                let group: Vec<&Trial> =
-                    trials.iter().filter(|other| other.features() == features).collect();
-                partial |= self.group(&group, &bars)?;
-                done.push(features);
+            if done.contains(&features) {
+                continue;
+            }
+            done.push(features.clone());
+            let group: Vec<&Trial> =
+                trials.iter().filter(|other| other.features() == features).collect();
+            match self.ready(trial) {
+                Ok(ready) => partial |= self.group(&ready, &group, &bars)?,
+                // without the run itself there is nothing to compare with
+                Err(error) if done.len() == 1 => return Err(error),
+                Err(error) => impossible.push((features, show::explained(&error))),
             }
         }
         bars.finish();
         place.clean()?;
-        Ok(partial)
+        Ok((partial, impossible))
     }
 
     /// Runs trials that share features; whether some clips failed.
-    fn group(&self, group: &[&Trial], bars: &Bars) -> Result<bool> {
+    fn group(&self, ready: &Ready, group: &[&Trial], bars: &Bars) -> Result<bool> {
         let Some(first) = group.first() else { return Ok(false) };
-        let ready = self.ready(first)?;
         let records = group.iter().map(|trial| self.protocol(trial));
         let records = records.collect::<Result<Vec<ProtocolRecord>>>()?;
         let opened = group
@@ -211,16 +223,18 @@ impl All<'_> {
             })
             .collect();
         let mut partial = false;
-        let done = evaluate_runs(&ready, &runs)?;
+        let done = evaluate_runs(ready, &runs)?;
         for ((trial, record), done) in group.iter().zip(records).zip(done) {
             partial |= !done.failures.is_empty();
-            evaluate::stored_row(&ready, record, Vec::new(), done, &self.folder(trial))?;
+            evaluate::stored_row(ready, record, Vec::new(), done, &self.folder(trial))?;
         }
         Ok(partial)
     }
 
     /// The encoder as a trial wants it.
     fn ready(&self, trial: &Trial) -> Result<Ready> {
+        // a GPU's products are told the type beforehand, for all of the process
+        plan::open_devices(&RunArgs { dtype: trial.dtype, ..self.args.run.clone() })?;
         let model = self.model(trial);
         let source = plan::source(&model, false)?;
         let quiet = Notes::new(true);

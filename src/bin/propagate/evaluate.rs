@@ -149,7 +149,9 @@ impl Ready {
         };
         let on_cpu = loaded.encoder.device().is_cpu();
         let clips_at_once = work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
-        let input = plan::grid(clips, used, loaded.encoder.patch())?.map(|(_, input, _)| input);
+        // a size that leaves no patch is each clip's own failure
+        let grid = plan::grid(clips, used, loaded.encoder.patch()).ok().flatten();
+        let input = grid.map(|(_, input, _)| input);
         let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {
             start,

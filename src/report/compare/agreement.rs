@@ -94,8 +94,9 @@ pub fn narrow(runs: &mut [ScoredRun]) -> Result<Option<String>> {
     for (index, clip) in common.iter().enumerate() {
         let counts: Vec<usize> = objects.iter().filter_map(|run| run.get(index).copied()).collect();
         if counts.windows(2).any(|pair| pair[0] != pair[1]) {
-            let problem = format!("{clip} has {counts:?} objects in the runs");
-            return Err(Error::setting("compare", problem + ": there are no pairs to compare"));
+            let problem =
+                format!("{clip} has {counts:?} objects in the runs: their given labels differ");
+            return Err(Error::setting("compare", problem + ", and there are no pairs to compare"));
         }
     }
     let (kept, of) = (common.len(), all.len());
