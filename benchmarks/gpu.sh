@@ -225,7 +225,7 @@ run() {
     binaries=$(realpath "$binaries") || exit 1
     mkdir -p "$out" && out=$(realpath "$out") && scratch=$(mktemp -d) || exit 1
     trap 'rm -rf "$scratch"' EXIT
-    arch=vits16 size=480x880 steps=15 batches="1 2 4 8 16" lengths="25 400" clips=3 frames=67 times=10 frame=480x854
+    arch=vits16 size=480x880 steps=15 batches="1 2 4 8 16" lengths="25 100 400" clips=3 frames=67 times=10 frame=480x854
     trainings="vits16,256,f32 vits16,256,bf16 vits16,1024,bf16"
     if [ -n "$tiny" ]; then
         arch=vitti16 size=96x160 steps=2 batches="1 2" lengths="4 9" clips=2 frames=4 times=2 frame=96x160

@@ -22,7 +22,7 @@ use self::tokens::{Embedding, Ending, Norm, Stream, bias_gelu};
 use super::config::VitConfig;
 use super::parameters::Parameters;
 use crate::error::{Error, Result};
-use crate::kernel::packed;
+use crate::kernel::{PACK, packed};
 
 /// A matrix in the type of the products, and a bias in f32 that kernels add.
 struct Linear {
@@ -89,6 +89,14 @@ impl Encoder {
         let heads = (config.heads, config.width / config.heads);
         let Some(attention) = Attention::new(device, arithmetic, heads) else { return Ok(None) };
         let vectors = Parameters { dtype: DType::F32, ..*parameters };
+        let blocks: Vec<Block> = (0..depth)
+            .map(|index| block(parameters, &vectors, index, config))
+            .collect::<Result<_>>()?;
+        // kernels go over whole packs of a row
+        let odd = |block: &Block| !block.fc1.bias.elem_count().is_multiple_of(PACK);
+        if blocks.iter().any(odd) {
+            return Ok(None);
+        }
         Ok(Some(Self {
             patch: config.patch,
             dtype: parameters.dtype,
@@ -96,9 +104,7 @@ impl Encoder {
             patch_embed: Linear::new(parameters, &vectors, "patch_embed.proj")?,
             cls_token: packed(&vectors.get("cls_token")?)?,
             registers: optional(&vectors, "register_tokens")?,
-            blocks: (0..depth)
-                .map(|index| block(parameters, &vectors, index, config))
-                .collect::<Result<_>>()?,
+            blocks,
             norm: norm(&vectors, "norm", config.norm_eps)?,
         }))
     }
