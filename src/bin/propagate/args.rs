@@ -43,8 +43,8 @@ pub(crate) use page::{Report, ReportArgs};
 use protocol::parse_size;
 pub(crate) use protocol::{AffinityArgs, PropagationArgs, ProtocolArgs, SizeArg};
 pub(crate) use sweep::Axis;
-use trace::TRACE_EXAMPLES;
 pub(crate) use trace::TraceArgs;
+use trace::{TRACE_EXAMPLES, TRACE_USAGE};
 pub(crate) use work::{BatchArg, WorkArgs};
 
 /// Evaluates image encoders by video label propagation.
@@ -95,7 +95,7 @@ pub(crate) enum Command {
     #[command(after_help = ATTENTION_EXAMPLES)]
     Attention(AttentionArgs),
     /// Draw where a patch takes its labels from: its neighbours and their weights
-    #[command(after_help = TRACE_EXAMPLES)]
+    #[command(after_help = TRACE_EXAMPLES, override_usage = TRACE_USAGE)]
     Trace(Box<TraceArgs>),
     /// Draw the predictions of a run that is over: contact sheets, films, a figure
     #[command(after_help = OVERLAYS_EXAMPLES)]

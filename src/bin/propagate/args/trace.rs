@@ -6,6 +6,10 @@ use clap::Args;
 
 use super::{BenchmarkArg, ModelArgs, ProtocolArgs, RunArgs};
 
+/// In a line that fits a terminal.
+pub(super) const TRACE_USAGE: &str =
+    "propagate trace BENCHMARK --sequence NAME --frame T --point X,Y --out FILE.png [OPTIONS]";
+
 pub(super) const TRACE_EXAMPLES: &str = "\
 Examples:
   propagate trace davis --data sample --sequence sample-01 --frame 10 --point 420,240 --out t.png
