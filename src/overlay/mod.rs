@@ -3,10 +3,11 @@
 //! [`Overlay`] takes a clip and the folder that holds its predictions and gives its frames, one after
 //! the other, each read, drawn and handed on: masks in the palette's colours (DAVIS, VIP), skeletons
 //! (JHMDB), and on request the truth and what is wrong. Everything comes from files, so a run that is
-//! long over can be drawn as well as one that has just ended. Next: [`sheet`] puts frames together, [`film`] makes
-//! them move. [`correspondence`] draws where a patch takes its labels from.
+//! long over can be drawn as well as one that has just ended. Next: [`sheet`] puts frames together,
+//! [`film`] makes them move. [`correspondence`] draws where a patch takes its labels from.
 
 pub mod canvas;
+mod clips;
 pub mod correspondence;
 pub mod film;
 pub mod masks;
@@ -14,20 +15,16 @@ pub mod sheet;
 pub mod skeleton;
 pub mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::davis::{MaskKind, first_mask, read_mask};
-use crate::data::joints;
 use crate::data::{LabelClip, PoseClip};
-use crate::error::{Error, Result};
-use crate::eval::poses;
+use crate::error::Result;
+use crate::image::Rgb;
 use crate::image::resize::bicubic;
-use crate::image::{Rgb, decode, indexed};
-use crate::metric::miou::VIP_CLASSES;
-use crate::protocol::Size;
-use canvas::{Colour, Point};
+use canvas::Colour;
+use clips::{Masks, Poses};
 
 /// How frames are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,26 +66,6 @@ enum Labels<'a> {
     Joints(Poses<'a>),
 }
 
-/// DAVIS and VIP.
-#[derive(Debug)]
-struct Masks<'a> {
-    clip: &'a LabelClip,
-    folder: PathBuf,
-    kind: MaskKind,
-    /// The ids of the first annotation with their names.
-    ids: Vec<(u8, String)>,
-}
-
-/// JHMDB, with all joints in pixels of the frame as released, the middle of the first being
-/// (0.5, 0.5).
-#[derive(Debug)]
-struct Poses<'a> {
-    clip: &'a PoseClip,
-    frame: Size,
-    predicted: Vec<skeleton::Joints>,
-    truth: Vec<skeleton::Joints>,
-}
-
 impl<'a> Overlay<'a> {
     /// The objects of a DAVIS sequence; `predictions` holds `<clip>/<frame>.png` of every clip, as
     /// [`crate::eval::RunFolder::predictions`] does, with masks of any size.
@@ -96,11 +73,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     /// The first annotation cannot be read.
     pub fn objects(clip: &'a LabelClip, predictions: &Path, style: Style) -> Result<Self> {
-        let (first, kind) = first_mask(clip)?;
-        let name = |id: u8| (id, format!("object {id}"));
-        let ids = objects_in(&first.data).map(name).collect();
-        let masks = Masks { clip, folder: predictions.join(&clip.name), kind, ids };
-        Ok(Self { style, labels: Labels::Masks(masks) })
+        Ok(Self { style, labels: Labels::Masks(Masks::objects(clip, predictions)?) })
     }
 
     /// The parts of a VIP video; `predictions` as for [`Self::objects`].
@@ -108,12 +81,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     /// The first annotation cannot be read.
     pub fn parts(clip: &'a LabelClip, predictions: &Path, style: Style) -> Result<Self> {
-        let (first, _) = first_mask(clip)?;
-        let named = |id: u8| VIP_CLASSES.get(usize::from(id)).map(|name| (id, (*name).to_owned()));
-        let ids = objects_in(&first.data).filter_map(named).collect();
-        let folder = predictions.join(&clip.name);
-        let masks = Masks { clip, folder, kind: MaskKind::Ids, ids };
-        Ok(Self { style, labels: Labels::Masks(masks) })
+        Ok(Self { style, labels: Labels::Masks(Masks::parts(clip, predictions)?) })
     }
 
     /// The joints of a JHMDB clip; `predictions` holds `<clip>/joints.json` of every clip.
@@ -121,16 +89,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     /// The predicted or the true joints cannot be read.
     pub fn joints(clip: &'a PoseClip, predictions: &Path, style: Style) -> Result<Self> {
-        let size = || Err(Error::data(predictions, "no joints.json", "predict the clip again"));
-        let poses = poses::find(predictions, &clip.name, usize::MAX, (0, 0), size)?;
-        let truth = joints::read(&clip.joints)?;
-        let labels = Poses {
-            clip,
-            frame: poses.frame,
-            predicted: found(&poses),
-            truth: truth.positions.iter().map(|joints| joints.map(from_matlab)).collect(),
-        };
-        Ok(Self { style, labels: Labels::Joints(labels) })
+        Ok(Self { style, labels: Labels::Joints(Poses::new(clip, predictions)?) })
     }
 
     /// The clip's name.
@@ -215,83 +174,6 @@ pub fn evenly(count: usize, of: usize) -> Vec<usize> {
     (0..count).map(|step| (step * last + steps / 2) / steps).collect()
 }
 
-impl Masks<'_> {
-    fn draw_given(&self, width: usize) -> Result<Rgb> {
-        let image = self.clip.frames.first().and_then(|frame| frame.image.as_deref());
-        let image = image.ok_or_else(|| no_frame(&self.clip.name, 0))?;
-        let (given, _) = first_mask(self.clip)?;
-        let mut picture = scaled(decode::read(image)?, width);
-        let layers = masks::Layers { predicted: &given, truth: None, marked: None };
-        masks::draw(&mut picture, layers);
-        Ok(picture)
-    }
-
-    fn draw(&self, index: usize, style: Style) -> Result<Rgb> {
-        let frame = self.clip.frames.get(index);
-        let frame = frame.ok_or_else(|| no_frame(&self.clip.name, index))?;
-        let image = frame.image.as_deref().ok_or_else(|| no_frame(&self.clip.name, index))?;
-        let path = self.folder.join(format!("{}.png", frame.name));
-        let predicted = indexed::read(&path)?;
-        let truth = match (&frame.annotation, style.truth || style.errors) {
-            (Some(path), true) => Some(read_mask(path, self.kind)?),
-            _ => None,
-        };
-        let mut picture = scaled(decode::read(image)?, style.width);
-        let layers = masks::Layers {
-            predicted: &predicted,
-            truth: truth.as_ref().filter(|_| style.truth),
-            marked: truth.as_ref().filter(|_| style.errors),
-        };
-        masks::draw(&mut picture, layers);
-        Ok(picture)
-    }
-}
-
-impl Poses<'_> {
-    /// Joints in pixels of a picture of the frame.
-    fn placed(&self, joints: &skeleton::Joints, picture: &Rgb) -> skeleton::Joints {
-        let scale = |size: usize, of: usize| size as f32 / of.max(1) as f32;
-        let along = scale(picture.width, self.frame.width);
-        let down = scale(picture.height, self.frame.height);
-        joints.map(|joint| joint.map(|(x, y)| (x * along, y * down)))
-    }
-
-    fn draw_given(&self, width: usize) -> Result<Rgb> {
-        let given = self.clip.frames.first().zip(self.truth.first());
-        let (image, given) = given.ok_or_else(|| no_frame(&self.clip.name, 0))?;
-        let mut picture = scaled(decode::read(image)?, width);
-        let predicted = &self.placed(given, &picture);
-        skeleton::draw(&mut picture, skeleton::Layers { predicted, truth: None, marked: None });
-        Ok(picture)
-    }
-
-    fn draw(&self, index: usize, style: Style) -> Result<Rgb> {
-        let image = self.clip.frames.get(index).zip(self.predicted.get(index));
-        let (image, predicted) = image.ok_or_else(|| no_frame(&self.clip.name, index))?;
-        let mut picture = scaled(decode::read(image)?, style.width);
-        let truth = self.truth.get(index).map(|truth| self.placed(truth, &picture));
-        let layers = skeleton::Layers {
-            predicted: &self.placed(predicted, &picture),
-            truth: truth.as_ref().filter(|_| style.truth),
-            marked: truth.as_ref().filter(|_| style.errors),
-        };
-        skeleton::draw(&mut picture, layers);
-        Ok(picture)
-    }
-}
-
-fn no_frame(clip: &str, index: usize) -> Error {
-    let problem = format!("has no frame {index}");
-    Error::data(Path::new(clip), problem, "frames are counted from 0")
-}
-
-/// The ids of objects or parts, ascending.
-fn objects_in(ids: &[u8]) -> impl Iterator<Item = u8> + use<> {
-    let mut seen = [false; 256];
-    ids.iter().for_each(|&id| seen[usize::from(id)] = true);
-    (1..=254).filter(move |&id| seen[usize::from(id)])
-}
-
 /// A picture brought to this width, its shape kept, with antialiasing.
 pub fn scaled(picture: Rgb, width: usize) -> Rgb {
     if width == 0 || width == picture.width || picture.width == 0 {
@@ -301,23 +183,26 @@ pub fn scaled(picture: Rgb, width: usize) -> Rgb {
     bicubic(&picture, height.max(1), width)
 }
 
-/// Joints of our files, cells of the grid, as places in pixels.
-fn found(poses: &poses::Poses) -> Vec<skeleton::Joints> {
-    let cells = poses.coordinates();
-    let cell = (
-        poses.frame.width as f64 / poses.grid.1.max(1) as f64,
-        poses.frame.height as f64 / poses.grid.0.max(1) as f64,
-    );
-    let place = |x: f64, y: f64| -> Option<Point> {
-        // pixels counted from 0, whose middles are half a pixel on
-        (x >= 0.0).then_some(((x * cell.0 + 0.5) as f32, (y * cell.1 + 0.5) as f32))
-    };
-    (0..poses.len())
-        .map(|t| std::array::from_fn(|joint| place(cells[[0, joint, t]], cells[[1, joint, t]])))
-        .collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A true joint: MATLAB counts from 1, so that 1 is the middle of the first pixel.
-fn from_matlab([x, y]: [f64; 2]) -> Option<Point> {
-    Some(((x - 0.5) as f32, (y - 0.5) as f32))
+    #[test]
+    fn frames_are_spread_from_the_first_to_the_last() {
+        assert_eq!(evenly(4, 10), [0, 3, 6, 9]);
+        assert_eq!(evenly(3, 4), [0, 2, 3]);
+        assert_eq!(evenly(8, 3), [0, 1, 2]);
+        assert_eq!(evenly(1, 5), [0]);
+        assert_eq!((evenly(8, 0), evenly(0, 8)), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn pictures_keep_their_shape() {
+        let size = |width| {
+            let scaled = scaled(canvas::tests::plain(854, 480, 7), width);
+            assert!(scaled.data.iter().all(|value| *value == 7));
+            (scaled.width, scaled.height)
+        };
+        assert_eq!((size(360), size(0), size(1708)), ((360, 202), (854, 480), (1708, 960)));
+    }
 }

@@ -12,9 +12,11 @@ pub(super) const TRACE_USAGE: &str =
 
 pub(super) const TRACE_EXAMPLES: &str = "\
 Examples:
-  propagate trace davis --data DAVIS --weights w.pth --sequence cows --frame 40 --point 310,220 --out trace.png
-  propagate trace davis --data sample --sequence sample-01 --frame 10 --point 420,240 --out trace.png
-  propagate trace jhmdb --data JHMDB --weights w.pth --sequence wave/CLIP --frame 9 --point 150,80 --out t.png --json
+  propagate trace davis --data sample --sequence sample-01 --frame 10 --point 420,240 --out t.png
+  propagate trace davis --data DAVIS --weights w.pth --preset dino \\
+      --sequence cows --frame 40 --point 310,220 --out trace.png
+  propagate trace jhmdb --data JHMDB --weights w.pth \\
+      --sequence wave/CLIP --frame 9 --point 150,80 --out trace.png --json
 Protocol and encoder are set as for davis, vip and jhmdb.";
 
 #[derive(Debug, Args)]
