@@ -37,7 +37,14 @@ fn soft_labels(engine: Engine, settings: &Settings, grid: (usize, usize), on: &D
     let values = (0..cells * 3).map(|n| (n * 7 % 11) as f32 / 10.0).collect();
     let first = LabelMap { grid, channels: 3, values };
     let features = |t| coarse(t, cells).to_device(on).unwrap();
-    let mut clip = Propagation::start(settings, engine, &features(0), &first).unwrap();
+    let mut clip = match Propagation::start(settings, engine, &features(0), &first) {
+        Ok(clip) => clip,
+        // more neighbours than the kernel does: in f32 the tensor operations step in
+        Err(error) => {
+            assert!(engine != Engine::Fused(Precision::F32) && settings.topk > 32, "{error}");
+            return Vec::new();
+        }
+    };
     (1..7).flat_map(|t| clip.step(&features(t)).unwrap().values).collect()
 }
 

@@ -19,8 +19,10 @@ use crate::clips::Clips;
 use crate::show::Notes;
 use crate::{Outcome, common, plan, show};
 
-/// Labels that are less than this of a neighbour's mass are left out of its row.
+/// Masses below this share are not written in the table: they would be 0.0 percent.
 const LEAST: f32 = 0.0005;
+/// Labels written of a patch; the others are in `--json`.
+const MOST: usize = 5;
 
 pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
@@ -114,10 +116,11 @@ fn described(traced: &Traced, args: &TraceArgs) -> String {
 fn shares(traced: &Traced, labels: &[f32], weight: f32) -> String {
     let mut named: Vec<(f32, &String)> =
         labels.iter().map(|label| weight * label).zip(&traced.names).collect();
-    named.retain(|(mass, _)| *mass >= LEAST * weight);
+    named.retain(|(mass, _)| *mass >= LEAST);
     named.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let words = named.iter().map(|(mass, name)| format!("{name} {:.1}", 100.0 * mass));
-    words.collect::<Vec<_>>().join(", ")
+    let rest = if named.len() > MOST { ", …" } else { "" };
+    let words = named.iter().take(MOST).map(|(mass, name)| format!("{name} {:.1}", 100.0 * mass));
+    words.collect::<Vec<_>>().join(", ") + rest
 }
 
 fn as_json(traced: &Traced, args: &TraceArgs) -> Value {
