@@ -1,6 +1,6 @@
 //! Masks over a frame: a translucent fill in the palette's colour, a contour, and what is wrong.
 //!
-//! Masks may be of any size: they are brought to [`FINE`] samples a pixel along each axis by the
+//! Masks may be of any size: they are brought to `FINE` samples a pixel along each axis by the
 //! nearest rule, every sample is coloured, and a pixel is the mean of its samples. So contours have
 //! soft edges and a mask of the annotation's size needs no other treatment than one of the grid's.
 

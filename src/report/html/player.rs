@@ -1,6 +1,6 @@
 //! Pictures that play: the frames of a clip as JPEGs in the page, within a budget of bytes.
 //!
-//! How many frames, how wide and how fine follows from the budget: [`Player::within`] goes down a
+//! How many frames, how wide and how fine follows from the budget: `Player::within` goes down a
 //! ladder of settings until the frames fit, so that a page stays fit to be sent whatever the clips.
 
 use base64::Engine as _;

@@ -2,7 +2,7 @@
 //!
 //! All of it is made from the run's folder ([`Evaluation::read`]), so that it can be made again at any
 //! time and comes out the same to the last byte; only the pictures need the dataset's frames. The
-//! order is that of a reader's questions: what is the number, what does it look like ([`showcase`]
+//! order is that of a reader's questions: what is the number, what does it look like (`showcase`
 //! chooses the clips), where does it come from (`scores`, `curves`), how was it made (`protocol`), in
 //! what time and by what (`run`).
 
