@@ -100,15 +100,14 @@ impl Forward {
         depth: usize,
         implementation: Implementation,
     ) -> Result<Option<Self>> {
-        if implementation != Implementation::Tensor {
-            if parameters.device.is_cpu() && parameters.dtype == DType::F32 {
-                let encoder = cpu::Encoder::new(parameters, config, depth)?;
-                return Ok(Some(Self::Packed(Box::new(encoder))));
-            }
-            #[cfg(feature = "cuda")]
-            if let Some(encoder) = gpu::Encoder::new(parameters, config, depth)? {
-                return Ok(Some(Self::Kernels(Box::new(encoder))));
-            }
+        let fused = implementation != Implementation::Tensor;
+        if fused && parameters.device.is_cpu() && parameters.dtype == DType::F32 {
+            let encoder = cpu::Encoder::new(parameters, config, depth)?;
+            return Ok(Some(Self::Packed(Box::new(encoder))));
+        }
+        #[cfg(feature = "cuda")]
+        if fused && let Some(encoder) = gpu::Encoder::new(parameters, config, depth)? {
+            return Ok(Some(Self::Kernels(Box::new(encoder))));
         }
         if implementation == Implementation::Fused {
             return Ok(None);

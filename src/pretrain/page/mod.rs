@@ -1,6 +1,6 @@
 //! A run as a page: `report.html`, one file to look at and to send on.
 //!
-//! [`write`] reads what a run's folder holds (`log.jsonl`, `config.toml`, `pictures/`, the head of the
+//! [`write()`] reads what a run's folder holds (`log.jsonl`, `config.toml`, `pictures/`, the head of the
 //! newest checkpoint) and tells it: the curves (`curves`), what the network makes of the same images
 //! along the way (`time`), every measurement, the recipe, and by what and where it was made. It can be
 //! made again at any time, of a run that goes on too. The frame of the page: [`crate::report::html`].
