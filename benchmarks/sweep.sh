@@ -25,7 +25,7 @@ run() { # OUT ARGUMENTS...
   local out=$1
   shift
   "$propagate" davis --data "$data" --sequences "$sequence" --weights "$weights" \
-    --out "$work/$out" --quiet "${more[@]}" "$@" >"$work/$out.txt"
+    --out "$work/$out" --quiet --overlays none --report none "${more[@]}" "$@" >"$work/$out.txt"
 }
 timed() { # LABEL COMMAND...
   local label=$1 seconds
