@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::folder::flat_name;
+use super::input::Encoded;
 use super::soft::tensor_header;
-use super::stream::Encoded;
 use crate::error::{Error, Result};
 use crate::files::Pending;
 use crate::protocol::{self, Size};

@@ -1,5 +1,5 @@
-//! What a frame is between its file and the encoder: normalised planes where that is a CPU, bytes
-//! where a GPU makes planes of them itself, to the same bits.
+//! What a frame is before the encoder: normalised planes where that is a CPU, bytes where a GPU makes
+//! planes of them itself, to the same bits. And what it is behind it: features ([`Encoded`]).
 
 use candle_core::{Device, Tensor};
 
@@ -16,6 +16,16 @@ pub(super) enum Pixels {
     /// Bytes: at the input size, or before it where the GPU resamples them.
     #[cfg(feature = "cuda")]
     Bytes(Rgb),
+}
+
+/// What is known of a frame when its features are.
+pub(super) struct Encoded {
+    /// Features [h·w, D].
+    pub(super) features: Tensor,
+    /// The frame's size as released.
+    pub(super) frame: Size,
+    /// The encoder's input size.
+    pub(super) input: Size,
 }
 
 impl Pixels {

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::cache::{self, Features, Found};
 pub use super::input::input_planes;
-use super::input::{self, Pixels};
+use super::input::{self, Encoded, Pixels};
 use super::{Setup, Stages};
 use crate::error::{Error, Result};
 use crate::image::decode;
@@ -28,16 +27,6 @@ struct Prepared {
     /// Its size now.
     input: Size,
     seconds: f64,
-}
-
-/// What is known of a frame when its features are.
-pub(super) struct Encoded {
-    /// Features [h·w, D].
-    pub(super) features: Tensor,
-    /// The frame's size as released.
-    pub(super) frame: Size,
-    /// The encoder's input size.
-    pub(super) input: Size,
 }
 
 /// The frames of a clip.

@@ -6,7 +6,8 @@
 
 use std::path::PathBuf;
 
-use super::stream::{self, Encoded, Frames};
+use super::input::Encoded;
+use super::stream::{self, Frames};
 use super::{Setup, Stages, images, jhmdb, masks};
 use crate::data::davis::first_mask;
 use crate::data::{Benchmark, LabelClip, PoseClip, joints};
@@ -15,8 +16,7 @@ use crate::image::decode;
 use crate::metric::miou::VIP_CLASSES;
 use crate::metric::pck::JOINTS;
 use crate::progress::Observer;
-use crate::propagation::neighbours::Neighbour;
-use crate::propagation::{Engine, LabelMap, Propagation};
+use crate::propagation::{Engine, LabelMap, Neighbour, Propagation};
 use crate::protocol::Size;
 
 /// Which patch.

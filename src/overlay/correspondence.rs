@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::eval::trace::Traced;
 use crate::image::{Rgb, figure, heat};
 use crate::propagation::Neighborhood;
-use crate::propagation::neighbours::Neighbour;
+use crate::propagation::Neighbour;
 
 /// The outline of the query's patch.
 const QUERY: Colour = [255, 60, 190];

@@ -11,7 +11,7 @@ mod fused;
 pub mod joints;
 pub mod labels;
 mod nearest;
-pub mod neighbours;
+mod neighbours;
 mod tensor_ops;
 mod tiled;
 
@@ -30,6 +30,23 @@ pub struct LabelMap {
     pub channels: usize,
     /// `h * w * C` values, cell by cell.
     pub values: Vec<f32>,
+}
+
+/// A key among the k nearest of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbour {
+    /// The frame it is of, counted from 0.
+    pub frame: usize,
+    /// Its row and column in that frame's grid.
+    pub cell: (usize, usize),
+    /// Its cosine with the query.
+    pub cosine: f32,
+    /// Its share of the query's labels; those of all neighbours sum to 1.
+    pub weight: f32,
+    /// How often it stands in the context: more than once only in frame 0.
+    pub copies: usize,
+    /// Its own soft labels, one of each channel; the query's are the weighted sum of these.
+    pub labels: Vec<f32>,
 }
 
 /// Which cells around a query may be its keys.

@@ -6,25 +6,8 @@
 
 use candle_core::Tensor;
 
-use super::{Frames, Propagation, tiled};
+use super::{Frames, Neighbour, Propagation, tiled};
 use crate::error::{Error, Result};
-
-/// A key among the k nearest of a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Neighbour {
-    /// The frame it is of, counted from 0.
-    pub frame: usize,
-    /// Its row and column in that frame's grid.
-    pub cell: (usize, usize),
-    /// Its cosine with the query.
-    pub cosine: f32,
-    /// Its share of the query's labels; those of all neighbours sum to 1.
-    pub weight: f32,
-    /// How often it stands in the context: more than once only in frame 0.
-    pub copies: usize,
-    /// Its own soft labels, one of each channel; the query's are the weighted sum of these.
-    pub labels: Vec<f32>,
-}
 
 impl Propagation {
     /// The neighbours of one cell, a row and a column, of the frame that [`Self::step`] is going to

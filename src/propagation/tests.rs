@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::neighbours::Neighbour;
+use super::Neighbour;
 use super::*;
 
 const WIDTH: usize = 12;

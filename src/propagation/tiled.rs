@@ -9,9 +9,9 @@ use candle_core::Tensor;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::Neighbour;
 use super::context::Source;
 use super::nearest::{Nearest, Neighbor};
-use super::neighbours::Neighbour;
 use super::{LabelMap, Settings};
 use crate::error::Result;
 use crate::product::packed::{

@@ -8,7 +8,7 @@ use cropmae::image::{decode, figure};
 use cropmae::model::source;
 use cropmae::overlay::correspondence::{self, Reach};
 use cropmae::progress::Silent;
-use cropmae::propagation::{Engine, neighbours::Neighbour};
+use cropmae::propagation::{Engine, Neighbour};
 use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
 use cropmae::{Error, files};
