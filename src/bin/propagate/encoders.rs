@@ -19,9 +19,9 @@ use serde_json::json;
 use crate::args::EvaluateArgs;
 use crate::done::Done;
 use crate::evaluate::{self, Ready, Shared};
-use crate::overlays::{self, Drawn};
+use crate::overlays::Drawn;
 use crate::show::Notes;
-use crate::{Outcome, export, interrupt, page, plan, show};
+use crate::{Outcome, export, interrupt, plan, show};
 
 /// What checkpoints' names end in.
 const EXTENSIONS: [&str; 3] = ["safetensors", "pth", "pt"];
@@ -140,11 +140,11 @@ impl All<'_> {
         let error =
             (failed > 0).then(|| format!("{failed} of {} clips failed", ready.clips.asked()));
         let values = vec![name.to_owned()];
-        let row = evaluate::stored_row(&ready, (*protocol).clone(), values, done.clone(), &to)?;
+        let (row, keeps) =
+            evaluate::stored_row(&ready, (*protocol).clone(), values, done.clone(), &to)?;
         let benchmark = ready.benchmark;
         let drawn = Drawn { benchmark, clips: &ready.clips, folder: &to };
-        overlays::after(&drawn, &args.output.overlay, self.say);
-        page::after(args.output.report, &to, &ready.clips, &done.failures, self.say);
+        evaluate::draw(&args.output, &drawn, keeps, &done.failures, self.say);
         let (weights, name) = (Some(ready.weights), name.to_owned());
         Ok((Entry { name, weights, row: Some(row), error }, done))
     }

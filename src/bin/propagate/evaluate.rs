@@ -295,10 +295,7 @@ fn finish(
             }
             let row = record.row(&summary);
             export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
-            overlays::after(drawn, &args.overlay, say);
-            if !keep {
-                page::after(args.report, out, clips, &record.failures, say);
-            }
+            draw(args, drawn, keep, &record.failures, say);
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),
@@ -366,23 +363,40 @@ pub(crate) fn store(
     Ok((json, keep))
 }
 
-/// Stores results as a single run would have, for the table of several.
+/// Draws what was stored: overlays, and the page, but where the folder `keeps` the results of more
+/// clips, whose page it keeps too.
+pub(crate) fn draw(
+    args: &OutputArgs,
+    drawn: &Drawn<'_>,
+    keeps: bool,
+    failures: &[(String, String)],
+    say: &Notes,
+) {
+    overlays::after(drawn, &args.overlay, say);
+    if !keeps {
+        page::after(args.report, drawn.folder, drawn.clips, failures, say);
+    }
+}
+
+/// Stores results as a single run would have, for the table of several; also whether the folder keeps
+/// those of more clips instead.
 pub(crate) fn stored_row(
     ready: &Ready,
     protocol: ProtocolRecord,
     values: Vec<String>,
     done: Done,
     folder: &Path,
-) -> Result<Row> {
+) -> Result<(Row, bool)> {
     let protocol_hash = protocol.hash.clone();
     let (summary, mut record) = ready.record(protocol, done);
     let stored = stored(folder);
     keep_unchanged(stored.as_ref(), &mut record);
-    if let Some(summary) = &summary {
-        store(folder, &ready.clips, summary, &record, stored.as_ref())?;
-    }
+    let keeps = match &summary {
+        Some(summary) => store(folder, &ready.clips, summary, &record, stored.as_ref())?.1,
+        None => false,
+    };
     let (clips, folder) = (record.dataset.done, folder.display().to_string());
-    Ok(Row { values, summary, folder, protocol_hash, clips })
+    Ok((Row { values, summary, folder, protocol_hash, clips }, keeps))
 }
 
 /// The results of an earlier run in this folder.

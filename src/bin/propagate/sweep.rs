@@ -18,10 +18,10 @@ use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs, ProtocolArg
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::evaluate::{self, Ready};
-use crate::overlays::{self, Drawn};
+use crate::overlays::Drawn;
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
-use crate::{Outcome, export, interrupt, page, plan, show};
+use crate::{Outcome, export, interrupt, plan, show};
 
 /// One combination of the values.
 struct Combination {
@@ -64,10 +64,10 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let mut sweep = Sweep { names: names(&args.propagation.sweep), rows: Vec::new() };
     for ((one, done), folder) in combinations.into_iter().zip(done).zip(&folders) {
         let failures = done.failures.clone();
-        sweep.rows.push(evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?);
+        let (row, keeps) = evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?;
+        sweep.rows.push(row);
         let drawn = Drawn { benchmark, clips: &ready.clips, folder };
-        overlays::after(&drawn, &args.output.overlay, &say);
-        page::after(args.output.report, folder, &ready.clips, &failures, &say);
+        evaluate::draw(&args.output, &drawn, keeps, &failures, &say);
     }
     finish(args, &out, &ready.clips, &sweep, &record, &say)
 }
