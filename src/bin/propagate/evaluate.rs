@@ -1,4 +1,5 @@
-//! `propagate davis|vip|jhmdb`.
+//! `propagate davis|vip|jhmdb`: one encoder by one setting; [`crate::sweep`] and [`crate::encoders`] build
+//! on it.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -24,19 +25,12 @@ use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, encoders, export, interrupt, page, plan, show, sweep};
+use crate::{Outcome, common, export, interrupt, page, plan, show};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
-    export::check(&args.output.export, args.output.json)?;
-    if encoders::asked_for(&args.model.weights) {
-        return encoders::run(benchmark, args);
-    }
-    if !args.propagation.sweep.is_empty() {
-        return sweep::run(benchmark, args);
-    }
     let say = Notes::new(args.output.quiet);
     let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
-    let ready = Ready::new(benchmark, args, &say)?;
+    let ready = Ready::new(benchmark, args, &used, &say)?;
     let identity = ready.identity(&protocol);
     let out = plan::out(&args.output, &protocol, &identity);
     if args.output.dry_run {
@@ -115,12 +109,17 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    pub(crate) fn new(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
+    /// With the encoder that was asked for; `used` says how large its frames are.
+    pub(crate) fn new(
+        benchmark: Benchmark,
+        args: &EvaluateArgs,
+        used: &Protocol,
+        say: &Notes,
+    ) -> Result<Self> {
         let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, say)?;
         let sample = args.data.data.as_deref().is_some_and(common::is_sample);
         let source = plan::source(&args.model, sample)?;
-        let (used, _) = plan::protocol(benchmark, &args.propagation.protocol)?;
-        let ready = Self::with(&shared, &source, &args.model, args.run.dtype, &used, say)?;
+        let ready = Self::with(&shared, &source, &args.model, args.run.dtype, used, say)?;
         Ok(Self { start: shared.start, ..ready })
     }
 

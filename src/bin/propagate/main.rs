@@ -40,7 +40,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use cropmae::protocol::Benchmark;
 
-use args::{Cli, Command};
+use args::{Cli, Command, EvaluateArgs};
 
 /// Keeps freed buffers: candle frees and takes back large ones all the time.
 #[global_allocator]
@@ -75,9 +75,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
-        Command::Davis(args) => evaluate::run(Benchmark::Davis, &args),
-        Command::Vip(args) => evaluate::run(Benchmark::Vip, &args),
-        Command::Jhmdb(args) => evaluate::run(Benchmark::Jhmdb, &args),
+        Command::Davis(args) => evaluate(Benchmark::Davis, &args),
+        Command::Vip(args) => evaluate(Benchmark::Vip, &args),
+        Command::Jhmdb(args) => evaluate(Benchmark::Jhmdb, &args),
         Command::Score(args) => score::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -99,5 +99,17 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             show::text(&format!("{}\n", folder.display()))?;
             Ok(Outcome::Done)
         }
+    }
+}
+
+/// One run, or one for each of several encoders or settings.
+fn evaluate(benchmark: Benchmark, args: &EvaluateArgs) -> anyhow::Result<Outcome> {
+    export::check(&args.output.export, args.output.json)?;
+    if encoders::asked_for(&args.model.weights) {
+        encoders::run(benchmark, args)
+    } else if args.propagation.sweep.is_empty() {
+        evaluate::run(benchmark, args)
+    } else {
+        sweep::run(benchmark, args)
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let say = Notes::new(args.output.quiet);
     let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let combinations = combinations(benchmark, &args.propagation)?;
-    let ready = Ready::new(benchmark, args, &say)?;
+    let ready = Ready::new(benchmark, args, &used, &say)?;
     let identities: Vec<Value> =
         combinations.iter().map(|one| ready.identity(&one.protocol)).collect();
     let out = out(args, &protocol, &identities);
