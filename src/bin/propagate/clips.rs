@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use cropmae::data::{self, Clip, Dataset, LabelClip, Need, PoseClip, Split};
+use cropmae::overlay::{Overlay, Style};
 use cropmae::protocol::Benchmark;
 use cropmae::report::record::DatasetRecord;
 
@@ -123,6 +124,25 @@ impl Clips {
             Self::Masks(set) => set.clips.first()?.frames.get(index)?.image.as_deref(),
             Self::Poses(set) => set.clips.first()?.frames.get(index).map(PathBuf::as_path),
         }
+    }
+
+    /// A clip's frames with what was predicted of them; `None` where there is no such clip.
+    /// `predictions` holds a folder for each clip.
+    pub(crate) fn overlay(
+        &self,
+        benchmark: Benchmark,
+        index: usize,
+        predictions: &Path,
+        style: Style,
+    ) -> Option<cropmae::Result<Overlay<'_>>> {
+        let drawn = match (self, benchmark) {
+            (Self::Masks(set), Benchmark::Davis) => {
+                Overlay::objects(set.clips.get(index)?, predictions, style)
+            }
+            (Self::Masks(set), _) => Overlay::parts(set.clips.get(index)?, predictions, style),
+            (Self::Poses(set), _) => Overlay::joints(set.clips.get(index)?, predictions, style),
+        };
+        Some(drawn)
     }
 
     /// The data's part of the record.

@@ -195,17 +195,7 @@ impl Drawn<'_> {
 
     fn overlay(&self, index: usize, style: Style) -> Result<Overlay<'_>> {
         let predictions = self.folder.join("predictions");
-        let found = match (self.clips, self.benchmark) {
-            (Clips::Masks(set), Benchmark::Davis) => {
-                set.clips.get(index).map(|clip| Overlay::objects(clip, &predictions, style))
-            }
-            (Clips::Masks(set), _) => {
-                set.clips.get(index).map(|clip| Overlay::parts(clip, &predictions, style))
-            }
-            (Clips::Poses(set), _) => {
-                set.clips.get(index).map(|clip| Overlay::joints(clip, &predictions, style))
-            }
-        };
+        let found = self.clips.overlay(self.benchmark, index, &predictions, style);
         Ok(found.context("no such clip")??)
     }
 

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use cropmae::data::Need;
 use cropmae::files;
-use cropmae::overlay::Overlay;
-use cropmae::protocol::Benchmark;
 use cropmae::report::html::player::{Player, STYLE};
 use cropmae::report::html::propagate::Evaluation;
 
@@ -64,33 +62,13 @@ fn write(out: &Path, evaluation: &Evaluation, clips: Option<&Clips>) -> cropmae:
     let predictions = out.join("predictions");
     let benchmark = evaluation.record.protocol.benchmark;
     let mut play = |clip: &str, bytes: usize| -> cropmae::Result<Option<Player>> {
-        let overlay =
-            clips.and_then(|clips| overlay(benchmark, clips, clip, &predictions)).transpose()?;
+        let place = |clips: &Clips| clips.list().iter().position(|(name, _)| *name == clip);
+        let overlay = clips
+            .and_then(|clips| clips.overlay(benchmark, place(clips)?, &predictions, STYLE))
+            .transpose()?;
         overlay.map_or(Ok(None), |overlay| Player::of(&overlay, bytes))
     };
     let path = out.join("report.html");
     files::write(&path, evaluation.page(&mut play).as_bytes())?;
     Ok(path)
-}
-
-/// A clip's frames with what was predicted; `None` where the dataset has no such clip.
-fn overlay<'a>(
-    benchmark: Benchmark,
-    clips: &'a Clips,
-    name: &str,
-    predictions: &Path,
-) -> Option<cropmae::Result<Overlay<'a>>> {
-    match clips {
-        Clips::Masks(dataset) => {
-            let clip = dataset.clips.iter().find(|clip| clip.name == name)?;
-            Some(match benchmark {
-                Benchmark::Vip => Overlay::parts(clip, predictions, STYLE),
-                _ => Overlay::objects(clip, predictions, STYLE),
-            })
-        }
-        Clips::Poses(dataset) => {
-            let clip = dataset.clips.iter().find(|clip| clip.name == name)?;
-            Some(Overlay::joints(clip, predictions, STYLE))
-        }
-    }
 }
