@@ -1,11 +1,8 @@
 //! DAVIS-2017, semi-supervised: object masks through every sequence, scored by J and F; protocols §2.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use super::masks::{self, Labelled};
-use super::soft::SoftLabelWriter;
-use super::stream::Frames;
+use super::masks;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
 use crate::data::davis::{MaskKind, first_mask, read_mask};
 use crate::data::{Dataset, LabelClip};
@@ -43,53 +40,17 @@ fn headline(outcome: &Outcome<ClipScores>, _: &Setup<'_>) -> f64 {
 }
 
 fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<Done<ClipScores>> {
-    let Run { setup, observer, .. } = run;
     let (first, kind) = first_mask(clip)?;
     masks::require_objects(&first, annotation_path(clip))?;
-    let mut stages = Stages::default();
-    let begun = (Judge::new(clip, &first, kind, setup.protocol), None);
-    let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
-    let each = |(judge, soft): &mut (Judge<'_>, _), frame: Labelled<'_>, stages: &mut Stages| {
-        let start = Instant::now();
-        let name = format!("{}.png", clip.frames[frame.index].name);
-        indexed::write(&staging.predictions().join(name), &frame.mask)?;
-        if setup.save_soft_labels {
-            save_soft(soft, &frame, clip, staging)?;
-        }
-        stages.write += start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        if !setup.predict_only {
-            judge.feed(frame.index, &frame.mask, None)?;
-        }
-        stages.score += start.elapsed().as_secs_f64();
-        observer.frame_done();
-        Ok(())
-    };
-    let (judge, soft) = masks::propagate(frames, &first, setup, &mut stages, begun, each)?;
-    soft.map(SoftLabelWriter::finish).transpose()?;
-    let (scores, notes) = match setup.predict_only {
+    let judge = Judge::new(clip, &first, kind, run.setup.protocol);
+    let feed =
+        |judge: &mut Judge<'_>, index: usize, mask: &LabelImage| judge.feed(index, mask, None);
+    let (judge, stages) = masks::label(clip, &first, run, staging, judge, feed)?;
+    let (scores, notes) = match run.setup.predict_only {
         true => (None, Vec::new()),
         false => judge.finish(),
     };
     Ok(Done { frames: clip.frames.len(), scores, notes, stages })
-}
-
-/// Appends a frame's soft labels, beginning the file with the first.
-pub(super) fn save_soft(
-    writer: &mut Option<SoftLabelWriter>,
-    frame: &Labelled<'_>,
-    clip: &LabelClip,
-    staging: &Staging,
-) -> Result<()> {
-    let writer = match writer {
-        Some(writer) => writer,
-        None => {
-            let ids: Vec<String> = frame.ids.iter().map(ToString::to_string).collect();
-            let path = staging.soft_labels();
-            writer.insert(SoftLabelWriter::create(&path, clip.frames.len(), frame.soft, &ids)?)
-        }
-    };
-    writer.append(frame.soft)
 }
 
 pub(super) fn annotation_path(clip: &LabelClip) -> &Path {

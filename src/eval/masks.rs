@@ -4,29 +4,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::share::overlapped;
+use super::soft::SoftLabelWriter;
 use super::stream::{self, Frames};
-use super::{Setup, Stages};
+use super::{Run, Setup, Stages, Staging};
+use crate::data::LabelClip;
 use crate::error::{Error, Result};
-use crate::image::LabelImage;
 use crate::image::resize::{nearest_centered, nearest_floor};
+use crate::image::{LabelImage, indexed};
 use crate::metric::VOID;
 use crate::propagation::labels::{FirstFrame, FirstLabels, first_frame, hard_labels};
 use crate::propagation::{LabelMap, Propagation};
 use crate::protocol::{NearestRule, Protocol, ScoreSize, Size};
 
-/// One labelled frame.
-pub(super) struct Labelled<'a> {
-    /// Which frame, from 0.
-    pub(super) index: usize,
-    /// Soft labels on the grid.
-    pub(super) soft: &'a LabelMap,
-    /// The id of each channel.
-    pub(super) ids: &'a [u8],
-    /// Ids at the size that is scored.
-    pub(super) mask: LabelImage,
-}
-
-/// Labels a frame's way from the propagation to the mask.
+/// A frame's labels on their way from the propagation to the mask.
 struct Propagated {
     index: usize,
     soft: LabelMap,
@@ -35,44 +25,86 @@ struct Propagated {
     input: (usize, usize),
 }
 
-/// Propagates `annotation`, the first frame's, through all frames and calls `each` with every
-/// result, frame 0 included, in a thread of its own: while masks are made, written and scored, the
-/// next frames are encoded. `state` is handed to every call, and back in the end; protocols §1.
+/// Labels a clip from `annotation`, its first frame's: stores the mask of every frame, frame 0 too,
+/// and has `score` count it into `scores`, where that is asked for. This happens in a thread of its
+/// own: while masks are made, written and scored, the next frames are encoded; protocols §1.
 ///
 /// # Errors
-/// See [`stream::each_frame`].
-pub(super) fn propagate<S: Send>(
-    frames: Frames<'_>,
+/// See [`stream::each_frame`]; a result cannot be written, or `score` fails.
+pub(super) fn label<S: Send>(
+    clip: &LabelClip,
     annotation: &LabelImage,
-    setup: &Setup<'_>,
-    stages: &mut Stages,
-    state: S,
-    each: impl Fn(&mut S, Labelled<'_>, &mut Stages) -> Result<()> + Sync,
-) -> Result<S> {
+    run: &Run<'_>,
+    staging: &Staging,
+    scores: S,
+    score: impl Fn(&mut S, usize, &LabelImage) -> Result<()> + Sync,
+) -> Result<(S, Stages)> {
+    let Run { setup, observer, .. } = run;
     let protocol = setup.protocol;
     let annotation = as_copied(without_void(annotation.clone()), protocol);
     let target = scored_size(&annotation, protocol);
+    let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
+    let mut stages = Stages::default();
     let make = |hand: &mut dyn FnMut(Propagated) -> Result<()>| {
-        propagate_soft(frames, &annotation, setup, stages, hand)
+        propagate_soft(frames, &annotation, setup, &mut stages, hand)
     };
-    let begun = (state, Stages::default());
-    let (state, read_out) = overlapped(WAITING, begun, make, |(state, stages), frame| {
+    let begun = (scores, None, Stages::default());
+    let (scores, soft, behind) = overlapped(WAITING, begun, make, |state, frame| {
+        let (scores, soft, stages): &mut (S, _, Stages) = state;
         let start = Instant::now();
-        let Propagated { index, soft, ids, input } = &frame;
-        // DINO's program stores the annotation itself as the first frame's result.
-        let given = *index == 0 && protocol.first_labels == FirstLabels::Nearest;
-        let mask = match given {
-            true => nearest_centered(&annotation, target.height, target.width),
-            false => {
-                let mask = hard_labels(soft, ids, *input, protocol.readout);
-                to_scored_size(&mask, target, protocol.output_nearest)
-            }
-        };
+        let mask = read_out(&frame, &annotation, target, protocol);
         stages.read_out += start.elapsed().as_secs_f64();
-        each(state, Labelled { index: *index, soft, ids, mask }, stages)
+        let start = Instant::now();
+        let name = format!("{}.png", clip.frames[frame.index].name);
+        indexed::write(&staging.predictions().join(name), &mask)?;
+        if setup.save_soft_labels {
+            save_soft(soft, &frame, clip, staging)?;
+        }
+        stages.write += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        if !setup.predict_only {
+            score(scores, frame.index, &mask)?;
+        }
+        stages.score += start.elapsed().as_secs_f64();
+        observer.frame_done();
+        Ok(())
     })?;
-    *stages += read_out;
-    Ok(state)
+    soft.map(SoftLabelWriter::finish).transpose()?;
+    stages += behind;
+    Ok((scores, stages))
+}
+
+/// The mask of a frame, at the size that is scored.
+fn read_out(
+    frame: &Propagated,
+    annotation: &LabelImage,
+    target: Size,
+    protocol: &Protocol,
+) -> LabelImage {
+    // DINO's program stores the annotation itself as the first frame's result.
+    if frame.index == 0 && protocol.first_labels == FirstLabels::Nearest {
+        return nearest_centered(annotation, target.height, target.width);
+    }
+    let mask = hard_labels(&frame.soft, &frame.ids, frame.input, protocol.readout);
+    to_scored_size(&mask, target, protocol.output_nearest)
+}
+
+/// Appends a frame's soft labels, beginning the file with the first.
+fn save_soft(
+    writer: &mut Option<SoftLabelWriter>,
+    frame: &Propagated,
+    clip: &LabelClip,
+    staging: &Staging,
+) -> Result<()> {
+    let writer = match writer {
+        Some(writer) => writer,
+        None => {
+            let ids: Vec<String> = frame.ids.iter().map(ToString::to_string).collect();
+            let path = staging.soft_labels();
+            writer.insert(SoftLabelWriter::create(&path, clip.frames.len(), &frame.soft, &ids)?)
+        }
+    };
+    writer.append(&frame.soft)
 }
 
 /// Labelled frames that wait to be read out.

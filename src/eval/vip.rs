@@ -1,14 +1,11 @@
 //! VIP: body parts through every video, scored by mIoU over all frames; protocols §3.
 
 use std::path::Path;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::davis::{annotation_path, predicted_folder, predicted_ids, save_soft};
-use super::masks::{self, Labelled};
-use super::soft::SoftLabelWriter;
-use super::stream::Frames;
+use super::davis::{annotation_path, predicted_folder, predicted_ids};
+use super::masks;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
 use crate::data::{Dataset, Frame, LabelClip};
 use crate::error::{Error, Result};
@@ -93,32 +90,14 @@ fn headline(outcome: &Outcome<VipScores>, setup: &Setup<'_>) -> f64 {
 }
 
 fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<Done<VipScores>> {
-    let Run { setup, observer, .. } = run;
+    let setup = &run.setup;
     let path = annotation_path(clip);
     let first = indexed::read(path)?;
     masks::require_objects(&first, path)?;
-    let mut stages = Stages::default();
-    let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
-    let begun = (VipScores::new(), None);
-    let each = |(scores, soft): &mut (VipScores, _), frame: Labelled<'_>, stages: &mut Stages| {
-        let start = Instant::now();
-        let name = format!("{}.png", clip.frames[frame.index].name);
-        indexed::write(&staging.predictions().join(name), &frame.mask)?;
-        if setup.save_soft_labels {
-            save_soft(soft, &frame, clip, staging)?;
-        }
-        stages.write += start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        if !setup.predict_only {
-            let truth = &clip.frames[frame.index];
-            feed(scores, frame.index, truth, (&frame.mask, None), setup.protocol)?;
-        }
-        stages.score += start.elapsed().as_secs_f64();
-        observer.frame_done();
-        Ok(())
+    let count = |scores: &mut VipScores, index: usize, mask: &LabelImage| {
+        feed(scores, index, &clip.frames[index], (mask, None), setup.protocol)
     };
-    let (scores, soft) = masks::propagate(frames, &first, setup, &mut stages, begun, each)?;
-    soft.map(SoftLabelWriter::finish).transpose()?;
+    let (scores, stages) = masks::label(clip, &first, run, staging, VipScores::new(), count)?;
     let scores = (!setup.predict_only).then_some(scores);
     Ok(Done { frames: clip.frames.len(), scores, notes: missing_truth(clip), stages })
 }
