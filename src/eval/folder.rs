@@ -46,6 +46,20 @@ pub fn flat_name(clip: &str) -> String {
     clip.replace('/', "__")
 }
 
+/// The files of all records that a run's folder keeps, in no order.
+///
+/// # Errors
+/// There are none, or the folder cannot be read.
+pub fn record_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let place = root.join("clips");
+    let entries = std::fs::read_dir(&place).map_err(Error::io("read", &place))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<PathBuf> =
+        paths.collect::<std::io::Result<_>>().map_err(Error::io("read", &place))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    Ok(paths)
+}
+
 /// Where a run's folder keeps a clip's record.
 pub fn record_path(root: &Path, clip: &str) -> PathBuf {
     root.join("clips").join(format!("{}.json", flat_name(clip)))

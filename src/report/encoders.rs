@@ -1,7 +1,6 @@
 //! Several encoders by one protocol: sorted by their headline, the failed ones last; `weights.json`,
 //! `.csv` and `.md`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,8 +9,6 @@ use super::record::WeightsRecord;
 use super::several::{self, Row};
 use super::{Cell, RunRecord, Summary, Table};
 use crate::error::Result;
-use crate::eval::folder::json_bytes;
-use crate::files;
 
 /// An encoder among others: its row, or why there is none.
 #[derive(Debug, Clone)]
@@ -103,18 +100,11 @@ impl Encoders {
 
     /// The content of `weights.md`.
     fn markdown(&self, record: &RunRecord) -> String {
-        let mut text =
-            format!("# {}: {} encoders\n\n", record.protocol.benchmark, self.entries.len());
-        let _ = writeln!(text, "{}\n", self.table().with_arrows().markdown());
-        for line in self.lines(record) {
-            let _ = writeln!(text, "- {line}");
-        }
-        let _ = writeln!(text, "\nScores are percentages. The command was\n");
-        let _ = writeln!(text, "```sh\n{}\n```\n", record.provenance.command);
+        let title = format!("{}: {} encoders", record.protocol.benchmark, self.entries.len());
         let rows: Vec<Row> = self.entries.iter().filter_map(|entry| entry.row.clone()).collect();
         let folders = several::folders(&["encoder".to_owned()], &rows);
-        let _ = writeln!(text, "## Folders\n\n{}", folders.markdown());
-        text
+        let (table, lines) = (self.table().with_arrows(), self.lines(record));
+        several::markdown(&title, &table, &lines, &record.provenance.command, &folders)
     }
 
     /// Writes `weights.json`, `weights.csv` and `weights.md`, all or none; returns the JSON.
@@ -122,13 +112,8 @@ impl Encoders {
     /// # Errors
     /// The folder cannot be written to.
     pub fn write(&self, folder: &Path, record: &RunRecord) -> Result<Value> {
-        let (json, place) = (self.json(record), folder.join("weights.json"));
-        let bytes = json_bytes(&place, &json)?;
-        files::write_together(&[
-            (place, bytes),
-            (folder.join("weights.csv"), self.table().csv().into_bytes()),
-            (folder.join("weights.md"), self.markdown(record).into_bytes()),
-        ])?;
+        let json = self.json(record);
+        several::write(folder, "weights", (&json, &self.table(), self.markdown(record)))?;
         Ok(json)
     }
 }

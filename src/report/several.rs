@@ -3,7 +3,15 @@
 //! What the tables of a sweep ([`super::sweep`]) and of several encoders ([`super::encoders`]) have
 //! in common: some named values that tell the rows apart, then each row's headline.
 
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
 use super::{Cell, Summary, Table};
+use crate::error::Result;
+use crate::eval::folder::json_bytes;
+use crate::files;
 
 /// One result among several.
 #[derive(Debug, Clone)]
@@ -65,6 +73,39 @@ pub fn folders(names: &[String], rows: &[Row]) -> Table {
         table.push(cells.cloned().map(Cell::Text).collect());
     }
     table
+}
+
+/// A table for people, with what stands under it and where each row's results are.
+pub(super) fn markdown(
+    title: &str,
+    table: &Table,
+    lines: &[String],
+    command: &str,
+    folders: &Table,
+) -> String {
+    let mut text = format!("# {title}\n\n{}\n\n", table.markdown());
+    for line in lines {
+        let _ = writeln!(text, "- {line}");
+    }
+    let _ = writeln!(text, "\nScores are percentages. The command was\n");
+    let _ = writeln!(text, "```sh\n{command}\n```\n");
+    let _ = writeln!(text, "## Folders\n\n{}", folders.markdown());
+    text
+}
+
+/// Writes `<name>.json`, `.csv` and `.md` into `folder`, all or none.
+pub(super) fn write(
+    folder: &Path,
+    name: &str,
+    (json, table, markdown): (&Value, &Table, String),
+) -> Result<()> {
+    let place = |extension: &str| folder.join(format!("{name}.{extension}"));
+    let bytes = json_bytes(&place("json"), json)?;
+    files::write_together(&[
+        (place("json"), bytes),
+        (place("csv"), table.csv().into_bytes()),
+        (place("md"), markdown.into_bytes()),
+    ])
 }
 
 #[cfg(test)]

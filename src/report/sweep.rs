@@ -1,6 +1,5 @@
 //! Several settings side by side: a row for each, the best marked; `sweep.json`, `.csv` and `.md`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -8,8 +7,6 @@ use serde_json::{Map, Value, json};
 use super::several::{self, Row};
 use super::{RunRecord, Summary, Table};
 use crate::error::Result;
-use crate::eval::folder::json_bytes;
-use crate::files;
 
 /// All settings of a sweep.
 #[derive(Debug, Clone)]
@@ -61,16 +58,10 @@ impl Sweep {
 
     /// The content of `sweep.md`.
     fn markdown(&self, record: &RunRecord) -> String {
-        let mut text = format!("# {}: {}\n\n", record.protocol.benchmark, self.names.join(", "));
-        let _ = writeln!(text, "{}\n", self.table().markdown());
-        for line in self.lines(record) {
-            let _ = writeln!(text, "- {line}");
-        }
-        let _ = writeln!(text, "\nScores are percentages. The command was\n");
-        let _ = writeln!(text, "```sh\n{}\n```\n", record.provenance.command);
+        let title = format!("{}: {}", record.protocol.benchmark, self.names.join(", "));
         let folders = several::folders(&self.names, &self.rows);
-        let _ = writeln!(text, "## Folders\n\n{}", folders.markdown());
-        text
+        let (table, lines) = (self.table(), self.lines(record));
+        several::markdown(&title, &table, &lines, &record.provenance.command, &folders)
     }
 
     /// Writes `sweep.json`, `sweep.csv` and `sweep.md`, all or none; returns the JSON.
@@ -78,13 +69,8 @@ impl Sweep {
     /// # Errors
     /// The folder cannot be written to.
     pub fn write(&self, folder: &Path, record: &RunRecord) -> Result<Value> {
-        let (json, place) = (self.json(record), folder.join("sweep.json"));
-        let bytes = json_bytes(&place, &json)?;
-        files::write_together(&[
-            (place, bytes),
-            (folder.join("sweep.csv"), self.table().csv().into_bytes()),
-            (folder.join("sweep.md"), self.markdown(record).into_bytes()),
-        ])?;
+        let json = self.json(record);
+        several::write(folder, "sweep", (&json, &self.table(), self.markdown(record)))?;
         Ok(json)
     }
 }

@@ -154,14 +154,7 @@ impl All<'_> {
         let output = &self.args.output;
         evaluate::failures_if_quiet(output, record);
         let json = encoders.write(self.out, record)?;
-        let table = encoders.table();
-        if output.json {
-            show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
-        } else if !export::takes_stdout(&output.export) {
-            let lines = encoders.lines(record).into_iter().map(|line| format!("  {line}\n"));
-            show::text(&format!("{}\n{}", table.text(), lines.collect::<String>()))?;
-        }
-        export::write(&output.export, &table.clone().with_arrows().markdown(), &table, &json)?;
+        export::several(output, &encoders.table(), &encoders.lines(record), &json)?;
         let out = self.out.display();
         self.say
             .line(&format!("the table is in {out}; it names the folder of each encoder's results"));

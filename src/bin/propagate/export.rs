@@ -7,7 +7,7 @@ use cropmae::files;
 use cropmae::report::Table;
 use serde_json::Value;
 
-use crate::args::ExportArgs;
+use crate::args::{ExportArgs, OutputArgs};
 use crate::show;
 
 /// Whether stdout belongs to an export, and the usual table does not go there.
@@ -42,6 +42,22 @@ pub(crate) fn write(args: &ExportArgs, markdown: &str, csv: &Table, json: &Value
         }
     }
     Ok(())
+}
+
+/// Shows the table of several results, `lines` under it, or their JSON, and writes what is asked for.
+pub(crate) fn several(
+    args: &OutputArgs,
+    table: &Table,
+    lines: &[String],
+    json: &Value,
+) -> Result<()> {
+    if args.json {
+        show::text(&(serde_json::to_string_pretty(json)? + "\n"))?;
+    } else if !takes_stdout(&args.export) {
+        let lines = lines.iter().map(|line| format!("  {line}\n"));
+        show::text(&format!("{}\n{}", table.text(), lines.collect::<String>()))?;
+    }
+    write(&args.export, &table.clone().with_arrows().markdown(), table, json)
 }
 
 fn is_stdout(file: &Path) -> bool {

@@ -228,15 +228,7 @@ fn finish(
     }
     anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
     let json = sweep.write(out, record)?;
-    let export = &args.output.export;
-    if args.output.json {
-        show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
-    } else if !export::takes_stdout(export) {
-        let lines = sweep.lines(record).into_iter().map(|line| format!("  {line}\n"));
-        show::text(&format!("{}\n{}", sweep.table().text(), lines.collect::<String>()))?;
-    }
-    let table = sweep.table();
-    export::write(export, &table.clone().with_arrows().markdown(), &table, &json)?;
+    export::several(&args.output, &sweep.table(), &sweep.lines(record), &json)?;
     say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
     Ok(evaluate::outcome(interrupted, record))
 }

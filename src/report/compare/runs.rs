@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::statistics::Tally;
 use crate::error::{Error, Result};
+use crate::eval::folder::record_files;
 use crate::eval::vip::{VipScores, pooled};
 use crate::eval::{Outcome, Record};
 use crate::metric::davis::ClipScores;
@@ -219,20 +220,10 @@ fn pck(sum: &[f64]) -> Vec<f64> {
 
 /// All records with scores, in the order of the clips' names.
 fn records<S: DeserializeOwned>(folder: &Path) -> Result<Vec<Record<S>>> {
-    let clips = folder.join("clips");
-    let entries = std::fs::read_dir(&clips).map_err(|error| {
-        match error.kind() == std::io::ErrorKind::NotFound {
-            true => no_run(folder),
-            false => Error::io("read", &clips)(error),
-        }
-    })?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::io("read", &clips))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            files.push(path);
-        }
+    if !folder.join("clips").exists() {
+        return Err(no_run(folder));
     }
+    let files = record_files(folder)?;
     let read = files.iter().map(|file| json::<Record<S>>(file));
     let mut records = read.collect::<Result<Vec<_>>>()?;
     records.retain(|record| record.scores.is_some());

@@ -23,6 +23,7 @@ use super::player::Player;
 use super::table::{Look, table};
 use crate::data::listing::natural_order;
 use crate::error::{Error, Result};
+use crate::eval::folder::record_files;
 use crate::eval::vip::VipScores;
 use crate::eval::{Outcome, Record};
 use crate::metric::davis::ClipScores;
@@ -245,17 +246,10 @@ impl Clips {
 
 /// The records of a folder by clip.
 fn outcome<S: DeserializeOwned>(folder: &Path, clips: Option<&[String]>) -> Result<Outcome<S>> {
-    let place = folder.join("clips");
-    let mut records = Vec::new();
-    for entry in std::fs::read_dir(&place).map_err(Error::io("read", &place))? {
-        let path = entry.map_err(Error::io("read", &place))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let record: Record<S> = read_json(&path, "no record of a clip")?;
-            if clips.is_none_or(|clips| clips.contains(&record.clip)) {
-                records.push(record);
-            }
-        }
-    }
+    let files = record_files(folder)?;
+    let read = files.iter().map(|path| read_json(path, "no record of a clip"));
+    let mut records: Vec<Record<S>> = read.collect::<Result<_>>()?;
+    records.retain(|record| clips.is_none_or(|clips| clips.contains(&record.clip)));
     records.sort_by(|a, b| natural_order(&a.clip, &b.clip));
     Ok(Outcome { records, failures: Vec::new(), resumed: 0 })
 }
