@@ -145,3 +145,26 @@ fn a_broken_clip_is_named_once_in_the_table() {
     assert!(ran.out.contains("2 of 3 clips"), "{}", ran.out);
     assert!(!place.path("out/.unfinished").exists());
 }
+
+/// A look at one clip in the folders of whole runs replaces neither their results nor their pages.
+#[test]
+fn a_few_clips_do_not_replace_the_whole() {
+    let place = Place::with(&["davis"]);
+    for (line, folders) in [
+        (format!("davis --data davis {QUICK} --out swept --sweep topk=2,7"), ["topk-2", "topk-7"]),
+        (
+            "davis --data davis --size 48x80 --out both --weights pixels random:vitti16@0".into(),
+            ["pixels", "random-vitti16@0"],
+        ),
+    ] {
+        let top = if line.contains("swept") { "swept" } else { "both" };
+        place.run(&line).exits(0);
+        let whole = folders.map(|folder| place.files(&format!("{top}/{folder}")));
+        let ran = place.run(&format!("{line} --limit 1")).exits(0);
+        assert!(!ran.err.contains("no report"), "{}", ran.err);
+        for (folder, before) in folders.iter().zip(&whole) {
+            assert!(before.contains_key("report.html"), "{folder} has no page");
+            assert_same(&place.files(&format!("{top}/{folder}")), before, folder);
+        }
+    }
+}
