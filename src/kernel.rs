@@ -11,7 +11,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig};
 use candle_core::cuda_backend::{CudaDType, CudaDevice};
 use candle_core::op::BackpropOp;
-use candle_core::{CudaStorage, D, DType, Layout, Result, Shape, Storage, StorageRef, Tensor};
+use candle_core::{
+    CpuStorage, CudaStorage, D, DType, InplaceOp2, Layout, Result, Shape, Storage, StorageRef,
+    Tensor,
+};
 use half::bf16;
 
 mod ptx {
@@ -117,6 +120,40 @@ pub(crate) fn packed(xs: &Tensor) -> Result<Tensor> {
     match xs.layout().contiguous_offsets() {
         Some((start, _)) if start.is_multiple_of(PACK) => Ok(xs.clone()),
         _ => xs.force_contiguous(),
+    }
+}
+
+/// A kernel that changes a product [.., D] in its own memory, which nobody else has seen yet, by a row
+/// \[D\].
+pub(crate) struct InPlace {
+    /// What it is called in errors.
+    pub(crate) name: &'static str,
+    /// Runs it on the product, so many values, and the row.
+    pub(crate) run: fn(&mut CudaStorage, usize, &CudaStorage, &Layout) -> Result<()>,
+}
+
+impl InplaceOp2 for InPlace {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
+        candle_core::bail!("{}: the CPU's products end otherwise", self.name)
+    }
+
+    fn cuda_fwd(
+        &self,
+        values: &mut CudaStorage,
+        layout: &Layout,
+        row: &CudaStorage,
+        row_layout: &Layout,
+    ) -> Result<()> {
+        let count = layout.shape().elem_count();
+        // the kernel begins at the storage's first value
+        if layout.contiguous_offsets() != Some((0, count)) {
+            candle_core::bail!("a product that is not a tensor of its own")
+        }
+        (self.run)(values, count, row, row_layout)
     }
 }
 

@@ -3,10 +3,12 @@
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
-use candle_core::{CpuStorage, CudaStorage, DType, InplaceOp2, Layout, Result, Tensor};
+use candle_core::{CudaStorage, DType, Layout, Result, Tensor};
 use half::bf16;
 
-use crate::kernel::{self, Number, Operand, by_pack, by_row, by_type, launch, named, wrapped};
+use crate::kernel::{
+    self, InPlace, Number, Operand, by_pack, by_row, by_type, launch, named, wrapped,
+};
 
 /// The tokens that blocks add to, in f32: [B, N, D].
 pub(super) struct Stream {
@@ -172,62 +174,36 @@ fn embed<T: Number>(projected: &Tensor, embedding: &Embedding<'_>) -> Result<Str
 /// The GELU of a product [.., D] with its `bias` \[D\] (f32), in the product's own memory, which nobody
 /// else has seen yet.
 pub(super) fn bias_gelu(product: Tensor, bias: &Tensor) -> Result<Tensor> {
-    product.inplace_op2(bias, &BiasGelu)?;
+    product.inplace_op2(bias, &BIAS_GELU)?;
     Ok(product)
 }
 
-struct BiasGelu;
+const BIAS_GELU: InPlace = InPlace {
+    name: "bias_gelu",
+    run: |values, count, bias, layout| by_type!(values, run_bias_gelu(values, count, bias, layout)),
+};
 
-impl BiasGelu {
-    fn run<T: Number>(
-        values: &mut CudaStorage,
-        bias: &CudaStorage,
-        (count, bias_layout): (usize, &Layout),
-    ) -> Result<()> {
-        let device = bias.device().clone();
-        let columns = bias_layout.shape().elem_count() as u32;
-        let bias = kernel::values::<f32>(bias, bias_layout)?;
-        let values = T::as_cuda_slice_mut(values)?;
-        launch!(
-            device,
-            TOKENS,
-            &named::<T>("bias_gelu"),
-            by_pack(count),
-            values,
-            &bias,
-            &(count as u32),
-            &columns,
-        );
-        Ok(())
-    }
-}
-
-impl InplaceOp2 for BiasGelu {
-    fn name(&self) -> &'static str {
-        "bias_gelu"
-    }
-
-    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
-        candle_core::bail!("the CPU's encoder has an epilogue for this")
-    }
-
-    fn cuda_fwd(
-        &self,
-        values: &mut CudaStorage,
-        layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<()> {
-        let count = layout.shape().elem_count();
-        // the kernel begins at the storage's first value
-        if layout.contiguous_offsets() != Some((0, count)) {
-            candle_core::bail!("a product that is not a tensor of its own")
-        }
-        match values.dtype() {
-            DType::BF16 => Self::run::<bf16>(values, bias, (count, bias_layout)),
-            _ => Self::run::<f32>(values, bias, (count, bias_layout)),
-        }
-    }
+fn run_bias_gelu<T: Number>(
+    values: &mut CudaStorage,
+    count: usize,
+    bias: &CudaStorage,
+    bias_layout: &Layout,
+) -> Result<()> {
+    let device = bias.device().clone();
+    let columns = bias_layout.shape().elem_count() as u32;
+    let bias = kernel::values::<f32>(bias, bias_layout)?;
+    let values = T::as_cuda_slice_mut(values)?;
+    launch!(
+        device,
+        TOKENS,
+        &named::<T>("bias_gelu"),
+        by_pack(count),
+        values,
+        &bias,
+        &(count as u32),
+        &columns,
+    );
+    Ok(())
 }
 
 /// Rows of f32 over their lengths, of which none counts less than `least`: [B, N, D] whose images may

@@ -1,12 +1,12 @@
 //! A linear layer on a GPU: cuBLAS's products, and the bias by `values.cu`.
 
-use candle_core::{CpuStorage, CudaStorage, DType, InplaceOp2, Layout, Result};
-use half::bf16;
+use candle_core::backend::BackendStorage;
+use candle_core::{CudaStorage, Layout, Result};
 
 use super::sums::column_sums;
 use super::{named, rows_of};
 use crate::autoencoder::tape::{Tape, Value};
-use crate::kernel::{self, Number, PACK, by_pack, launch};
+use crate::kernel::{self, InPlace, Number, PACK, by_pack, by_type, launch};
 
 /// See [`super::linear()`].
 pub(in crate::autoencoder) fn linear(
@@ -24,7 +24,7 @@ pub(in crate::autoencoder) fn linear(
     let outputs = weights.dim(0)?;
     let mut out = flat.matmul(&weights.t()?)?;
     match outputs.is_multiple_of(PACK) {
-        true => out.inplace_op2(&kernel::packed(&bias.tensor)?, &AddBias)?,
+        true => out.inplace_op2(&kernel::packed(&bias.tensor)?, &ADD_BIAS)?,
         false => out = out.broadcast_add(&bias.tensor)?,
     }
     let mut out_dims = dims.clone();
@@ -42,59 +42,31 @@ pub(in crate::autoencoder) fn linear(
     }))
 }
 
-/// Adds a bias to every row of a product that nobody else has seen yet.
-struct AddBias;
+/// Adds a bias to every row of a product.
+const ADD_BIAS: InPlace = InPlace {
+    name: "add_bias",
+    run: |values, count, bias, layout| by_type!(values, add_bias(values, count, bias, layout)),
+};
 
-impl AddBias {
-    fn run<T: Number>(
-        values: &mut CudaStorage,
-        bias: &CudaStorage,
-        (count, bias_layout): (usize, &Layout),
-    ) -> Result<()> {
-        use candle_core::backend::BackendStorage;
-        let device = bias.device().clone();
-        let columns = bias_layout.shape().elem_count() as u32;
-        let bias = kernel::values::<T>(bias, bias_layout)?;
-        let values = T::as_cuda_slice_mut(values)?;
-        launch!(
-            device,
-            VALUES,
-            &named::<T>("add_bias"),
-            by_pack(count),
-            values,
-            &bias,
-            &(count as u32),
-            &columns,
-        );
-        Ok(())
-    }
-}
-
-impl InplaceOp2 for AddBias {
-    fn name(&self) -> &'static str {
-        "add_bias"
-    }
-
-    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
-        candle_core::bail!("the CPU's linear layers begin with the bias")
-    }
-
-    fn cuda_fwd(
-        &self,
-        values: &mut CudaStorage,
-        layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<()> {
-        use candle_core::backend::BackendStorage;
-        let count = layout.shape().elem_count();
-        // the kernel begins at the storage's first value
-        if layout.contiguous_offsets() != Some((0, count)) {
-            candle_core::bail!("a product that is not a tensor of its own")
-        }
-        match values.dtype() {
-            DType::BF16 => Self::run::<bf16>(values, bias, (count, bias_layout)),
-            _ => Self::run::<f32>(values, bias, (count, bias_layout)),
-        }
-    }
+fn add_bias<T: Number>(
+    values: &mut CudaStorage,
+    count: usize,
+    bias: &CudaStorage,
+    bias_layout: &Layout,
+) -> Result<()> {
+    let device = bias.device().clone();
+    let columns = bias_layout.shape().elem_count() as u32;
+    let bias = kernel::values::<T>(bias, bias_layout)?;
+    let values = T::as_cuda_slice_mut(values)?;
+    launch!(
+        device,
+        VALUES,
+        &named::<T>("add_bias"),
+        by_pack(count),
+        values,
+        &bias,
+        &(count as u32),
+        &columns,
+    );
+    Ok(())
 }
