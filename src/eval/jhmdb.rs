@@ -6,7 +6,7 @@ use std::time::Instant;
 use ndarray::Array3;
 
 use super::poses::{self, Poses};
-use super::share::overlapped;
+use super::share::{WAITING, overlapped};
 use super::soft::SoftLabelWriter;
 use super::stream::{self, Frames};
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
@@ -119,9 +119,6 @@ struct Propagated {
     /// The frame's size as released.
     frame: Size,
 }
-
-/// Labelled frames that wait to be read out.
-const WAITING: usize = 4;
 
 /// The soft labels of every frame, in order.
 fn propagate_soft(

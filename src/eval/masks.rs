@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::share::overlapped;
+use super::share::{WAITING, overlapped};
 use super::soft::SoftLabelWriter;
 use super::stream::{self, Frames};
 use super::{Run, Setup, Stages, Staging};
@@ -106,9 +106,6 @@ fn save_soft(
     };
     writer.append(&frame.soft)
 }
-
-/// Labelled frames that wait to be read out.
-const WAITING: usize = 4;
 
 /// The soft labels of every frame, in order.
 fn propagate_soft(

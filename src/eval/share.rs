@@ -42,6 +42,9 @@ pub(super) fn share_out<T: Sync>(
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
+/// Labelled frames that wait to be read out.
+pub(super) const WAITING: usize = 4;
+
 /// Runs `make` here and `take`, on everything that `make` hands over, in a thread of its own, never
 /// more than `waiting` items behind. Returns `take`'s state.
 ///

@@ -136,13 +136,14 @@ pub(crate) fn batch(
     input: Option<Size>,
     clips: usize,
 ) -> Batch {
-    let frames = match asked {
-        BatchArg::Frames(frames) => return Batch::fixed(frames),
-        BatchArg::Auto if encoder.device().is_cpu() => return Batch::fixed(1),
-        BatchArg::Auto => input.map_or(1, |size| encoder.bytes_per_frame(size.height, size.width)),
+    let bytes_per_frame = match (asked, input) {
+        (BatchArg::Frames(frames), _) => return Batch::fixed(frames),
+        (BatchArg::Auto, _) if encoder.device().is_cpu() => return Batch::fixed(1),
+        (BatchArg::Auto, None) => 1,
+        (BatchArg::Auto, Some(size)) => encoder.bytes_per_frame(size.height, size.width),
     };
     let free = devices.iter().filter_map(device::free_memory).min();
-    Batch::fitting(fitting(free, frames * clips as u64))
+    Batch::fitting(fitting(free, bytes_per_frame * clips as u64))
 }
 
 /// The largest power of two of frames for which there is room.
