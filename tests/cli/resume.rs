@@ -3,6 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cropmae::files::Occupied;
 use serde_json::Value;
 
 use super::place::{Files, Place, QUICK, assert_same};
@@ -184,6 +185,29 @@ fn a_damaged_record_is_made_again() {
     let line = format!("davis --data davis {QUICK} --out out");
     place.run(&line).exits(0);
     let whole = essence(&place, "out");
+/// Two at once would take each other's unfinished clips away.
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let place = Place::with(&["davis"]);
+    let line = format!("davis --data davis {QUICK} --out out");
+    place.run(&line).exits(0);
+    let before = place.files("out");
+    let other = Occupied::take(&place.path("out")).unwrap();
+    place.run(&line).exits(1).refuses(&["out: another run is at work", "let it end", "--out"]);
+    place.run(&format!("{line} --topk 3")).exits(1).refuses(&["out: another run is at work"]);
+    drop(other);
+    assert_same(&place.files("out"), &before, "changed");
+    place.run(&line).exits(0);
+    assert_same(&place.files("out"), &before, "changed");
+    // one that is at work in the folder of a setting holds up the sweep, and the other way round
+    let sweep = format!("davis --data davis {QUICK} --sweep topk=3,5 --out sweep");
+    place.run(&sweep).exits(0);
+    let other = Occupied::take(&place.path("sweep/topk-5")).unwrap();
+    place.run(&sweep).exits(1).refuses(&["sweep/topk-5: another run is at work"]);
+    drop(other);
+    place.run(&sweep).exits(0);
+}
+
     place.cut("out/clips/sample-01.json", 0.5);
     place.remove("out/results.json");
     let ran = place.run(&line).exits(0);

@@ -105,7 +105,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         folder: &cli.out,
         start: start.map(|(start, _)| start),
         device: &device,
-        dtype: cli.dtype.dtype(),
+        dtype: cli.dtype,
         workers,
         save_every: cli.save_every,
         checkpoint_every: cli.checkpoint_every,

@@ -46,7 +46,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     if args.output.dry_run {
         return all.dry_run(&sources, &names);
     }
-    RunFolder::open(&out, &asked)?;
+    let _top = RunFolder::open(&out, &asked)?;
     interrupt::listen();
     let (mut entries, mut done) = (Vec::new(), Vec::new());
     for (index, (source, name)) in sources.iter().zip(&names).enumerate() {
