@@ -2,9 +2,10 @@
 //! refuses what it should.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use cropmae::files::Occupied;
 use cropmae::pretrain::record::{self, Entry};
 
 /// Pictures of coloured waves, no two alike.
@@ -128,6 +129,34 @@ fn killed_ten_times_it_ends_where_the_straight_run_does() {
     let unreadable = |out: &Path| std::fs::read_to_string(out.join("unreadable.txt")).unwrap();
     assert_eq!(unreadable(&killed), unreadable(&straight));
     assert_eq!(unreadable(&straight).lines().count(), 120);
+}
+
+/// A log that is no longer read (`2>&1 | head`) stops no run.
+#[test]
+fn nobody_reads_stderr() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 4), folder.path().join("out"));
+    let mut loud = Command::new(env!("CARGO_BIN_EXE_pretrain"));
+    let quiet = pretrain(&data, &out, &["--epochs", "20"]);
+    loud.args(quiet.get_args().filter(|word| *word != "--quiet"));
+    let mut child = loud.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(losses(&out).len(), 20);
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 4), folder.path().join("out"));
+    std::fs::create_dir(&out).unwrap();
+    let other = Occupied::take(&out).unwrap();
+    let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
+    assert!(error.contains("another run is at work in this folder"), "{error}");
+    assert!(!out.join("config.toml").exists());
+    drop(other);
+    succeed(&mut pretrain(&data, &out, &["--epochs", "2"]));
+    assert!(!out.join(Occupied::NAME).exists());
 }
 
 #[test]

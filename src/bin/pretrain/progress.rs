@@ -11,6 +11,7 @@ use cropmae::pretrain::held_out::HeldOut;
 use cropmae::pretrain::record::{HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepRecord};
 use cropmae::pretrain::train::{Models, Watcher};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::common::streams::note;
 
 use crate::due::Due;
 use crate::evaluations::Evaluations;
@@ -77,7 +78,7 @@ impl Bars {
 
     fn say(&self, line: &str) {
         if self.lines {
-            eprintln!("{line}");
+            note(line);
         } else {
             self.bar.println(line);
         }
@@ -85,7 +86,7 @@ impl Bars {
 
     /// What even `--quiet` does not keep back.
     fn warn(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| note(line));
     }
 
     /// The losses on held-out images, where they are due.
