@@ -61,6 +61,9 @@ pub enum Shape {
     Square,
 }
 
+/// No grid has so many cells along an axis.
+const FARTHEST: usize = 1 << 20;
+
 /// The keys' spatial limit, in grid cells.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Neighborhood {
@@ -82,8 +85,16 @@ impl Neighborhood {
                 Shape::Square => offset.max(other) as f64 <= self.radius,
             }
         };
-        let beyond = (0..=self.radius.max(0.0).ceil() as usize + 1).find(|&other| !inside(other));
-        beyond.unwrap_or(0).checked_sub(1)
+        // The nearest cell that is not inside, by halving: no radius is too large to be asked about.
+        let (mut nearest, mut beyond) = (0, FARTHEST.min(self.radius.max(0.0).ceil() as usize) + 1);
+        while nearest < beyond {
+            let middle = nearest.midpoint(beyond);
+            match inside(middle) {
+                true => nearest = middle + 1,
+                false => beyond = middle,
+            }
+        }
+        nearest.checked_sub(1)
     }
 }
 

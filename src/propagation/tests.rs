@@ -107,6 +107,12 @@ fn neighbourhoods_by_hand() {
     assert_eq!(reach(Shape::Circle, 2.0), [Some(1), Some(1), None, None]);
     assert_eq!(reach(Shape::CircleInclusive, 2.0), [Some(2), Some(1), Some(0), None]);
     assert_eq!(reach(Shape::Square, 2.0), [Some(2), Some(2), Some(2), None]);
+    assert_eq!(reach(Shape::Circle, 2.5), [Some(2), Some(2), Some(1), None]);
+    assert_eq!(reach(Shape::CircleInclusive, 0.5), [Some(0), None, None, None]);
+    for shape in [Shape::Circle, Shape::CircleInclusive, Shape::Square] {
+        let farther = |reach: &Option<usize>| reach.is_some_and(|cells| cells >= 1 << 20);
+        assert!(reach(shape, 1e300).iter().all(farther), "no limit");
+    }
 }
 
 #[test]

@@ -10,6 +10,12 @@ use anyhow::Context;
 use cropmae::protocol::Benchmark;
 use cropmae::sample;
 
+/// `--threads`: more than any machine has cores would only take its memory.
+pub(crate) fn parse_threads(text: &str) -> Result<usize, String> {
+    let threads = text.parse().ok().filter(|threads| (1..=1024).contains(threads));
+    threads.ok_or_else(|| "a number of 1 to 1024 is needed".into())
+}
+
 /// Has this many threads compute on the CPU; candle's own count by the environment.
 #[allow(unsafe_code)]
 pub(crate) fn use_threads(threads: usize) {

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     keep_memory();
     let cli = Cli::parse();
     if let Some(threads) = cli.threads {
-        common::use_threads(threads.max(1));
+        common::use_threads(threads);
     }
     let done = match &cli.command {
         Some(Command::Export(args)) => export::run(args),

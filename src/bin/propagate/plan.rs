@@ -110,7 +110,6 @@ pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
 
 /// The devices, at least one and all of a kind.
 pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
-    anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
     anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
     let devices: Vec<Device> = args
         .device
