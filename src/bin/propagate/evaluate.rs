@@ -108,6 +108,8 @@ pub(crate) struct Ready {
     pub(crate) provenance: Provenance,
 }
 
+    /// Rows and columns of the first frame's patches, which stand for all clips'.
+    grid: Option<(usize, usize)>,
 impl Ready {
     /// With the encoder that was asked for; `used` says how large its frames are.
     pub(crate) fn new(
@@ -156,6 +158,7 @@ impl Ready {
             start,
             benchmark: *benchmark,
             clips: Rc::clone(clips),
+        let grid = grid.map(|(_, _, [rows, columns])| (rows, columns));
             engine,
             others,
             clips_at_once,
@@ -165,6 +168,7 @@ impl Ready {
             provenance,
             loaded,
         })
+            grid,
     }
 
     /// All that decides the results.
@@ -222,7 +226,9 @@ impl Ready {
         done: Done,
     ) -> (Option<Summary>, RunRecord) {
         let weights = Some(self.weights.clone());
-        record(&self.clips, &self.provenance, self.start, protocol, weights, done)
+        let affinity = plan::affinity(self.engine, &protocol.values, self.grid);
+        let provenance = Provenance { affinity, ..self.provenance.clone() };
+        record(&self.clips, &provenance, self.start, protocol, weights, done)
     }
 }
 
