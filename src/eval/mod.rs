@@ -230,7 +230,7 @@ impl<S> Outcome<S> {
 }
 
 /// Evaluates the clips into the folder, skipping those that it already holds. Where the observer asks
-/// to stop, the outcome is of the clips done until then.
+/// to stop, the outcome is of the clips done until then, by this run or an earlier one.
 ///
 /// # Errors
 /// The folder cannot be written to (no space left, for example): going on would lose every clip.
@@ -260,9 +260,6 @@ fn sweep<C: Clip, S: Serialize + DeserializeOwned + Send>(
     let workers = runs.first().map_or(1, |run| run.setup.workers());
     share_out(&dataset.clips, workers, |worker, clip| {
         for (run, outcome) in runs.iter().zip(&outcomes) {
-            if run.observer.stops() {
-                return Ok(());
-            }
             let setup = run.setup.of_worker(worker);
             let result = evaluate(clip, &Run { setup, ..*run }, &one);
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
@@ -339,9 +336,13 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
 ) -> Result<(Record<S>, bool)> {
     let Run { setup, folder, observer } = run;
-    let labels = clip.label_line()?;
     let stored = folder.record::<Record<S>>(clip.name());
     let good = |record: &Record<S>| {
+    // what is done already is of the results, however early they were asked for
+    if stored.is_none() && observer.stops() {
+        return Err(Error::Stopped);
+    }
+    let labels = clip.label_line()?;
         record.labels == labels
             && record.frames == clip.frame_count()
             && (record.scored || setup.predict_only)
@@ -351,6 +352,9 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
         return Ok((record, true));
     }
     observer.clip_started(clip.name(), clip.frame_count());
+    if observer.stops() {
+        return Err(Error::Stopped);
+    }
     let staging = folder.stage(clip.name())?;
     let done = one(clip, run, &staging)?;
     let record = Record::new(clip, labels, setup, done);
