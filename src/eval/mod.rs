@@ -12,6 +12,7 @@ pub mod davis;
 pub mod folder;
 mod input;
 pub mod jhmdb;
+mod labelled;
 mod masks;
 pub mod poses;
 mod share;
@@ -337,12 +338,12 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
 ) -> Result<(Record<S>, bool)> {
     let Run { setup, folder, observer } = run;
     let stored = folder.record::<Record<S>>(clip.name());
-    let good = |record: &Record<S>| {
     // what is done already is of the results, however early they were asked for
     if stored.is_none() && observer.stops() {
         return Err(Error::Stopped);
     }
     let labels = clip.label_line()?;
+    let good = |record: &Record<S>| {
         record.labels == labels
             && record.frames == clip.frame_count()
             && (record.scored || setup.predict_only)
@@ -351,10 +352,10 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     if let Some(record) = stored.filter(good) {
         return Ok((record, true));
     }
-    observer.clip_started(clip.name(), clip.frame_count());
     if observer.stops() {
         return Err(Error::Stopped);
     }
+    observer.clip_started(clip.name(), clip.frame_count());
     let staging = folder.stage(clip.name())?;
     let done = one(clip, run, &staging)?;
     let record = Record::new(clip, labels, setup, done);
