@@ -238,8 +238,7 @@ impl All<'_> {
 
     /// The encoder as a trial wants it.
     fn ready(&self, trial: &Trial) -> Result<Ready> {
-        // a GPU's products are told the type beforehand, for all of the process
-        plan::open_devices(&RunArgs { dtype: trial.dtype, ..self.args.run.clone() })?;
+        self.shared.compute_in(trial.dtype)?;
         let model = self.model(trial);
         let source = plan::source(&model, false)?;
         let quiet = Notes::new(true);
