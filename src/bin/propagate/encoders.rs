@@ -219,7 +219,10 @@ fn in_folder(folder: &Path) -> Result<Vec<Source>> {
     paths.sort();
     if paths.is_empty() {
         let what = EXTENSIONS.join(", .");
-        bail!("{}: no checkpoint (.{what}) in this folder", folder.display());
+        let folder = folder.display();
+        bail!(
+            "{folder}: no checkpoint (.{what}) in this folder; one of another name is passed itself"
+        );
     }
     Ok(paths.into_iter().map(Source::File).collect())
 }
