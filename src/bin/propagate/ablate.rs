@@ -299,8 +299,12 @@ fn narrow(trials: &mut Vec<Trial>, only: &[String]) -> Result<()> {
     }
     let known = |name: &str| name == DECODER || trials.iter().any(|trial| trial.setting == name);
     if let Some(unknown) = only.iter().find(|name| !known(name)) {
-        let mut names: Vec<&str> = trials[1..].iter().map(|trial| &*trial.setting).collect();
-        names.dedup();
+        let mut names: Vec<&str> = Vec::new();
+        for trial in &trials[1..] {
+            if !names.contains(&&*trial.setting) {
+                names.push(&trial.setting);
+            }
+        }
         bail!("--only: {unknown:?} is nothing that is tried; {} are", names.join(", "));
     }
     let mut first = true;
