@@ -207,7 +207,7 @@ fn pictures_that_cannot_be_read_are_counted_and_named() {
     let (data, out) = (pictures(folder.path(), 12), folder.path().join("out"));
     std::fs::write(data.join("broken.jpg"), b"not a picture").unwrap();
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
-    assert!(error.contains("max-unreadable") && error.contains("broken.jpg"), "{error}");
+    assert!(error.contains("max_unreadable") && error.contains("broken.jpg"), "{error}");
     let out = folder.path().join("patient");
     let more = ["--epochs", "2", "--set", "reading.max_unreadable=0.2"];
     succeed(&mut pretrain(&data, &out, &more));
