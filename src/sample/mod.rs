@@ -1,6 +1,6 @@
 //! Rendered clips with exact ground truth, in the layouts of DAVIS, VIP and JHMDB.
 //!
-//! Nothing has to be downloaded to try, test or time this crate: [`render`] writes
+//! Nothing has to be downloaded to try, test or time this crate: [`render()`] writes
 //! small videos of drawn scenes, in which textured animals, people, cars and balls move in front
 //! of each other, together with the masks, part classes or joints that the renderer knows exactly.
 //! The folders look like the official releases, so [`crate::data`] reads them like those.
