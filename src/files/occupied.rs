@@ -23,17 +23,33 @@ impl Occupied {
     /// # Errors
     /// Another program works in it, or nothing can be written there.
     pub fn take(folder: &Path) -> Result<Self> {
+        Self::hold(folder, |lock| match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::data(
+                folder,
+                "another run is at work in this folder",
+                "let it end, or choose another folder for --out",
+            )),
+            _ => Ok(()),
+        })
+    }
+
+    /// Does so, where need be once the other program has ended.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn wait_for(folder: &Path) -> Result<Self> {
+        Self::hold(folder, |lock| {
+            drop(lock.lock());
+            Ok(())
+        })
+    }
+
+    fn hold(folder: &Path, locked: impl Fn(&File) -> Result<()>) -> Result<Self> {
         let path = folder.join(Self::NAME);
         loop {
             let opened = File::options().create(true).truncate(false).write(true).open(&path);
             let lock = opened.map_err(Error::io("create", &path))?;
-            if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-                return Err(Error::data(
-                    folder,
-                    "another run is at work in this folder",
-                    "let it end, or choose another folder for --out",
-                ));
-            }
+            locked(&lock)?;
             // One that ended meanwhile may have taken the name off the file that is locked here.
             if is_named(&lock, &path) {
                 return Ok(Self { path, _lock: lock });
