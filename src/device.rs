@@ -71,18 +71,27 @@ fn cuda(index: usize) -> Result<Device> {
     })
 }
 
-/// Opens the device for computing in `precision`: decides, for all of this process, how many bits of
-/// f32 operands products on GPUs look at.
+/// Opens the device for computing in `precision`, as [`compute_in`] does.
 ///
 /// # Errors
 /// As [`open`], or the device does not know the type.
 pub fn open_for(choice: Choice, precision: Precision) -> Result<Device> {
     let device = open(choice)?;
+    compute_in(&device, precision)?;
+    Ok(device)
+}
+
+/// Decides, for all of this process, how many bits of f32 operands products on GPUs look at; what is
+/// loaded onto the device afterwards computes so.
+///
+/// # Errors
+/// The device does not know the type.
+pub fn compute_in(device: &Device, precision: Precision) -> Result<()> {
     if precision == Precision::Tf32 && !device.is_cuda() {
         return Err(Error::setting("--dtype", "tf32 is a GPU's arithmetic; use f32 here"));
     }
     candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
-    Ok(device)
+    Ok(())
 }
 
 /// A device's name in tables and records.

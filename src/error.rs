@@ -111,6 +111,7 @@ fn io_remedy(action: &str, kind: std::io::ErrorKind) -> Option<&'static str> {
     match (action, kind) {
         ("read", Kind::NotFound) => Some("check the path: nothing is there"),
         ("read", Kind::PermissionDenied) => Some("check its permissions"),
+        ("read", Kind::NotADirectory) => Some("a file is there, where a folder is needed"),
         ("read", _) => None,
         (_, Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge) => {
             Some("make room and run the same command again: what is finished is kept")

@@ -1,10 +1,13 @@
 //! Files that are there whole or not at all, whenever the program or the machine stops. A leaf.
 
+mod occupied;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+pub use occupied::Occupied;
 
 /// Writes a file beside `path`, flushes it to the disk and renames it to `path`.
 ///

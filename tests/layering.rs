@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("image", &["error", "kernel"]),
     ("metric", &["image"]),
     ("data", &["error", "image"]),
-    ("sample", &["data", "error", "image"]),
+    ("sample", &["data", "error", "files", "image"]),
     ("model", &["elementwise", "error", "kernel", "product"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["error", "image", "kernel", "product"]),

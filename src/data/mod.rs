@@ -146,7 +146,7 @@ pub struct Dataset<C> {
     pub notices: Vec<String>,
 }
 
-/// A dataset whose clips may be broken: what [`check`] reports on and `open` refuses.
+/// A dataset whose clips may be broken: what [`check`] reports on, and `open` sorts.
 struct Survey<C> {
     root: PathBuf,
     split: String,

@@ -43,6 +43,10 @@ pub(super) fn clip(
 }
 
 fn missing_folder(folder: &Path, what: &str, split: &str) -> Error {
+    if folder.to_string_lossy().contains(char::REPLACEMENT_CHARACTER) {
+        let remedy = "rename it in frames and annotations: clips are named in text files";
+        return Error::data(folder, "the clip's name is not UTF-8", remedy);
+    }
     Error::data(
         folder,
         format!("there is no such folder of {what}, though the clip is one of {split}"),
@@ -64,11 +68,12 @@ fn check_first(frames: &[Frame], images: &Path, annotations: &Path) -> Result<()
 /// Annotations that no frame took: frames are missing, and the score would be of a shorter clip.
 fn check_rest(masks: &BTreeMap<String, PathBuf>, images: &Path) -> Result<()> {
     let Some((stem, path)) = masks.first_key_value() else { return Ok(()) };
-    let others = masks.len() - 1;
-    let problem = format!(
-        "annotates frame {stem}, which {} does not hold (and {others} more of its kind)",
-        images.display()
-    );
+    let others = match masks.len() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} more of its kind)"),
+    };
+    let problem =
+        format!("annotates frame {stem}, which {} does not hold{others}", images.display());
     Err(Error::data(path, problem, "extract the frames again: some are missing"))
 }
 
@@ -151,7 +156,13 @@ mod tests {
                 folder(at, "more", &["0.png", "2.png", "3.png"]),
                 "and 1 more of its kind",
             ),
-            (folder(at, "twice", &["0.jpg", "0.png"]), masks, "two files called 0"),
+            (
+                frames.clone(),
+                folder(at, "another", &["0.png", "2.png"]),
+                "frames does not hold; extract",
+            ),
+            (folder(at, "twice", &["0.jpg", "0.png"]), masks.clone(), "two files called 0"),
+            (at.join("s\u{fffd}"), masks, "name is not UTF-8; rename"),
         ];
         for (images, annotations, words) in cases {
             let message = clip("a", "val", Some(&images), &annotations).unwrap_err().to_string();

@@ -6,8 +6,10 @@
 //! OUT/soft_labels/<clip>.safetensors
 //! OUT/clips/<clip>.json         the clip's record, written last: with it the clip counts as done
 //! OUT/.unfinished/<clip>/…      the clip being worked on
+//! OUT/.lock                     while a run works here: one at a time
 //! ```
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,12 +17,16 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Occupied};
 
-/// An output folder of one run.
+/// The file of what was asked.
+const IDENTITY: &str = "run.json";
+
+/// An output folder of one run, which nobody else works in meanwhile.
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
+    _occupied: Occupied,
 }
 
 /// Where a clip's results are written before they count.
@@ -71,37 +77,35 @@ impl RunFolder {
     /// `identity` holds everything that decides the results; it is stored as `run.json`.
     ///
     /// # Errors
-    /// The folder holds a run with another identity, or files that are no run at all.
+    /// The folder holds a run with another identity, or files that are no run at all, or another
+    /// program is at work in it.
     pub fn open(root: &Path, identity: &Value) -> Result<Self> {
-        let file = root.join("run.json");
+        let file = root.join(IDENTITY);
         create_dir(root)?;
-        let mut entries = std::fs::read_dir(root).map_err(Error::io("read", root))?;
-        if entries.next().is_none() {
+        // no file is made in the folder of somebody else, not even for a moment
+        if !root.join(Occupied::NAME).exists() {
+            refuse_others(root)?;
+        }
+        // from here on nobody else changes what it holds
+        let run = Self { root: root.to_path_buf(), _occupied: Occupied::take(root)? };
+        refuse_others(root)?;
+        if !file.exists() {
             write_json(&file, identity)?;
-        } else if !file.exists() {
+            return Ok(run);
+        }
+        let differing = differing_keys(&read_json(&file)?, identity);
+        if !differing.is_empty() && root.join("clips").exists() {
             return Err(Error::data(
                 root,
-                "this folder is not empty and holds no run of this program",
-                "choose another folder for --out",
+                format!("this folder holds a run with other settings ({})", differing.join(", ")),
+                "choose another folder for --out, or remove this one",
             ));
-        } else {
-            let stored: Value = read_json(&file)?;
-            let differing = differing_keys(&stored, identity);
-            if !differing.is_empty() && !root.join("clips").exists() {
-                // That run finished no clip: there is nothing to mix with.
-                write_json(&file, identity)?;
-            } else if !differing.is_empty() {
-                return Err(Error::data(
-                    root,
-                    format!(
-                        "this folder holds a run with other settings ({})",
-                        differing.join(", ")
-                    ),
-                    "choose another folder for --out, or remove this one",
-                ));
-            }
         }
-        Ok(Self { root: root.to_path_buf() })
+        if !differing.is_empty() {
+            // That run finished no clip: there is nothing to mix with.
+            write_json(&file, identity)?;
+        }
+        Ok(run)
     }
 
     /// The folder itself.
@@ -171,6 +175,24 @@ pub fn store_records(root: &Path, records: &[(String, Value)]) -> Result<()> {
     records.iter().try_for_each(|(clip, record)| {
         write_json(&clips.join(format!("{}.json", flat_name(clip))), record)
     })
+}
+
+/// Refuses a folder with files in it that are no run's; what one that was killed at its beginning left
+/// is no file.
+fn refuse_others(root: &Path) -> Result<()> {
+    let begun = format!("{IDENTITY}{}", files::Pending::SUFFIX);
+    let is_left = |name: &OsStr| name == Occupied::NAME || name == begun.as_str();
+    let mut entries = std::fs::read_dir(root).map_err(Error::io("read", root))?;
+    if root.join(IDENTITY).exists()
+        || entries.all(|entry| entry.is_ok_and(|entry| is_left(&entry.file_name())))
+    {
+        return Ok(());
+    }
+    Err(Error::data(
+        root,
+        "this folder is not empty and holds no run of this program",
+        "choose another folder for --out",
+    ))
 }
 
 fn differing_keys(stored: &Value, asked: &Value) -> Vec<String> {
@@ -263,10 +285,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("out");
         let run = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap();
+        let busy = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap_err();
+        assert!(busy.to_string().contains("another run is at work"), "{busy}");
+        drop(run);
         // Nothing was finished with 5, so 7 may have the folder.
-        RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
+        let run = RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
         run.commit("clip", &run.stage("clip").unwrap(), &1).unwrap();
-        RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
+        drop(run);
+        drop(RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap());
         let error = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap_err();
         assert!(error.to_string().contains("other settings (topk)"), "{error}");
     }
@@ -276,5 +302,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("thesis.tex"), b"...").unwrap();
         assert!(RunFolder::open(folder.path(), &json!({})).is_err());
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+        // a run that was killed at its beginning is no other
+        let root = folder.path().join("out");
+        std::fs::create_dir(&root).unwrap();
+        for left in [Occupied::NAME, "run.json.partial"] {
+            std::fs::write(root.join(left), b"").unwrap();
+        }
+        drop(RunFolder::open(&root, &json!({})).unwrap());
+        assert!(root.join("run.json").exists());
     }
 }

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use ndarray::Array3;
 
+use super::input::Encoded;
+use super::labelled::{self, each_labelled};
 use super::poses::{self, Poses};
 use super::share::{WAITING, overlapped};
 use super::soft::SoftLabelWriter;
-use super::stream::{self, Frames};
+use super::stream::Frames;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
 use crate::data::joints::{self, Joints};
 use crate::data::{Dataset, PoseClip};
@@ -16,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::image::decode;
 use crate::metric::pck::{JOINTS, JointDistances};
 use crate::progress::Observer;
+use crate::propagation::LabelMap;
 use crate::propagation::joints::{first_frame, read_out};
-use crate::propagation::{LabelMap, Propagation};
 use crate::protocol::Size;
 
 /// Propagates and scores every clip.
@@ -89,8 +91,12 @@ fn propagate(
 ) -> Result<Poses> {
     let Run { setup, observer, .. } = run;
     let frames = Frames { clip: &clip.name, files: &clip.frames, observer: *observer };
+    let patch = setup.encoder.patch();
+    let first = |encoded: &Encoded| (first_labels(truth, encoded.frame, encoded.input, patch), ());
     let make = |hand: &mut dyn FnMut(Propagated) -> Result<()>| {
-        propagate_soft(frames, truth, setup, stages, hand)
+        each_labelled(frames, setup, stages, first, |_, encoded, soft, ()| {
+            hand(Propagated { soft, frame: encoded.frame })
+        })
     };
     let begun = (None, None, Stages::default());
     let (poses, soft, read_out) = overlapped(WAITING, begun, make, |state, frame| {
@@ -101,7 +107,7 @@ fn propagate(
         poses.push(read_out(labels));
         stages.read_out += start.elapsed().as_secs_f64();
         if setup.save_soft_labels {
-            save_soft(soft, labels, clip, staging)?;
+            labelled::save(soft, labels, (staging, clip.frames.len()), channel_names)?;
         }
         observer.frame_done();
         Ok(())
@@ -120,47 +126,9 @@ struct Propagated {
     frame: Size,
 }
 
-/// The soft labels of every frame, in order.
-fn propagate_soft(
-    frames: Frames<'_>,
-    truth: &Joints,
-    setup: &Setup<'_>,
-    stages: &mut Stages,
-    hand: &mut dyn FnMut(Propagated) -> Result<()>,
-) -> Result<()> {
-    let patch = setup.encoder.patch();
-    let mut propagation: Option<Propagation> = None;
-    stream::each_frame(frames, setup, stages, |_, encoded, stages| {
-        let start = Instant::now();
-        let soft = match &mut propagation {
-            Some(propagation) => propagation.step(&encoded.features)?,
-            None => {
-                let labels = first_labels(truth, encoded.frame, encoded.input, patch);
-                let (features, settings) = (&encoded.features, &setup.protocol.propagation);
-                propagation = Some(Propagation::start(settings, setup.engine, features, &labels)?);
-                labels
-            }
-        };
-        stages.propagate += start.elapsed().as_secs_f64();
-        hand(Propagated { soft, frame: encoded.frame })
-    })
-}
-
-fn save_soft(
-    writer: &mut Option<SoftLabelWriter>,
-    soft: &LabelMap,
-    clip: &PoseClip,
-    staging: &Staging,
-) -> Result<()> {
-    let writer = match writer {
-        Some(writer) => writer,
-        None => {
-            let names = std::iter::once("background").chain(JOINTS).map(String::from);
-            let (path, names) = (staging.soft_labels(), names.collect::<Vec<_>>());
-            writer.insert(SoftLabelWriter::create(&path, clip.frames.len(), soft, &names)?)
-        }
-    };
-    writer.append(soft)
+/// What the channels of the soft labels stand for.
+pub(super) fn channel_names() -> Vec<String> {
+    std::iter::once("background").chain(JOINTS).map(String::from).collect()
 }
 
 /// The first frame's joints in cells, then as soft labels: (pos − 1) · input / frame / patch.

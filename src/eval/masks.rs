@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::input::Encoded;
+use super::labelled::{self, each_labelled};
 use super::share::{WAITING, overlapped};
 use super::soft::SoftLabelWriter;
-use super::stream::{self, Frames};
-use super::{Run, Setup, Stages, Staging};
+use super::stream::Frames;
+use super::{Run, Stages, Staging};
 use crate::data::LabelClip;
 use crate::error::{Error, Result};
 use crate::image::resize::{nearest_centered, nearest_floor};
 use crate::image::{LabelImage, indexed};
 use crate::metric::VOID;
+use crate::propagation::LabelMap;
 use crate::propagation::labels::{FirstFrame, FirstLabels, first_frame, hard_labels};
-use crate::propagation::{LabelMap, Propagation};
 use crate::protocol::{NearestRule, Protocol, ScoreSize, Size};
 
 /// A frame's labels on their way from the propagation to the mask.
@@ -30,7 +32,7 @@ struct Propagated {
 /// own: while masks are made, written and scored, the next frames are encoded; protocols §1.
 ///
 /// # Errors
-/// See [`stream::each_frame`]; a result cannot be written, or `score` fails.
+/// See [`super::stream::each_frame`]; a result cannot be written, or `score` fails.
 pub(super) fn label<S: Send>(
     clip: &LabelClip,
     annotation: &LabelImage,
@@ -45,8 +47,16 @@ pub(super) fn label<S: Send>(
     let target = scored_size(&annotation, protocol);
     let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
     let mut stages = Stages::default();
+    let patch = setup.encoder.patch();
+    let first = |encoded: &Encoded| {
+        let FirstFrame { ids, labels } = given(&annotation, encoded.input, patch, protocol);
+        (labels, Arc::<[u8]>::from(ids))
+    };
     let make = |hand: &mut dyn FnMut(Propagated) -> Result<()>| {
-        propagate_soft(frames, &annotation, setup, &mut stages, hand)
+        each_labelled(frames, setup, &mut stages, first, |index, encoded, soft, ids| {
+            let input = (encoded.input.height, encoded.input.width);
+            hand(Propagated { index, soft, ids: ids.clone(), input })
+        })
     };
     let begun = (scores, None, Stages::default());
     let (scores, soft, behind) = overlapped(WAITING, begun, make, |state, frame| {
@@ -58,7 +68,8 @@ pub(super) fn label<S: Send>(
         let name = format!("{}.png", clip.frames[frame.index].name);
         indexed::write(&staging.predictions().join(name), &mask)?;
         if setup.save_soft_labels {
-            save_soft(soft, &frame, clip, staging)?;
+            let names = || frame.ids.iter().map(ToString::to_string).collect();
+            labelled::save(soft, &frame.soft, (staging, clip.frames.len()), names)?;
         }
         stages.write += start.elapsed().as_secs_f64();
         let start = Instant::now();
@@ -89,54 +100,6 @@ fn read_out(
     to_scored_size(&mask, target, protocol.output_nearest)
 }
 
-/// Appends a frame's soft labels, beginning the file with the first.
-fn save_soft(
-    writer: &mut Option<SoftLabelWriter>,
-    frame: &Propagated,
-    clip: &LabelClip,
-    staging: &Staging,
-) -> Result<()> {
-    let writer = match writer {
-        Some(writer) => writer,
-        None => {
-            let ids: Vec<String> = frame.ids.iter().map(ToString::to_string).collect();
-            let path = staging.soft_labels();
-            writer.insert(SoftLabelWriter::create(&path, clip.frames.len(), &frame.soft, &ids)?)
-        }
-    };
-    writer.append(&frame.soft)
-}
-
-/// The soft labels of every frame, in order.
-fn propagate_soft(
-    frames: Frames<'_>,
-    annotation: &LabelImage,
-    setup: &Setup<'_>,
-    stages: &mut Stages,
-    hand: &mut dyn FnMut(Propagated) -> Result<()>,
-) -> Result<()> {
-    let patch = setup.encoder.patch();
-    let mut state: Option<(Arc<[u8]>, Propagation)> = None;
-    stream::each_frame(frames, setup, stages, |index, encoded, stages| {
-        let start = Instant::now();
-        let input = (encoded.input.height, encoded.input.width);
-        let (ids, soft) = match &mut state {
-            Some((ids, propagation)) => (ids.clone(), propagation.step(&encoded.features)?),
-            None => {
-                let grid = (input.0 / patch, input.1 / patch);
-                let rule = setup.protocol.first_labels;
-                let FirstFrame { ids, labels } = first_frame(annotation, input, grid, rule);
-                let (settings, features) = (&setup.protocol.propagation, &encoded.features);
-                let propagation = Propagation::start(settings, setup.engine, features, &labels)?;
-                let (ids, _) = state.insert((ids.into(), propagation));
-                (ids.clone(), labels)
-            }
-        };
-        stages.propagate += start.elapsed().as_secs_f64();
-        hand(Propagated { index, soft, ids, input })
-    })
-}
-
 /// The soft labels of frame 0 on the grid, from its annotation as released.
 pub(super) fn given_labels(
     annotation: &LabelImage,
@@ -144,9 +107,13 @@ pub(super) fn given_labels(
     patch: usize,
     protocol: &Protocol,
 ) -> FirstFrame {
-    let annotation = as_copied(without_void(annotation.clone()), protocol);
+    given(&as_copied(without_void(annotation.clone()), protocol), input, patch, protocol)
+}
+
+/// The same from the annotation as the protocol has it.
+fn given(annotation: &LabelImage, input: Size, patch: usize, protocol: &Protocol) -> FirstFrame {
     let grid = (input.height / patch, input.width / patch);
-    first_frame(&annotation, (input.height, input.width), grid, protocol.first_labels)
+    first_frame(annotation, (input.height, input.width), grid, protocol.first_labels)
 }
 
 fn to_scored_size(mask: &LabelImage, target: Size, rule: NearestRule) -> LabelImage {

@@ -12,6 +12,7 @@ pub mod davis;
 pub mod folder;
 mod input;
 pub mod jhmdb;
+mod labelled;
 mod masks;
 pub mod poses;
 mod share;
@@ -230,7 +231,7 @@ impl<S> Outcome<S> {
 }
 
 /// Evaluates the clips into the folder, skipping those that it already holds. Where the observer asks
-/// to stop, the outcome is of the clips done until then.
+/// to stop, the outcome is of the clips done until then, by this run or an earlier one.
 ///
 /// # Errors
 /// The folder cannot be written to (no space left, for example): going on would lose every clip.
@@ -260,9 +261,6 @@ fn sweep<C: Clip, S: Serialize + DeserializeOwned + Send>(
     let workers = runs.first().map_or(1, |run| run.setup.workers());
     share_out(&dataset.clips, workers, |worker, clip| {
         for (run, outcome) in runs.iter().zip(&outcomes) {
-            if run.observer.stops() {
-                return Ok(());
-            }
             let setup = run.setup.of_worker(worker);
             let result = evaluate(clip, &Run { setup, ..*run }, &one);
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
@@ -339,8 +337,12 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     one: impl Fn(&C, &Run<'_>, &Staging) -> Result<Done<S>>,
 ) -> Result<(Record<S>, bool)> {
     let Run { setup, folder, observer } = run;
-    let labels = clip.label_line()?;
     let stored = folder.record::<Record<S>>(clip.name());
+    // what is done already is of the results, however early they were asked for
+    if stored.is_none() && observer.stops() {
+        return Err(Error::Stopped);
+    }
+    let labels = clip.label_line()?;
     let good = |record: &Record<S>| {
         record.labels == labels
             && record.frames == clip.frame_count()
@@ -349,6 +351,9 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     };
     if let Some(record) = stored.filter(good) {
         return Ok((record, true));
+    }
+    if observer.stops() {
+        return Err(Error::Stopped);
     }
     observer.clip_started(clip.name(), clip.frame_count());
     let staging = folder.stage(clip.name())?;

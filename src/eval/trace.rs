@@ -14,7 +14,6 @@ use crate::data::{Benchmark, LabelClip, PoseClip, joints};
 use crate::error::{Error, Result};
 use crate::image::decode;
 use crate::metric::miou::VIP_CLASSES;
-use crate::metric::pck::JOINTS;
 use crate::progress::Observer;
 use crate::propagation::{Engine, LabelMap, Neighbour, Propagation};
 use crate::protocol::Size;
@@ -85,9 +84,9 @@ pub fn poses(
 ) -> Result<Traced> {
     let truth = joints::read(&clip.joints)?;
     let given = |encoded: &Encoded| {
-        let names = std::iter::once("background").chain(JOINTS).map(String::from).collect();
         let patch = setup.encoder.patch();
-        (jhmdb::first_labels(&truth, encoded.frame, encoded.input, patch), names)
+        let labels = jhmdb::first_labels(&truth, encoded.frame, encoded.input, patch);
+        (labels, jhmdb::channel_names())
     };
     trace(Frames { clip: &clip.name, files: &clip.frames, observer }, query, setup, given)
 }

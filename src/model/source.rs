@@ -1,6 +1,6 @@
 //! `--weights`: a checkpoint, the shipped encoder, a seeded random one, or none at all.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use candle_core::{DType, Device};
@@ -118,9 +118,32 @@ pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -
             refuse(&sizes(choices), why)?;
             init::random(&VitConfig::named(arch)?, *seed)?
         }
-        Source::File(path) => weights::load(path, &overrides(choices)?)?,
+        Source::File(path) => {
+            refuse_words(path)?;
+            weights::load(path, &overrides(choices)?)?
+        }
     };
     from_checkpoint(checkpoint, choices, device, dtype)
+}
+
+/// Refuses what was not meant as a file: an address, or a bare word that stands for no file.
+fn refuse_words(path: &Path) -> Result<()> {
+    let text = path.to_string_lossy();
+    if text.contains("://") {
+        return Err(Error::weights(
+            path,
+            "an address, not a file",
+            "download it and pass the file",
+        ));
+    }
+    let bare = path.extension().is_none() && path.components().count() == 1;
+    if text.is_empty() || (bare && !path.exists()) {
+        return Err(Error::setting(
+            "--weights",
+            format!("{text:?} is no file, nor one of sample, pixels, random:vits16@0"),
+        ));
+    }
+    Ok(())
 }
 
 /// What the choices say about a checkpoint.
@@ -220,6 +243,12 @@ mod tests {
             loaded.err().map(|error| error.to_string()).unwrap_or_default()
         };
         let arch = Choices { arch: Some("vitti16".into()), ..Choices::default() };
+        for word in ["", "pixel", "random"] {
+            let refused = load(word, &Choices::default());
+            assert!(refused.contains("is no file, nor one of sample, pixels"), "{refused}");
+        }
+        assert!(load("https://a.org/w.pth", &Choices::default()).contains("an address"));
+        assert!(load("nowhere.pth", &Choices::default()).starts_with("cannot read nowhere.pth"));
         assert!(load("pixels", &arch).starts_with("--arch: raw pixels"));
         assert!(load("random:vitti16@0", &arch).starts_with("--arch: random:ARCH@SEED"));
         assert!(load("sample", &arch).starts_with("--arch: the shipped encoder"));

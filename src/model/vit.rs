@@ -125,8 +125,16 @@ pub struct Vit {
     positions: std::sync::Mutex<Option<Positions>>,
     layers: std::ops::RangeInclusive<usize>,
     device: Device,
-    /// Of frames and positions as the implementation takes them.
+    /// Of frames and positions as the implementation takes them, and of what blocks add to.
     dtype: DType,
+    /// Of what products are made of.
+    products: DType,
+}
+
+/// Bytes of a block for each channel of a token: its input, then, for the products, that normalised,
+/// queries, keys and values, and twice the wide layer.
+fn bytes_per_channel(stream: usize, products: usize) -> usize {
+    stream + (1 + 3 + 2 * 4) * products
 }
 
 /// The position table of the grid met last: [1, 1 + h·w, D].
@@ -193,6 +201,7 @@ impl Vit {
                 Forward::Tensors(_) => dtype,
                 _ => DType::F32,
             },
+            products: dtype,
             forward,
             table: table.transpose()?.unwrap_or_default(),
             positions: std::sync::Mutex::new(None),
@@ -224,14 +233,13 @@ impl Vit {
     pub(super) fn bytes_per_frame(&self, height: usize, width: usize) -> u64 {
         let VitConfig { patch, width: channels, heads, registers, .. } = self.config;
         let tokens = 1 + registers + (height / patch.max(1)) * (width / patch.max(1));
-        // a block's input, normalised, its queries, keys and values, and twice the wide layer
-        let linear = 13 * tokens * channels;
+        let (stream, products) = (self.dtype.size_in_bytes(), self.products.size_in_bytes());
         let attention = match &self.forward {
             // scores, and scores as shares
-            Forward::Tensors(_) => 2 * heads * tokens * tokens,
+            Forward::Tensors(_) => 2 * heads * tokens * tokens * products,
             _ => 0,
         };
-        ((linear + attention) * self.dtype.size_in_bytes()) as u64
+        (tokens * channels * bytes_per_channel(stream, products) + attention) as u64
     }
 
     /// Tokens after the final LayerNorm: [B, 3, H, W] frames -> [B, 1 + h·w, D], CLS first, register
@@ -299,6 +307,23 @@ impl Vit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_of_a_frame_follows_the_number_type() {
+        let config = VitConfig { depth: 1, ..VitConfig::named("vitti16").unwrap() };
+        let checkpoint = crate::model::init::random(&config, 3).unwrap();
+        let bytes = |by, dtype| {
+            let vit = Vit::by(by, &checkpoint, Layer::Last, (&Device::Cpu, dtype)).unwrap();
+            vit.bytes_per_frame(32, 48)
+        };
+        // 2x3 patches and CLS of 192 channels; tensor operations hold the scores of 3 heads twice
+        assert_eq!(bytes(Implementation::Fused, DType::F32), 7 * 192 * 13 * 4);
+        let (rows, scores) = (7 * 192 * 13, 2 * 3 * 7 * 7);
+        assert_eq!(bytes(Implementation::Tensor, DType::F32), 4 * (rows + scores));
+        assert_eq!(bytes(Implementation::Tensor, DType::BF16), 2 * (rows + scores));
+        // the kernels' bf16: what blocks add to stays f32
+        assert_eq!(bytes_per_channel(4, 2), 4 + 12 * 2);
+    }
 
     #[test]
     fn attention_is_a_share_for_every_head_and_patch() {

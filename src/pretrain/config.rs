@@ -13,7 +13,7 @@ use super::schedule::Schedule;
 use super::views::{Strategy, ViewSettings};
 use crate::autoencoder::{AutoencoderConfig, DecoderConfig, Mask, Method};
 use crate::error::{Error, Result};
-use crate::model::VitConfig;
+use crate::model::{VitConfig, init};
 
 /// The encoder's sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -334,6 +334,8 @@ impl Config {
             ));
         }
         views.check()?;
+        // that there is such an encoder is found before anything is written
+        init::tensor_names(&self.autoencoder().encoder)?;
         Mask::visible(self.autoencoder().patches(), self.masking_ratio)?;
         for (name, value, wanted, good) in [
             ("epochs", self.epochs as f64, "at least 1", self.epochs > 0),
@@ -358,7 +360,7 @@ impl Config {
             (
                 "optimization.warmup_epochs",
                 steps.warmup_epochs,
-                "from 0 to the number of epochs",
+                "from 0 to the number of epochs (--epochs N shortens it in proportion)",
                 (0.0..=self.epochs as f64).contains(&steps.warmup_epochs),
             ),
             (

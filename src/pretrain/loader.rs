@@ -291,7 +291,11 @@ impl Unreadable {
                 self.most,
                 error.explained()
             );
-            return Err(Error::data(&self.log, problem, "mend the data or raise max-unreadable"));
+            return Err(Error::data(
+                &self.log,
+                problem,
+                "mend the data or raise reading.max_unreadable",
+            ));
         }
         Ok(None)
     }

@@ -17,8 +17,9 @@ use super::samples::Samples;
 use super::start::Start;
 use super::views::Pair;
 use crate::autoencoder::{Autoencoder, Gradients, Mask, Parameters, Views};
+use crate::device::{self, Precision};
 use crate::error::{Error, Result};
-use crate::{device, files};
+use crate::files::{self, Occupied};
 
 /// A training run: what, on what, where to.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub struct Run<'a> {
     pub start: Option<Start>,
     /// Where it computes.
     pub device: &'a Device,
-    /// The number type of the passes.
-    pub dtype: DType,
+    /// The number type of the passes; the device was opened for it.
+    pub dtype: Precision,
     /// Threads that decode and crop.
     pub workers: usize,
     /// Epochs between checkpoints; the last one ends with a checkpoint in any case. At least 1.
@@ -59,7 +60,7 @@ impl Run<'_> {
             version: env!("CARGO_PKG_VERSION").into(),
             git_commit: env!("GIT_COMMIT").into(),
             device: device::name(self.device),
-            dtype: self.dtype.as_str().into(),
+            dtype: self.dtype.name().into(),
             threads: rayon::current_num_threads(),
             workers: self.workers,
         }
@@ -118,7 +119,8 @@ pub trait Watcher {
 ///
 /// # Errors
 /// The settings make no sense or are not those of the checkpoint, too many samples cannot be read,
-/// the loss is no number, or the device or the disk fails. The last checkpoint stays.
+/// the loss is no number, another program trains into the folder, or the device or the disk fails. The
+/// last checkpoint stays.
 pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
     run.config.check()?;
     let mut trainer = Trainer::open(run)?;
@@ -222,6 +224,7 @@ struct Trainer<'a> {
     average: Option<Average>,
     place: Place,
     steps_per_epoch: u64,
+    _occupied: Occupied,
 }
 
 impl<'a> Trainer<'a> {
@@ -229,6 +232,7 @@ impl<'a> Trainer<'a> {
     fn open(run: &'a Run<'a>) -> Result<Self> {
         let steps_per_epoch = steps_per_epoch(run)?;
         std::fs::create_dir_all(run.folder).map_err(Error::io("create", run.folder))?;
+        let occupied = Occupied::take(run.folder)?;
         let stored = stored(run)?;
         if stored.is_none() {
             let text = run.config.toml()?;
@@ -251,8 +255,8 @@ impl<'a> Trainer<'a> {
         if let (Some(average), Some(stored)) = (&mut average, &stored) {
             average.restore(&parameters, &stored.tensors)?;
         }
-        let model = Autoencoder { config, parameters, dtype: run.dtype };
-        Ok(Self { run, model, optimizer, average, place, steps_per_epoch })
+        let model = Autoencoder { config, parameters, dtype: run.dtype.dtype() };
+        Ok(Self { run, model, optimizer, average, place, steps_per_epoch, _occupied: occupied })
     }
 
     /// The network as it is, and averaged.
@@ -318,7 +322,7 @@ impl<'a> Trainer<'a> {
         Err(Error::setting(
             "loss",
             format!(
-                "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops, its last checkpoint is good; lower the learning rate or set optimization.clip_gradient",
+                "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops, checkpoints before that are good; lower the learning rate or set optimization.clip_gradient",
                 self.place.steps + 1
             ),
         ))

@@ -61,6 +61,9 @@ pub enum Shape {
     Square,
 }
 
+/// No grid has so many cells along an axis.
+const FARTHEST: usize = 1 << 20;
+
 /// The keys' spatial limit, in grid cells.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Neighborhood {
@@ -82,8 +85,16 @@ impl Neighborhood {
                 Shape::Square => offset.max(other) as f64 <= self.radius,
             }
         };
-        let beyond = (0..=self.radius.max(0.0).ceil() as usize + 1).find(|&other| !inside(other));
-        beyond.unwrap_or(0).checked_sub(1)
+        // The nearest cell that is not inside, by halving: no radius is too large to be asked about.
+        let (mut nearest, mut beyond) = (0, FARTHEST.min(self.radius.max(0.0).ceil() as usize) + 1);
+        while nearest < beyond {
+            let middle = nearest.midpoint(beyond);
+            match inside(middle) {
+                true => nearest = middle + 1,
+                false => beyond = middle,
+            }
+        }
+        nearest.checked_sub(1)
     }
 }
 
@@ -163,7 +174,8 @@ pub enum Engine {
     /// One CUDA kernel for products, top-k and labels; on the CPU its slow twin, for tests.
     Fused(Precision),
     /// candle's tensor operations, on whatever device the features live. They have no limits, so
-    /// they also do what [`Engine::Fused`] cannot: a k above 32, a grid of over some 300×300 cells.
+    /// they also do what [`Engine::Fused`] cannot ([`Engine::fitting`]): a k above 32, a grid of over
+    /// some 300×300 cells.
     TensorOps,
 }
 
@@ -171,6 +183,22 @@ impl Engine {
     /// The faster one for a device, in f32.
     pub fn of(device: &Device) -> Self {
         if device.is_cpu() { Self::Tiled } else { Self::Fused(Precision::F32) }
+    }
+
+    /// The one that labels clips of this grid: what the kernel cannot do in f32, tensor operations do.
+    ///
+    /// # Errors
+    /// It was asked for in another precision, which it alone has.
+    pub fn fitting(self, settings: &Settings, grid: (usize, usize)) -> Result<Self> {
+        match self {
+            Self::Fused(_) if fused::fits(settings, grid) => Ok(self),
+            Self::Fused(Precision::F32) => Ok(Self::TensorOps),
+            Self::Fused(precision) => Err(Error::setting(
+                "--affinity",
+                format!("{} takes no such --topk or grid; f32 does", precision.name()),
+            )),
+            other => Ok(other),
+        }
     }
 
     /// The faster one for a device in this precision.
@@ -226,21 +254,15 @@ impl Propagation {
         }
         let (queue, padded) = (settings.queue, settings.padded);
         let free = !settings.restrict_first;
-        let frames = match engine {
+        let frames = match engine.fitting(settings, labels.grid)? {
             Engine::Tiled => {
                 let first = tiled::Frame::new(features, labels)?;
                 Frames::Tiled(Context::new(first, queue, padded, free))
             }
-            Engine::Fused(precision) if fused::fits(settings, labels.grid) => {
+            Engine::Fused(precision) => {
                 Frames::Fused(fused::Fused::new(settings, precision, features, labels)?)
             }
-            Engine::Fused(precision) if precision != Precision::F32 => {
-                return Err(Error::setting(
-                    "--affinity",
-                    format!("{} takes no such --topk or grid; f32 does", precision.name()),
-                ));
-            }
-            Engine::Fused(_) | Engine::TensorOps => {
+            Engine::TensorOps => {
                 let first = tensor_ops::Frame::new(features, labels)?;
                 Frames::TensorOps(Context::new(first, queue, padded, free))
             }

@@ -17,6 +17,10 @@ pub(super) struct Neighbor {
     pub(super) copies: u32,
 }
 
+/// Places made beforehand: every published k fits, and one of a million costs nothing before there are
+/// so many keys.
+const USUAL: usize = 32;
+
 /// The running list.
 #[derive(Debug, Clone)]
 pub(super) struct Nearest {
@@ -34,7 +38,7 @@ impl Nearest {
         Self {
             topk,
             keep_ties,
-            kept: Vec::with_capacity(topk + 1),
+            kept: Vec::with_capacity(topk.min(USUAL) + 1),
             count: 0,
             bar: f32::NEG_INFINITY,
         }

@@ -107,6 +107,12 @@ fn neighbourhoods_by_hand() {
     assert_eq!(reach(Shape::Circle, 2.0), [Some(1), Some(1), None, None]);
     assert_eq!(reach(Shape::CircleInclusive, 2.0), [Some(2), Some(1), Some(0), None]);
     assert_eq!(reach(Shape::Square, 2.0), [Some(2), Some(2), Some(2), None]);
+    assert_eq!(reach(Shape::Circle, 2.5), [Some(2), Some(2), Some(1), None]);
+    assert_eq!(reach(Shape::CircleInclusive, 0.5), [Some(0), None, None, None]);
+    for shape in [Shape::Circle, Shape::CircleInclusive, Shape::Square] {
+        let farther = |reach: &Option<usize>| reach.is_some_and(|cells| cells >= 1 << 20);
+        assert!(reach(shape, 1e300).iter().all(farther), "no limit");
+    }
 }
 
 #[test]
@@ -276,4 +282,16 @@ fn neighbours_that_cannot_be_told() {
     let message = |engine, cell| start(engine).neighbours(&frame, cell).unwrap_err().to_string();
     assert!(message(Engine::Tiled, (3, 0)).contains("3 rows, 4 columns"));
     assert!(message(Engine::TensorOps, (0, 0)).contains("Tiled"));
+}
+
+#[test]
+fn what_the_kernel_cannot_do_is_done_by_others_or_refused() {
+    let (few, many) = (settings(), Settings { topk: 33, ..settings() });
+    let [f32, bf16] = [Precision::F32, Precision::Bf16].map(Engine::Fused);
+    assert_eq!(f32.fitting(&few, (30, 55)).unwrap(), f32);
+    assert_eq!(f32.fitting(&many, (30, 55)).unwrap(), Engine::TensorOps);
+    assert_eq!(f32.fitting(&few, (1000, 1000)).unwrap(), Engine::TensorOps);
+    let refused = bf16.fitting(&many, (30, 55)).unwrap_err().to_string();
+    assert!(refused.starts_with("--affinity: bf16 takes no such --topk"), "{refused}");
+    assert_eq!(Engine::Tiled.fitting(&many, (1000, 1000)).unwrap(), Engine::Tiled);
 }

@@ -4,7 +4,7 @@
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
 //! beside them all that decided the numbers, and [`write()`] stores the lot. [`sweep`] and
 //! [`encoders`] set the headlines of several settings, or encoders, under one another; [`compare`]
-//! reads finished runs back and says which differences between them are real, [`explain`] where a
+//! reads finished runs back ([`stored`]) and says which differences between them are real, [`explain`] where a
 //! number comes from, and [`html`] makes of a run's folder a page that a browser shows.
 
 pub mod compare;
@@ -15,6 +15,7 @@ pub mod html;
 pub mod jhmdb;
 pub mod record;
 pub mod several;
+pub mod stored;
 pub mod sweep;
 pub mod table;
 pub mod vip;

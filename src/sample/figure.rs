@@ -4,7 +4,7 @@
 //! flesh around them or a wobbly closed outline, and carries a surface given in the coordinates of the
 //! body at rest: a point of the picture is first led back to the resting body, then looked up. That is
 //! why patterns stick. Who poses figures: [`super::person`], [`super::animal`], [`super::things`]; who
-//! draws them: [`super::render`].
+//! draws them: [`mod@super::render`].
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Rendered clips with exact ground truth, in the layouts of DAVIS, VIP and JHMDB.
 //!
-//! Nothing has to be downloaded to try, test or time this crate: [`render`] writes
+//! Nothing has to be downloaded to try, test or time this crate: [`render()`] writes
 //! small videos of drawn scenes, in which textured animals, people, cars and balls move in front
 //! of each other, together with the masks, part classes or joints that the renderer knows exactly.
 //! The folders look like the official releases, so [`crate::data`] reads them like those.
@@ -41,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Benchmark;
 use crate::error::{Error, Result};
+use crate::files::Occupied;
 
 /// What to render.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,13 +139,16 @@ fn guarded(
     check(settings)?;
     let marker = Marker::new(benchmark, settings);
     let begun = root.join(BEGUN);
+    if let Found::Complete = found(root, &marker)? {
+        return Ok(());
+    }
+    fs::create_dir_all(root).map_err(Error::io("create", root))?;
+    // whoever renders the same meanwhile is waited for
+    let _occupied = Occupied::wait_for(root)?;
     match found(root, &marker)? {
         Found::Complete => return Ok(()),
         Found::Begun => {}
-        Found::Nothing => {
-            fs::create_dir_all(root).map_err(Error::io("create", root))?;
-            marker.write(&begun)?;
-        }
+        Found::Nothing => marker.write(&begun)?,
     }
     write(root, settings)?;
     // Renaming is atomic: a folder is complete or it is not.
@@ -169,14 +173,17 @@ fn found(root: &Path, marker: &Marker) -> Result<Found> {
     match fs::read_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(Error::io("read", root)(error)),
-        Ok(mut entries) => match entries.next() {
-            None => Ok(Found::Nothing),
-            Some(_) => Err(Error::data(
-                root,
-                "the folder holds something else than this sample",
-                "name a new folder, or delete this one if nothing in it is needed",
-            )),
-        },
+        Ok(mut entries) => {
+            match entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == Occupied::NAME))
+            {
+                true => Ok(Found::Nothing),
+                false => Err(Error::data(
+                    root,
+                    "the folder holds something else than this sample",
+                    "name a new folder, or delete this one if nothing in it is needed",
+                )),
+            }
+        }
     }
 }
 

@@ -320,6 +320,22 @@ fn a_complete_sample_is_kept_and_a_begun_one_finished() {
     assert!(frame.exists() && is_complete(&root, Benchmark::Vip, &settings));
 }
 
+/// Two programs that want the same sample at once: one renders it, the other waits.
+#[test]
+fn a_sample_is_rendered_once_for_all_who_want_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = small(2, 3);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                render(folder.path(), Benchmark::Davis, &settings).unwrap();
+                assert!(is_complete(folder.path(), Benchmark::Davis, &settings));
+            });
+        }
+    });
+    assert!(files(folder.path()) == rendered(Benchmark::Davis, &settings, 1), "other files");
+}
+
 #[test]
 fn other_folders_are_never_written_into() {
     let folder = tempfile::tempdir().unwrap();

@@ -58,10 +58,11 @@ fn no_dataset_there() {
     }
     let inside = place.run(&format!("davis --data davis/Annotations {QUICK} --out out")).exits(1);
     inside.refuses(&["davis/Annotations: is not the folder", "; pass "]);
-    place
-        .run(&format!("davis --data davis {QUICK} --split no.txt --out out"))
-        .exits(1)
-        .refuses(&["no.txt"]);
+    place.run(&format!("davis --data davis {QUICK} --split no.txt --out out")).exits(1).refuses(&[
+        "--split",
+        "no.txt",
+        "neither val nor train nor a file",
+    ]);
     place.write("blank.txt", "\n# nothing\n");
     let blank =
         place.run(&format!("davis --data davis {QUICK} --split blank.txt --out out")).exits(1);

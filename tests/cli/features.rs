@@ -1,6 +1,6 @@
 //! `propagate features`: patch features for other programs.
 
-use super::place::Place;
+use super::place::{Place, assert_same};
 
 /// Shapes of all tensors of a safetensors file.
 fn shapes(place: &Place, file: &str) -> Vec<(String, Vec<usize>)> {
@@ -29,6 +29,8 @@ fn patches_and_cls_of_every_image() {
     assert_eq!(found.len(), 8);
     assert_eq!(found[0], ("00000.cls".into(), vec![192]));
     assert_eq!(found[1], ("00000.patches".into(), vec![6, 10, 192]));
+    place.run(&line.replace("made/", "again/")).exits(0);
+    assert_same(&place.files("again"), &place.files("made"), "the same features in other bytes");
     // One image, another size, unit length; raw pixels have no CLS.
     let line = format!(
         "features --weights pixels --images {images}/00001.jpg --size 32x64 --normalize --out n.safetensors -q"

@@ -93,6 +93,9 @@ fn reconstructions_that_cannot_be_made() {
         ))
     };
     run("encoder.safetensors", "").exits(1).refuses(&["without a decoder", "checkpoint-*"]);
+    for word in ["sample", "pixels", "random:vits16@0"] {
+        run(word, "").exits(1).refuses(&["--weights", word, "without a decoder"]);
+    }
     run("nowhere.pth", "").exits(1).refuses(&["nowhere.pth", "nothing is there"]);
     run("ours.safetensors", "--decoder-heads 2").exits(1).refuses(&["says itself", "leave"]);
     run("ours.safetensors", "--masking-ratio 0.99").exits(1).refuses(&["masking-ratio", "0.99"]);

@@ -138,7 +138,7 @@ fn no_page_where_none_is_wanted_or_can_be() {
     let line = format!("davis --data davis {QUICK} --out out");
     place.run(&format!("{line} --report none")).exits(0);
     assert!(!place.path("out/report.html").exists());
-    place.run("report nowhere").exits(1).refuses(&["nowhere/results.json"]);
+    place.run("report nowhere").exits(1).refuses(&["nowhere: is not there", "pass a folder"]);
     place.remove("out/clips/sample-01.json");
     place.run("report out").exits(1).refuses(&["records of 2 clips", "results.json is of 3"]);
 }

@@ -3,6 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cropmae::files::Occupied;
 use serde_json::Value;
 
 use super::place::{Files, Place, QUICK, assert_same};
@@ -88,12 +89,14 @@ fn interrupted_with_a_table_and_completed() {
     place.sample("davis", CLIPS, 24);
     let line = |out: &str| format!("davis --data davis {SLOW} --out {out}");
     place.run(&line("whole")).exits(0);
+    // a clip that the interrupted run does not come to is of its results all the same
+    place.run(&(line("out") + " --sequences sample-05")).exits(0);
     let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));
     command.args(line("out").split_whitespace()).current_dir(place.path("."));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let clips = place.path("out/clips");
     let begin = Instant::now();
-    while !clips.read_dir().is_ok_and(|mut clips| clips.next().is_some()) {
+    while clips.read_dir().unwrap().count() < 2 {
         assert!(begin.elapsed() < Duration::from_secs(60), "the run does not get there");
         std::thread::sleep(Duration::from_micros(200));
     }
@@ -106,7 +109,11 @@ fn interrupted_with_a_table_and_completed() {
     assert!(out.contains("J&F-Mean") && out.contains("PARTIAL"), "{out}");
     assert!(err.contains("interrupted: ") && err.contains("the same command goes on"), "{err}");
     assert!(!err.contains("failed"), "the clip in work is no failure: {err}");
-    assert_eq!(place.json("out/results.json")["partial"], true);
+    let results = place.json("out/results.json");
+    assert_eq!(results["partial"], true);
+    assert_eq!(results["dataset"]["done"], clips.read_dir().unwrap().count());
+    assert!(err.contains("report in out/report.html"), "{err}");
+    assert!(place.text("out/report.html").contains("sample-05"));
     assert!(!place.path("out/.unfinished").exists());
     let ran = place.run(&line("out")).exits(0);
     assert!(ran.err.contains("done by an earlier run"), "{}", ran.err);
@@ -176,6 +183,29 @@ fn settings_and_datasets_never_mix() {
         assert_same(&place.files("out"), &before, line);
     }
     place.run(&format!("davis --data davis {QUICK} --out out --threads 1 --batch 2")).exits(0);
+}
+
+/// Two at once would take each other's unfinished clips away.
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let place = Place::with(&["davis"]);
+    let line = format!("davis --data davis {QUICK} --out out");
+    place.run(&line).exits(0);
+    let before = place.files("out");
+    let other = Occupied::take(&place.path("out")).unwrap();
+    place.run(&line).exits(1).refuses(&["out: another run is at work", "let it end", "--out"]);
+    place.run(&format!("{line} --topk 3")).exits(1).refuses(&["out: another run is at work"]);
+    drop(other);
+    assert_same(&place.files("out"), &before, "changed");
+    place.run(&line).exits(0);
+    assert_same(&place.files("out"), &before, "changed");
+    // one that is at work in the folder of a setting holds up the sweep, and the other way round
+    let sweep = format!("davis --data davis {QUICK} --sweep topk=3,5 --out sweep");
+    place.run(&sweep).exits(0);
+    let other = Occupied::take(&place.path("sweep/topk-5")).unwrap();
+    place.run(&sweep).exits(1).refuses(&["sweep/topk-5: another run is at work"]);
+    drop(other);
+    place.run(&sweep).exits(0);
 }
 
 #[test]

@@ -107,9 +107,9 @@ fn values_that_make_no_sense() {
         ("--topk 0", "--topk"),
         ("--temperature 0", "--temperature"),
         ("--temperature nan", "--temperature"),
-        ("--radius=-3", "--radius"),
+        ("--radius -3", "--radius"),
+        ("--temperature -1", "--temperature"),
         ("--affinity tf32", "needs a GPU"),
-        ("--threads 0", "--threads"),
         ("--exclude-first-frame", "--exclude-first-frame"),
         ("--arch vits16", "--arch"),
         ("--layer 3", "--layer"),
@@ -120,7 +120,15 @@ fn values_that_make_no_sense() {
         ran.refuses(&[name]);
         assert!(!place.path("out").exists(), "{knob} left a folder");
     }
-    for knob in ["--batch 0", "--batch many", "--clips-at-once 0", "--device cpu,tpu"] {
+    let unknown = [
+        "--batch 0",
+        "--batch many",
+        "--clips-at-once 0",
+        "--device cpu,tpu",
+        "--threads 0",
+        "--threads 100000",
+    ];
+    for knob in unknown {
         let ran = place.run(&format!("davis --data davis {QUICK} {knob} --out out")).exits(2);
         ran.says(&["invalid value", knob.split(' ').next().unwrap()]);
     }
@@ -142,6 +150,18 @@ fn values_that_make_no_sense() {
         .says(&["less than one patch of 16"])
         .refuses(&["none of the 3 clips"]);
     place.run(&format!("davis --data davis {QUICK} --out out")).exits(0);
+}
+
+/// "No limit at all" is answered as quickly as any.
+#[test]
+fn values_beyond_any_frame_are_no_limit() {
+    let place = Place::with(&["davis"]);
+    let run = |knobs: &str, out: &str| {
+        let line = format!("davis --data davis {QUICK} {knobs} --out {out} --json");
+        place.run(&line).exits(0).json()["metrics"].clone()
+    };
+    assert_eq!(run("--radius 1e300 --topk 5", "a"), run("--radius 99 --topk 5", "b"));
+    assert_eq!(run("--topk 1000000", "c"), run("--topk 9999", "d"));
 }
 
 #[cfg(not(feature = "cuda"))]

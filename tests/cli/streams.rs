@@ -50,6 +50,24 @@ fn nobody_reads_stderr() {
     assert!(place.path("out/results.json").exists());
 }
 
+/// A terminal on which no bar can be drawn gets the lines of a log; `script` makes one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dumb_terminal_shows_progress_too() {
+    let place = Place::with(&["davis"]);
+    let program = env!("CARGO_BIN_EXE_propagate");
+    let line = format!("'{program}' davis --data davis {QUICK} --out out");
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env("TERM", "dumb").stdin(Stdio::null());
+    match script.current_dir(place.path(".")).output() {
+        Ok(output) => {
+            let shown = String::from_utf8_lossy(&output.stdout);
+            assert!(shown.contains("[3/3] sample-02: "), "{shown}");
+        }
+        Err(error) => eprintln!("skipped: `script` does not run: {error}"),
+    }
+}
+
 /// The results are in the folder even where the table could not be printed.
 #[cfg(target_os = "linux")]
 #[test]

@@ -8,7 +8,7 @@ use cropmae::model::vit::{Implementation, Layer, Vit};
 use cropmae::model::weights::Checkpoint;
 use cropmae::model::{Encoder, init};
 
-use super::{first_clip, other_device, rendered, untrained};
+use super::{first_clip, other_device, rendered, skipped, untrained};
 use crate::common::{largest_gap, tensors, values};
 
 /// The fused encoder where it is there at all.
@@ -83,8 +83,8 @@ fn fused_attention_of_cls_agrees() {
 #[test]
 fn fused_features_in_bf16_point_the_same_way() {
     let other = other_device();
-    if other.is_cpu() {
-        return; // there the tensor operations alone know bf16, and they are tested
+    if skipped(&other, "on the CPU the tensor operations alone know bf16, and they are tested") {
+        return;
     }
     let frames = noise();
     for (kind, checkpoint) in kinds() {
@@ -105,8 +105,8 @@ fn fused_features_in_bf16_point_the_same_way() {
 /// In processes of their own: how products of f32 are computed holds for all of a process.
 #[test]
 fn features_in_tf32_are_close_to_those_in_f32() {
-    if other_device().is_cpu() {
-        return; // refused there, which tests/cli looks at
+    if skipped(&other_device(), "a CPU refuses tf32, which tests/cli looks at") {
+        return;
     }
     let (folder, out) = (rendered(1, 1), tempfile::tempdir().unwrap());
     let picture = &first_clip(folder.path(), "JPEGImages")[0];
@@ -139,7 +139,7 @@ fn planes_are_the_same_to_the_last_bit() {
     use cropmae::image::{decode, gpu};
     use cropmae::protocol::{InputSize, Preset, Size};
     let other = other_device();
-    if other.is_cpu() {
+    if skipped(&other, "frames are resampled on a GPU alone") {
         return;
     }
     let folder = rendered(1, 3);

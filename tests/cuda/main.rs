@@ -50,6 +50,14 @@ fn other_device() -> Device {
     }
 }
 
+/// Whether the comparison cannot be made on the CPU in a GPU's place; that is said aloud.
+fn skipped(other: &Device, why: &str) -> bool {
+    if other.is_cpu() {
+        eprintln!("skipped: {why}");
+    }
+    other.is_cpu()
+}
+
 /// A small sample of DAVIS in a folder that lives as long as the value.
 fn rendered(clips: usize, frames: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 """Writes the tiny checkpoints beside this file, one as each program would save it.
 
 All hold the same encoder (width 8, depth 2, patch 4, a 4x4 position table) of seeded random
-values that f16 and bf16 represent exactly, so tests/weights.rs can ask for equality.
+values that f16 and bf16 represent exactly, so tests/weights can ask for equality.
 
     python make_checkpoints.py        with torch 2.2.1, numpy 1.26, safetensors 0.8
 """

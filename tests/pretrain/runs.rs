@@ -2,9 +2,10 @@
 //! refuses what it should.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use cropmae::files::Occupied;
 use cropmae::pretrain::record::{self, Entry};
 
 /// Pictures of coloured waves, no two alike.
@@ -130,6 +131,34 @@ fn killed_ten_times_it_ends_where_the_straight_run_does() {
     assert_eq!(unreadable(&straight).lines().count(), 120);
 }
 
+/// A log that is no longer read (`2>&1 | head`) stops no run.
+#[test]
+fn nobody_reads_stderr() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 4), folder.path().join("out"));
+    let mut loud = Command::new(env!("CARGO_BIN_EXE_pretrain"));
+    let quiet = pretrain(&data, &out, &["--epochs", "20"]);
+    loud.args(quiet.get_args().filter(|word| *word != "--quiet"));
+    let mut child = loud.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(losses(&out).len(), 20);
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 4), folder.path().join("out"));
+    std::fs::create_dir(&out).unwrap();
+    let other = Occupied::take(&out).unwrap();
+    let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
+    assert!(error.contains("another run is at work in this folder"), "{error}");
+    assert!(!out.join("config.toml").exists());
+    drop(other);
+    succeed(&mut pretrain(&data, &out, &["--epochs", "2"]));
+    assert!(!out.join(Occupied::NAME).exists());
+}
+
 #[test]
 fn checkpoints_come_every_so_many_epochs_and_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +207,7 @@ fn pictures_that_cannot_be_read_are_counted_and_named() {
     let (data, out) = (pictures(folder.path(), 12), folder.path().join("out"));
     std::fs::write(data.join("broken.jpg"), b"not a picture").unwrap();
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
-    assert!(error.contains("max-unreadable") && error.contains("broken.jpg"), "{error}");
+    assert!(error.contains("max_unreadable") && error.contains("broken.jpg"), "{error}");
     let out = folder.path().join("patient");
     let more = ["--epochs", "2", "--set", "reading.max_unreadable=0.2"];
     succeed(&mut pretrain(&data, &out, &more));

@@ -76,12 +76,15 @@ fn dino_teacher_is_preferred_and_the_student_can_be_asked_for() {
     assert_same_encoder(&checkpoint, &[]);
     assert_eq!(checkpoint.family, Family::Dino);
     assert_eq!(checkpoint.report.wrapper.as_deref(), Some("teacher"));
+    let note = checkpoint.report.notes.iter().find(|note| note.contains("`teacher`"));
+    assert!(note.is_some_and(|note| note.ends_with("--checkpoint-key student takes that")));
     assert_eq!(checkpoint.report.prefix, "backbone.");
     assert_eq!(extras(&checkpoint), [("dino_loss", 1), ("head.*", 2), ("student", 32)]);
 
     let overrides = Overrides { checkpoint_key: Some("student".into()), ..Overrides::default() };
     let student = load(&golden("dino.pth"), &overrides).unwrap();
     assert_eq!(student.report.prefix, "module.backbone.");
+    assert!(!student.report.notes.iter().any(|note| note.contains("--checkpoint-key")));
     assert_eq!(student.report.dtypes, [("f16".to_string(), 30)]);
     let negated: Vec<f32> =
         values(&student.tensors["cls_token"]).iter().map(|value| -value).collect();

@@ -1,13 +1,20 @@
 //! What both programs do: threads and memory at their beginning, the place of the sample clips, the
-//! command for the record, and what they write about themselves ([`pages`]).
+//! command for the record, what they say to the user ([`streams`]) and about themselves ([`pages`]).
 
 pub(crate) mod pages;
+pub(crate) mod streams;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cropmae::protocol::Benchmark;
 use cropmae::sample;
+
+/// `--threads`: more than any machine has cores would only take its memory.
+pub(crate) fn parse_threads(text: &str) -> Result<usize, String> {
+    let threads = text.parse().ok().filter(|threads| (1..=1024).contains(threads));
+    threads.ok_or_else(|| "a number of 1 to 1024 is needed".into())
+}
 
 /// Has this many threads compute on the CPU; candle's own count by the environment.
 #[allow(unsafe_code)]

@@ -166,7 +166,7 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value = "f32", help_heading = "Run")]
     pub(crate) dtype: Precision,
     /// Threads that compute on the CPU [default: the cores of this machine]
-    #[arg(long, value_name = "N", help_heading = "Run")]
+    #[arg(long, value_name = "N", help_heading = "Run", value_parser = crate::common::parse_threads)]
     pub(crate) threads: Option<usize>,
 }
 

@@ -12,7 +12,7 @@ use cropmae::pretrain::evaluation::Evaluation;
 use cropmae::protocol::Benchmark;
 
 use crate::args::Cli;
-use crate::common;
+use crate::common::{self, streams::note};
 use crate::due::Due;
 
 /// The benchmarks of a run.
@@ -38,7 +38,7 @@ impl Evaluations {
         let due = Due { every: cli.eval_every, first: false, last: config.epochs };
         let opened = Self { all, due, device: device.clone(), said: RefCell::default() };
         for evaluation in &opened.all {
-            opened.warn(evaluation, &evaluation.broken(), &|line| eprintln!("{line}"));
+            opened.warn(evaluation, &evaluation.broken(), &note);
         }
         Ok(opened)
     }
@@ -77,7 +77,7 @@ fn root_of(benchmark: Benchmark, root: &Path, quiet: bool) -> anyhow::Result<Pat
     }
     let say = |line: &str| {
         if !quiet {
-            eprintln!("{line}");
+            note(line);
         }
     };
     common::sample_root(benchmark, &say)

@@ -1,12 +1,11 @@
 //! `pretrain export`: the encoder of a checkpoint alone.
 
-use std::io::Write;
-
 use candle_core::DType;
 use cropmae::Error;
 use cropmae::pretrain::{average, checkpoint};
 
 use crate::args::{ExportArgs, ExportType};
+use crate::common::streams;
 
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let (state, mut tensors) = checkpoint::load(&args.checkpoint)?;
@@ -24,5 +23,5 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         ExportType::F16 => DType::F16,
     };
     checkpoint::export(&args.out, &tensors, &state, dtype)?;
-    Ok(writeln!(std::io::stdout(), "{}", args.out.display())?)
+    streams::text(&format!("{}\n", args.out.display()))
 }

@@ -16,15 +16,15 @@ mod pictures;
 mod plan;
 mod progress;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use cropmae::device;
 use cropmae::pretrain::{Run, page, train};
-use cropmae::{Error, device};
 
 use args::{Cli, Command};
+use common::streams;
 use evaluations::Evaluations;
 use pictures::Pictures;
 use progress::Bars;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     keep_memory();
     let cli = Cli::parse();
     if let Some(threads) = cli.threads {
-        common::use_threads(threads.max(1));
+        common::use_threads(threads);
     }
     let done = match &cli.command {
         Some(Command::Export(args)) => export::run(args),
@@ -60,9 +60,9 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if streams::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let known = error.downcast_ref::<Error>().map(Error::explained);
-            eprintln!("error: {}", known.unwrap_or_else(|| format!("{error:#}")));
+            streams::error(&error);
             ExitCode::FAILURE
         }
     }
@@ -71,22 +71,23 @@ fn main() -> ExitCode {
 /// Makes the page of a run again.
 fn report(run: &Path) -> anyhow::Result<()> {
     page::write(run)?;
-    Ok(writeln!(std::io::stdout(), "{}", run.join(page::NAME).display())?)
+    streams::text(&format!("{}\n", run.join(page::NAME).display()))
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
-    Ok(std::io::stdout().write_all(&common::pages::completions(Cli::command(), shell))?)
+    let script = common::pages::completions(Cli::command(), shell);
+    streams::text(&String::from_utf8_lossy(&script))
 }
 
 fn manual(folder: &Path) -> anyhow::Result<()> {
     common::pages::manual(Cli::command(), folder)?;
-    Ok(writeln!(std::io::stdout(), "{}", folder.display())?)
+    streams::text(&format!("{}\n", folder.display()))
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = plan::config(cli)?;
     if cli.show_config {
-        return Ok(std::io::stdout().write_all(config.toml()?.as_bytes())?);
+        return streams::text(&config.toml()?);
     }
     let device = device::open_for(cli.device, cli.dtype)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
@@ -97,7 +98,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let evaluations = Evaluations::open(cli, &config, &device)?;
     let start = plan::start(cli, &config)?;
     if let Some((_, notices)) = start.as_ref().filter(|_| !cli.quiet) {
-        notices.iter().for_each(|notice| eprintln!("{notice}"));
+        notices.iter().for_each(|notice| streams::note(notice));
     }
     let run = Run {
         config: &config,
@@ -105,7 +106,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         folder: &cli.out,
         start: start.map(|(start, _)| start),
         device: &device,
-        dtype: cli.dtype.dtype(),
+        dtype: cli.dtype,
         workers,
         save_every: cli.save_every,
         checkpoint_every: cli.checkpoint_every,
@@ -116,5 +117,5 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let bars = Bars::new(&config, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
     train(&run, &bars)?;
     bars.finish();
-    Ok(writeln!(std::io::stdout(), "{}", cli.out.join("encoder.safetensors").display())?)
+    streams::text(&format!("{}\n", cli.out.join("encoder.safetensors").display()))
 }

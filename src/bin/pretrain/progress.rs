@@ -1,7 +1,6 @@
-//! What a run shows on stderr: a bar on a terminal, a line an epoch elsewhere.
+//! What a run shows on stderr: a bar on a terminal that can draw one, a line an epoch elsewhere.
 
 use std::cell::{Cell, RefCell};
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use cropmae::Result;
@@ -12,6 +11,7 @@ use cropmae::pretrain::record::{HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepReco
 use cropmae::pretrain::train::{Models, Watcher};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::common::streams::note;
 use crate::due::Due;
 use crate::evaluations::Evaluations;
 use crate::pictures::Pictures;
@@ -44,19 +44,19 @@ impl Bars {
         evaluations: Evaluations,
         quiet: bool,
     ) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let target = match !quiet && terminal {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
+        let target = match quiet {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(None, target);
+        let lines = !quiet && bar.is_hidden();
         let style = "{bar:24} {pos}/{len} steps, {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
         Self {
             bar,
-            lines: !quiet && !terminal,
+            lines,
             epochs: config.epochs,
             batch: config.optimization.batch_size,
             held_out,
@@ -77,7 +77,7 @@ impl Bars {
 
     fn say(&self, line: &str) {
         if self.lines {
-            eprintln!("{line}");
+            note(line);
         } else {
             self.bar.println(line);
         }
@@ -85,7 +85,7 @@ impl Bars {
 
     /// What even `--quiet` does not keep back.
     fn warn(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| note(line));
     }
 
     /// The losses on held-out images, where they are due.

@@ -23,7 +23,7 @@ use crate::evaluate::{self, Ready, Shared};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
 use crate::sweep::evaluate_runs;
-use crate::{plan, show};
+use crate::{interrupt, plan, show};
 
 /// What is tried.
 struct Trial {
@@ -55,12 +55,12 @@ impl Trial {
     }
 }
 
-/// All changes measured, and whether some clips failed.
+/// All changes measured, and whether some clips failed; none where Ctrl-C came before all were.
 pub(crate) fn ablation(
     run: &ScoredRun,
     args: &ExplainArgs,
     say: &Notes,
-) -> Result<(Ablation, bool)> {
+) -> Result<Option<(Ablation, bool)>> {
     let mut trials = trials(run)?;
     let wanted =
         |setting: &str| args.only.is_empty() || args.only.iter().any(|only| setting == only);
@@ -68,6 +68,10 @@ pub(crate) fn ablation(
     let (top, shared) = (args.folder.join("ablation"), open(run, args, say)?);
     let all = All { run, args, shared: &shared, top: &top };
     let (partial, impossible) = all.measure(&trials, say)?;
+    if interrupt::asked() {
+        say.line("interrupted: what is done is kept, and the same command goes on");
+        return Ok(None);
+    }
     let recorded = narrowed(run.clone(), &shared);
     let base = all.read(&trials[0]).map_err(anyhow::Error::msg)?;
     let resampling = Resampling::default();
@@ -82,7 +86,7 @@ pub(crate) fn ablation(
     if wanted(DECODER) {
         changes.push(decoder(run, &recorded, &base, resampling));
     }
-    Ok((Ablation::new(&recorded, &base, resampling, changes)?, partial))
+    Ok(Some((Ablation::new(&recorded, &base, resampling, changes)?, partial)))
 }
 
 /// The data and the device.
@@ -177,11 +181,12 @@ impl All<'_> {
         let (count, clips) = (trials.len(), self.shared.clips.list().len());
         say.line(&format!("{count} settings of {clips} clips, each in {}", self.top.display()));
         let bars = Bars::new(self.run.benchmark, &self.shared.clips, count, self.args.quiet);
+        interrupt::listen();
         let (mut done, mut impossible): (Vec<Value>, Vec<(Value, String)>) = Default::default();
         let mut partial = false;
         for trial in trials {
             let features = trial.features();
-            if done.contains(&features) {
+            if interrupt::asked() || done.contains(&features) {
                 continue;
             }
             done.push(features.clone());
@@ -233,8 +238,7 @@ impl All<'_> {
 
     /// The encoder as a trial wants it.
     fn ready(&self, trial: &Trial) -> Result<Ready> {
-        // a GPU's products are told the type beforehand, for all of the process
-        plan::open_devices(&RunArgs { dtype: trial.dtype, ..self.args.run.clone() })?;
+        self.shared.compute_in(trial.dtype)?;
         let model = self.model(trial);
         let source = plan::source(&model, false)?;
         let quiet = Notes::new(true);
@@ -295,8 +299,12 @@ fn narrow(trials: &mut Vec<Trial>, only: &[String]) -> Result<()> {
     }
     let known = |name: &str| name == DECODER || trials.iter().any(|trial| trial.setting == name);
     if let Some(unknown) = only.iter().find(|name| !known(name)) {
-        let mut names: Vec<&str> = trials[1..].iter().map(|trial| &*trial.setting).collect();
-        names.dedup();
+        let mut names: Vec<&str> = Vec::new();
+        for trial in &trials[1..] {
+            if !names.contains(&&*trial.setting) {
+                names.push(&trial.setting);
+            }
+        }
         bail!("--only: {unknown:?} is nothing that is tried; {} are", names.join(", "));
     }
     let mut first = true;

@@ -286,7 +286,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub(crate) dtype: Precision,
     /// CPU threads [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::common::parse_threads)]
     pub(crate) threads: Option<usize>,
 }
 

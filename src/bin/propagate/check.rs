@@ -37,7 +37,7 @@ type Checker = fn(&Path, &Split, Depth) -> cropmae::Result<Report>;
 fn data(args: &CheckDataArgs, benchmark: Benchmark, checker: Checker) -> Result<Outcome> {
     let root = clips::root(benchmark, args.data.as_deref(), &Notes::new(false))?;
     let depth = if args.deep { Depth::Pixels } else { Depth::Headers };
-    let report = checker(&root, &clips::split(&args.split), depth)?;
+    let report = checker(&root, &clips::split(&args.split)?, depth)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => described(&report),

@@ -27,7 +27,7 @@ impl Clips {
         say: &Notes,
     ) -> Result<Self> {
         let root = root(benchmark, args.data.as_deref(), say)?;
-        let split = split(&args.split);
+        let split = split(&args.split)?;
         let masks = |set| narrowed(set, args, |clip: &LabelClip| &clip.name).map(Self::Masks);
         let poses = |set| narrowed(set, args, |clip: &PoseClip| &clip.name).map(Self::Poses);
         let clips = match (benchmark, need) {
@@ -163,11 +163,15 @@ pub(crate) fn folder_name(path: &Path) -> String {
 }
 
 /// `--split`.
-pub(crate) fn split(text: &str) -> Split {
+pub(crate) fn split(text: &str) -> Result<Split> {
+    let file = Path::new(text);
     match text {
-        "val" => Split::Val,
-        "train" => Split::Train,
-        file => Split::File(PathBuf::from(file)),
+        "val" => Ok(Split::Val),
+        "train" => Ok(Split::Train),
+        _ if file.exists() && !file.is_dir() => Ok(Split::File(file.to_path_buf())),
+        _ => bail!(
+            "--split: {text:?} is neither val nor train nor a file of clip names; check the path"
+        ),
     }
 }
 
@@ -200,12 +204,13 @@ fn narrowed<C>(
     args: &DataArgs,
     name: impl Fn(&C) -> &String,
 ) -> Result<Dataset<C>> {
-    if !args.sequences.is_empty() {
-        let known = |wanted: &String| {
+    let wanted: Vec<&str> = args.sequences.iter().map(|name| name.trim()).collect();
+    if !wanted.is_empty() {
+        let known = |wanted: &str| {
             dataset.clips.iter().any(|clip| name(clip) == wanted)
-                || dataset.broken.iter().any(|broken| broken.name == *wanted)
+                || dataset.broken.iter().any(|broken| broken.name == wanted)
         };
-        if let Some(unknown) = args.sequences.iter().find(|wanted| !known(wanted)) {
+        if let Some(unknown) = wanted.iter().find(|wanted| !known(wanted)) {
             let names: Vec<&str> = dataset.clips.iter().take(8).map(|c| name(c).as_str()).collect();
             bail!(
                 "no clip is called {unknown:?} in {}; there are {}, such as {}",
@@ -214,8 +219,8 @@ fn narrowed<C>(
                 names.join(", ")
             );
         }
-        dataset.clips.retain(|clip| args.sequences.contains(name(clip)));
-        dataset.broken.retain(|broken| args.sequences.contains(&broken.name));
+        dataset.clips.retain(|clip| wanted.contains(&name(clip).as_str()));
+        dataset.broken.retain(|broken| wanted.contains(&broken.name.as_str()));
     }
     if let Some(limit) = args.limit {
         anyhow::ensure!(limit > 0, "--limit: at least one clip is needed");

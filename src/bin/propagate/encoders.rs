@@ -46,7 +46,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     if args.output.dry_run {
         return all.dry_run(&sources, &names);
     }
-    RunFolder::open(&out, &asked)?;
+    let _top = RunFolder::open(&out, &asked)?;
     interrupt::listen();
     let (mut entries, mut done) = (Vec::new(), Vec::new());
     for (index, (source, name)) in sources.iter().zip(&names).enumerate() {
@@ -219,7 +219,10 @@ fn in_folder(folder: &Path) -> Result<Vec<Source>> {
     paths.sort();
     if paths.is_empty() {
         let what = EXTENSIONS.join(", .");
-        bail!("{}: no checkpoint (.{what}) in this folder", folder.display());
+        let folder = folder.display();
+        bail!(
+            "{folder}: no checkpoint (.{what}) in this folder; one of another name is passed itself"
+        );
     }
     Ok(paths.into_iter().map(Source::File).collect())
 }

@@ -81,6 +81,11 @@ impl Shared {
         Ok(Self { start, benchmark, devices, work: work.clone(), clips, data, provenance })
     }
 
+    /// Has encoders that are loaded from here on compute in this type.
+    pub(crate) fn compute_in(&self, dtype: device::Precision) -> Result<()> {
+        Ok(self.devices.iter().try_for_each(|device| device::compute_in(device, dtype))?)
+    }
+
     /// The scores, and all that decided them.
     pub(crate) fn record(
         &self,
@@ -103,6 +108,8 @@ pub(crate) struct Ready {
     others: Vec<Encoder>,
     clips_at_once: usize,
     batch: Batch,
+    /// Rows and columns of the first frame's patches, which stand for all clips'.
+    grid: Option<(usize, usize)>,
     data: Value,
     pub(crate) weights: WeightsRecord,
     pub(crate) provenance: Provenance,
@@ -151,6 +158,7 @@ impl Ready {
         // a size that leaves no patch is each clip's own failure
         let grid = plan::grid(clips, used, loaded.encoder.patch()).ok().flatten();
         let input = grid.map(|(_, input, _)| input);
+        let grid = grid.map(|(_, _, [rows, columns])| (rows, columns));
         let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {
             start,
@@ -160,6 +168,7 @@ impl Ready {
             others,
             clips_at_once,
             batch,
+            grid,
             data: shared.data.clone(),
             weights: plan::weights_record(source, &loaded, model),
             provenance,
@@ -222,7 +231,9 @@ impl Ready {
         done: Done,
     ) -> (Option<Summary>, RunRecord) {
         let weights = Some(self.weights.clone());
-        record(&self.clips, &self.provenance, self.start, protocol, weights, done)
+        let affinity = plan::affinity(self.engine, &protocol.values, self.grid);
+        let provenance = Provenance { affinity, ..self.provenance.clone() };
+        record(&self.clips, &provenance, self.start, protocol, weights, done)
     }
 }
 

@@ -29,12 +29,13 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
             Vec::new()
         }
     };
-    let ablation = match args.ablate {
-        true => Some(ablate::ablation(&run, args, &say)?),
-        false => None,
+    let (ablation, partial) = match args.ablate {
+        true => match ablate::ablation(&run, args, &say)? {
+            Some((ablation, partial)) => (Some(ablation), partial),
+            None => return Ok(Outcome::Interrupted),
+        },
+        false => (None, false),
     };
-    let partial = ablation.as_ref().is_some_and(|(_, partial)| *partial);
-    let ablation = ablation.map(|(ablation, _)| ablation);
     let ablated = ablation.is_some();
     let explanation = Explanation { name: run.name.clone(), facts, rescored, ablation };
     if ablated {

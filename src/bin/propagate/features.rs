@@ -1,15 +1,15 @@
 //! `propagate features`: patch features and CLS of images, for other programs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use cropmae::Error;
 use cropmae::eval::stream::input_planes;
-use cropmae::files;
 use cropmae::image::decode;
 use cropmae::model::encoder::Tokens;
 use cropmae::model::source;
+use cropmae::pretrain::checkpoint;
 
 use crate::args::FeaturesArgs;
 use crate::show::Notes;
@@ -39,18 +39,19 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
         }
         say.line(&format!("{}: {}x{} patches, {} wide", path.display(), grid.0, grid.1, grid.2));
     }
-    let about = HashMap::from([
+    let about = BTreeMap::from([
         ("weights".into(), source.to_string()),
         ("weights_sha256".into(), loaded.sha256),
         ("layer".into(), args.model.layer.to_string()),
         ("patch".into(), patch.to_string()),
         ("normalized".into(), args.normalize.to_string()),
     ]);
-    let bytes = safetensors::serialize(&stored, Some(about))?;
     if let Some(folder) = args.out.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
-    files::write(&args.out, &bytes)?;
-    say.line(&format!("features of {} images in {}", images.len(), args.out.display()));
+    // whose bytes are always in the same order
+    checkpoint::write(&args.out, &stored, &about)?;
+    let noun = if images.len() == 1 { "image" } else { "images" };
+    say.line(&format!("features of {} {noun} in {}", images.len(), args.out.display()));
     Ok(Outcome::Done)
 }

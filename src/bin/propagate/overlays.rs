@@ -66,7 +66,7 @@ pub(crate) fn after(drawn: &Drawn<'_>, args: &OverlayArgs, say: &Notes) {
     }
     match drawn.all(args, None, say) {
         Ok(summary) => say.line(&summary.words(drawn.folder)),
-        Err(error) => show::note(&format!("no overlays: {error:#}")),
+        Err(error) => show::note(&format!("no overlays: {}", show::explained(&error))),
     }
 }
 
@@ -105,6 +105,7 @@ impl Summary {
         let plural = if self.drawn == 1 { "" } else { "s" };
         let drawn = format!("{} overlay{plural} in {place}, {:.1} s", self.drawn, self.seconds);
         match (self.drawn, self.kept) {
+            (0, 0) => format!("no overlays in {place}"),
             (0, _) => format!("overlays in {place}, as they were"),
             (_, 0) => drawn,
             (_, kept) => format!("{drawn}; {kept} more as they were"),
@@ -148,7 +149,7 @@ impl Drawn<'_> {
                 Ok(Fate::Undone) => {}
                 Err(error) => {
                     summary.failed += 1;
-                    show::note(&format!("{name}: no overlay: {error:#}"));
+                    show::note(&format!("{name}: no overlay: {}", show::explained(&error)));
                 }
             }
         }

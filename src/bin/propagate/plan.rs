@@ -10,7 +10,7 @@ use cropmae::eval::{Batch, flat_name};
 use cropmae::image::{self, resize::FrameFilter};
 use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{Choices, Loaded, Source};
-use cropmae::propagation::Engine;
+use cropmae::propagation::{Engine, Precision};
 use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
@@ -110,7 +110,6 @@ pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
 
 /// The devices, at least one and all of a kind.
 pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
-    anyhow::ensure!(args.threads != Some(0), "--threads: at least one thread is needed");
     anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
     let devices: Vec<Device> = args
         .device
@@ -151,6 +150,23 @@ fn fitting(free: Option<u64>, bytes_per_frame: u64) -> usize {
     let room = free.map_or(ROOM, |free| ROOM.min(free / 2));
     let frames = (room / bytes_per_frame.max(1)).clamp(1, MOST);
     1 << frames.ilog2()
+}
+
+/// How the affinity was computed, in words; none where it was as always. Tensor operations step in
+/// silently where the kernel cannot do a clip, and are slower: the record says so.
+pub(crate) fn affinity(
+    engine: Engine,
+    protocol: &Value,
+    grid: Option<(usize, usize)>,
+) -> Option<String> {
+    let Engine::Fused(precision) = engine else { return None };
+    let settings = Protocol::from_values(protocol).ok().map(|protocol| protocol.propagation);
+    let by = settings.zip(grid).and_then(|(settings, grid)| engine.fitting(&settings, grid).ok());
+    match (by, precision) {
+        (Some(Engine::TensorOps), _) => Some("f32 by tensor operations".into()),
+        (_, Precision::F32) => None,
+        (_, other) => Some(other.name().into()),
+    }
 }
 
 /// The encoder's part of the record.
@@ -313,7 +329,9 @@ pub(crate) fn describe(
         false => format!("{whole} of {asked} clips, {frames} frames; `propagate check` says why"),
     }];
     let grid = grid(clips, protocol, loaded.encoder.patch())?;
+    let mut engine = engine;
     if let Some((frame, input, [rows, columns])) = grid {
+        engine = engine.fitting(&protocol.propagation, (rows, columns))?;
         let context = protocol.propagation.queue.saturating_add(1);
         let bytes = (4 * rows * columns * loaded.encoder.width()) as f64 * context as f64;
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
@@ -336,5 +354,19 @@ mod tests {
         assert_eq!(fitting(None, ROOM / 7), 4);
         assert_eq!(fitting(Some(ROOM), ROOM / 4), 2, "half of what is free");
         assert_eq!(fitting(Some(0), ROOM), 1);
+    }
+
+    #[test]
+    fn the_record_says_how_the_affinity_was_computed() {
+        let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis).unwrap();
+        let words = |precision, protocol: &Protocol| {
+            affinity(Engine::Fused(precision), &protocol.values(), Some((30, 55)))
+        };
+        assert_eq!(words(Precision::F32, &protocol), None);
+        assert_eq!(words(Precision::Bf16, &protocol).as_deref(), Some("bf16"));
+        protocol.propagation.topk = 50;
+        let by_others = words(Precision::F32, &protocol);
+        assert_eq!(by_others.as_deref(), Some("f32 by tensor operations"));
+        assert_eq!(affinity(Engine::Tiled, &protocol.values(), Some((30, 55))), None);
     }
 }

@@ -1,8 +1,7 @@
-//! Progress on stderr: a bar on a terminal, a line per clip elsewhere.
+//! Progress on stderr: a bar on a terminal that can draw one, a line per clip elsewhere.
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -42,12 +41,12 @@ impl Bars {
     /// For this many settings.
     pub(crate) fn new(benchmark: Benchmark, clips: &Clips, settings: usize, quiet: bool) -> Self {
         let frames = settings * clips.frames();
-        let lines = !quiet && !std::io::stderr().is_terminal();
-        let target = match quiet || lines {
+        let target = match quiet {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(Some(frames as u64), target);
+        let lines = !quiet && bar.is_hidden();
         let style = "{bar:24} {pos}/{len} frames, {rate}, {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {

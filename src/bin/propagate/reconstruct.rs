@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use cropmae::autoencoder::{Mask, Method};
 use cropmae::image::{Rgb, decode};
+use cropmae::model::source::Source;
 use cropmae::model::weights::Overrides;
 use cropmae::pretrain::pictures::grid::{Panels, panels};
 use cropmae::pretrain::random::{Purpose, Stream};
@@ -19,6 +20,11 @@ use crate::{Outcome, plan};
 
 pub(crate) fn run(args: &ReconstructArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
+    let weights = args.weights.to_string_lossy();
+    ensure!(
+        matches!(weights.parse(), Ok(Source::File(_))),
+        "--weights: {weights} comes without a decoder; pass a checkpoint of `pretrain`, CropMAE or MAE"
+    );
     let images = images::list(&args.images)?;
     let device = plan::open_device(&args.run)?;
     let told = Told {

@@ -1,10 +1,10 @@
-//! What the user sees: results on stdout, notes on stderr.
+//! The results of a run as the user sees them, and the notes that `--quiet` keeps back.
 
-use std::io::Write;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cropmae::report::{RunRecord, Summary};
 use serde_json::Value;
+
+pub(crate) use crate::common::streams::{error, explained, is_broken_pipe, note, text};
 
 /// Lines for people, on stderr; none where the user wants it quiet.
 pub(crate) struct Notes {
@@ -21,36 +21,6 @@ impl Notes {
             note(text);
         }
     }
-}
-
-/// Writes a line to stderr; that nobody reads it any more stops no run.
-pub(crate) fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Writes to stdout; a reader that went away (`| head`) is an error that `main` takes for success.
-pub(crate) fn text(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to stdout")
-}
-
-/// Shows an error in one line.
-pub(crate) fn error(error: &anyhow::Error) {
-    note(&format!("error: {}", explained(error)));
-}
-
-/// An error with all its reasons, and what to do about it.
-pub(crate) fn explained(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<cropmae::Error>() {
-        Some(ours) => ours.explained(),
-        None => format!("{error:#}"),
-    }
-}
-
-/// Whether the reader of stdout went away.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// The table with what decided it, or the JSON.

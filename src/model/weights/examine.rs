@@ -47,6 +47,9 @@ impl Examined {
         let judged = selection.site.and_then(|site| examined.judge(&site, overrides));
         examined.report.refusal = judged.err();
         examined.describe_surroundings();
+        if overrides.checkpoint_key.is_none() {
+            examined.describe_choice();
+        }
         Ok(examined)
     }
 
@@ -141,6 +144,21 @@ impl Examined {
         self.report.extras.sort();
         let epochs = numbers.iter().filter(|(name, _)| name == "epoch");
         self.report.notes.extend(epochs.map(|(_, epoch)| format!("saved with epoch = {epoch}")));
+    }
+
+    /// Which dict was taken where the file has others that encoders come in, such as averaged weights.
+    fn describe_choice(&mut self) {
+        let KeyReport { wrapper: Some(taken), extras, refusal: None, .. } = &self.report else {
+            return;
+        };
+        let names = extras.iter().map(|group| group.name.as_str());
+        let others: Vec<&str> = names.filter(|name| select::WRAPPERS.contains(name)).collect();
+        if let Some(first) = others.first() {
+            let all = others.join(", ");
+            self.report.notes.push(format!(
+                "the encoder is that of `{taken}`; the file holds {all} too: --checkpoint-key {first} takes that"
+            ));
+        }
     }
 
     /// The encoder's configuration.

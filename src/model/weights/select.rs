@@ -7,7 +7,8 @@ use super::names::{Site, sites};
 use super::report::{Refusal, shortened};
 
 /// The dicts that training programs put their weights in, in the order of preference.
-const WRAPPERS: [&str; 6] = ["model", "state_dict", "teacher", "student", "model_ema", "encoder"];
+pub(super) const WRAPPERS: [&str; 6] =
+    ["model", "state_dict", "teacher", "student", "model_ema", "encoder"];
 
 /// Other dicts of a file that are looked into; more are not worth the time.
 const MAX_OTHERS: usize = 32;

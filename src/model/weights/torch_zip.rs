@@ -68,7 +68,8 @@ impl TorchZip {
                 let (module, name) = self.pickle.global(*function).unwrap_or(("", "?"));
                 Some(format!("a pickled object of class {module}.{name}"))
             }
-            _ => Some("no dict of tensors".into()),
+            Value::Sequence(_) => Some("a list".into()),
+            _ => Some("a single value".into()),
         }
     }
 

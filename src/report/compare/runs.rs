@@ -1,32 +1,22 @@
-//! A result folder read back: what was done, and every clip's scores.
-//!
-//! `results.json` says how the scores were made, `clips/*.json` hold them at full precision, clip by
-//! clip. A run becomes sums here ([`ScoredRun::tallies`]) for [`super::statistics`].
+//! A finished run: what was done, and every clip's scores, as its folder tells it
+//! ([`crate::report::stored`]). A run becomes sums here ([`ScoredRun::tallies`]) for
+//! [`super::statistics`].
 
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::statistics::Tally;
 use crate::error::{Error, Result};
-use crate::eval::folder::record_files;
+use crate::eval::Record;
 use crate::eval::vip::{VipScores, pooled};
-use crate::eval::{Outcome, Record};
 use crate::metric::davis::ClipScores;
 use crate::metric::miou::{Confusion, VIP_CLASSES};
 use crate::metric::pck::{JointCount, JointDistances, THRESHOLDS};
 use crate::metric::stats::mean;
 use crate::protocol::Benchmark;
-use crate::report::{self, Summary};
-
-/// The records of all clips that were scored, in the order of their names.
-#[derive(Debug, Clone)]
-enum Records {
-    Davis(Vec<Record<ClipScores>>),
-    Vip(Vec<Record<VipScores>>),
-    Jhmdb(Vec<Record<JointDistances>>),
-}
+use crate::report::Summary;
+use crate::report::stored::{self, Clips};
 
 /// A run as its folder tells it.
 #[derive(Debug, Clone)]
@@ -39,7 +29,8 @@ pub struct ScoredRun {
     pub benchmark: Benchmark,
     /// The content of `results.json`.
     pub results: Value,
-    records: Records,
+    /// All that were scored.
+    records: Clips,
 }
 
 /// What sums are taken over.
@@ -57,18 +48,11 @@ impl ScoredRun {
     /// # Errors
     /// It holds no finished run, or a damaged one.
     pub fn read(folder: &Path) -> Result<Self> {
-        let file = folder.join("results.json");
-        if !file.exists() {
-            return Err(no_run(folder));
-        }
-        let results: Value = json(&file)?;
-        let benchmark: Benchmark =
-            serde_json::from_value(results["benchmark"].clone()).map_err(|_| damaged(&file))?;
-        let records = match benchmark {
-            Benchmark::Davis => Records::Davis(records(folder)?),
-            Benchmark::Vip => Records::Vip(records(folder)?),
-            Benchmark::Jhmdb => Records::Jhmdb(records(folder)?),
-        };
+        let results = stored::results(folder)?;
+        let benchmark = stored::benchmark(&results, folder)?;
+        let mut records = Clips::read(folder, benchmark)?;
+        records.keep(|_, scored| scored);
+        records.sort_plainly();
         let name = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         let name = name.file_name().unwrap_or(name.as_os_str()).to_string_lossy().into_owned();
         let run = Self { name, folder: folder.to_path_buf(), benchmark, results, records };
@@ -84,23 +68,12 @@ impl ScoredRun {
 
     /// The clips that were scored: names with a line that changes when the given labels do.
     pub fn clips(&self) -> Vec<(&str, &str)> {
-        fn of<S>(records: &[Record<S>]) -> Vec<(&str, &str)> {
-            records.iter().map(|record| (&*record.clip, &*record.labels)).collect()
-        }
-        match &self.records {
-            Records::Davis(records) => of(records),
-            Records::Vip(records) => of(records),
-            Records::Jhmdb(records) => of(records),
-        }
+        self.records.names()
     }
 
     /// Leaves out all other clips.
     pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
-        match &mut self.records {
-            Records::Davis(records) => records.retain(|record| wanted(&record.clip)),
-            Records::Vip(records) => records.retain(|record| wanted(&record.clip)),
-            Records::Jhmdb(records) => records.retain(|record| wanted(&record.clip)),
-        }
+        self.records.keep(|clip, _| wanted(clip));
     }
 
     /// The headline and all behind it, over the clips that were kept.
@@ -108,21 +81,7 @@ impl ScoredRun {
     /// # Errors
     /// VIP: matrices are not of its classes.
     pub fn summary(&self) -> Result<Summary> {
-        fn outcome<S: Clone>(records: &[Record<S>]) -> Outcome<S> {
-            Outcome { records: records.to_vec(), failures: Vec::new(), resumed: 0 }
-        }
-        match &self.records {
-            Records::Davis(records) => Ok(report::davis::summary(&outcome(records))),
-            Records::Vip(records) => {
-                report::vip::summary(&outcome(records), self.excludes_first_frame())
-                    .map_err(|error| Error::data(&self.folder, error.to_string(), "run it again"))
-            }
-            Records::Jhmdb(records) => Ok(report::jhmdb::summary(&outcome(records))),
-        }
-    }
-
-    fn excludes_first_frame(&self) -> bool {
-        self.results["protocol"]["values"]["exclude_first_frame"] == true
+        self.records.summary(&self.results, &self.folder)
     }
 
     /// Which scores are compared; [`ScoredRun::finish`] makes them of a sum, in this order.
@@ -138,25 +97,25 @@ impl ScoredRun {
     /// order of [`ScoredRun::clips`].
     pub fn tallies(&self, unit: Unit) -> Vec<Tally> {
         match &self.records {
-            Records::Davis(records) => {
+            Clips::Davis(records) => {
                 let clips = scores(records).map(objects);
                 match unit {
                     Unit::Object => clips.flatten().collect(),
                     Unit::Clip => clips.map(|objects| super::statistics::total(&objects)).collect(),
                 }
             }
-            Records::Vip(records) => {
-                let exclude = self.excludes_first_frame();
+            Clips::Vip(records) => {
+                let exclude = stored::excludes_first_frame(&self.results);
                 scores(records).map(|scores| pixels(scores, exclude)).collect()
             }
-            Records::Jhmdb(records) => scores(records).map(joints).collect(),
+            Clips::Jhmdb(records) => scores(records).map(joints).collect(),
         }
     }
 
     /// How many objects each clip has; one where clips are not scored object by object.
     pub fn objects(&self) -> Vec<usize> {
         match &self.records {
-            Records::Davis(records) => scores(records).map(|clip| clip.objects.len()).collect(),
+            Clips::Davis(records) => scores(records).map(|clip| clip.objects.len()).collect(),
             _ => vec![1; self.clips().len()],
         }
     }
@@ -216,44 +175,6 @@ fn pck(sum: &[f64]) -> Vec<f64> {
     let joints = sum.as_chunks::<{ 1 + THRESHOLDS.len() }>().0;
     let at = |threshold: usize| mean(joints.iter().map(|joint| joint[1 + threshold] / joint[0]));
     (0..THRESHOLDS.len()).map(at).collect()
-}
-
-/// All records with scores, in the order of the clips' names.
-fn records<S: DeserializeOwned>(folder: &Path) -> Result<Vec<Record<S>>> {
-    if !folder.join("clips").exists() {
-        return Err(no_run(folder));
-    }
-    let files = record_files(folder)?;
-    let read = files.iter().map(|file| json::<Record<S>>(file));
-    let mut records = read.collect::<Result<Vec<_>>>()?;
-    records.retain(|record| record.scores.is_some());
-    records.sort_by(|a, b| a.clip.cmp(&b.clip));
-    Ok(records)
-}
-
-fn json<T: DeserializeOwned>(file: &Path) -> Result<T> {
-    let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
-    serde_json::from_slice(&bytes).map_err(|_| damaged(file))
-}
-
-fn damaged(file: &Path) -> Error {
-    Error::data(file, "is damaged", "run the command that made it again")
-}
-
-/// Why a folder is none of a finished run.
-fn no_run(folder: &Path) -> Error {
-    let (problem, remedy) = if folder.join("sweep.json").exists() {
-        ("is the folder of a sweep", "pass the folders of its settings")
-    } else if folder.join("weights.json").exists() {
-        ("is the folder of several encoders", "pass the folders in it")
-    } else if folder.join("run.json").exists() {
-        ("holds a run that was not finished", "run the same command again: it goes on")
-    } else if !folder.exists() {
-        ("is not there", "pass a folder that `propagate davis|vip|jhmdb` has left")
-    } else {
-        ("holds no results", "pass a folder that `propagate davis|vip|jhmdb` has left")
-    };
-    Error::data(folder, problem, remedy)
 }
 
 #[cfg(test)]

@@ -14,14 +14,14 @@ pub(crate) struct AffinityArgs {
     #[arg(long, alias = "knn-k", value_name = "K", value_parser = parse_count)]
     pub(crate) topk: Option<usize>,
     /// Extent of the neighbourhood in patches [cropmae: 20; rsp: 30; crw, dino, dinov3: 12]
-    #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R")]
+    #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R", allow_negative_numbers = true)]
     pub(crate) radius: Option<f64>,
     /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square]
     #[arg(long, value_enum, value_name = "SHAPE")]
     pub(crate) neighborhood: Option<Shape>,
     /// What cosines are divided by before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1;
     /// dinov3: 0.2]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
     /// Recent frames in the context, beside frame 0 [cropmae, crw: 20; rsp: 30; dino, dinov3: 7]
     #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L", value_parser = parse_count)]

@@ -6,7 +6,7 @@
 
 use maud::{Markup, html};
 
-use super::{Clips, percent, scores};
+use super::{percent, scores};
 use crate::eval::Record;
 use crate::eval::vip::{FrameIou, VipScores};
 use crate::metric::davis::{ClipScores, global};
@@ -15,6 +15,7 @@ use crate::metric::pck::JointDistances;
 use crate::overlay::masks;
 use crate::report::html::chart::{Axis, Chart, Paint, Panel, Series, legend};
 use crate::report::html::page::Section;
+use crate::report::stored::Clips;
 
 /// Charts beyond so many are folded away.
 const SHOWN: usize = 24;

@@ -15,21 +15,13 @@ mod scores;
 use std::path::Path;
 
 use maud::{Markup, html};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::page::{Page, Section, Tone, badge, notice};
 use super::player::Player;
 use super::table::{Look, table};
-use crate::data::listing::natural_order;
 use crate::error::{Error, Result};
-use crate::eval::folder::record_files;
-use crate::eval::vip::VipScores;
-use crate::eval::{Outcome, Record};
-use crate::metric::davis::ClipScores;
-use crate::metric::pck::JointDistances;
-use crate::protocol::Benchmark;
-use crate::report::{self, RunRecord, Summary};
+use crate::report::stored::{self, AGAIN, Clips};
+use crate::report::{RunRecord, Summary};
 
 /// The bytes that all pictures of a page may take, so that a report stays fit for a mail.
 pub const PICTURE_BYTES: usize = 2_400_000;
@@ -45,17 +37,6 @@ pub struct Evaluation {
     pub clips: Clips,
 }
 
-/// The clips of a benchmark.
-#[derive(Debug)]
-pub enum Clips {
-    /// DAVIS-2017.
-    Davis(Vec<Record<ClipScores>>),
-    /// VIP.
-    Vip(Vec<Record<VipScores>>),
-    /// JHMDB.
-    Jhmdb(Vec<Record<JointDistances>>),
-}
-
 impl Evaluation {
     /// Reads `results.json` and the records in `clips/`.
     ///
@@ -65,31 +46,13 @@ impl Evaluation {
     /// # Errors
     /// The folder holds no results, or records of another number of clips than they are of.
     pub fn read(folder: &Path, clips: Option<&[String]>) -> Result<Self> {
-        let path = folder.join("results.json");
-        let json: Value = read_json(&path, "no results of this program")?;
-        let record = RunRecord::from_json(&json).map_err(|error| {
-            Error::data(&path, format!("no results of this program ({error})"), AGAIN)
-        })?;
-        let exclude = record.protocol.values["exclude_first_frame"] == true;
-        let (summary, clips) = match record.protocol.benchmark {
-            Benchmark::Davis => {
-                let outcome = outcome(folder, clips)?;
-                (report::davis::summary(&outcome), Clips::Davis(outcome.records))
-            }
-            Benchmark::Vip => {
-                let outcome = outcome(folder, clips)?;
-                let summary = report::vip::summary(&outcome, exclude).map_err(|error| {
-                    Error::data(&folder.join("clips"), error.to_string(), AGAIN)
-                })?;
-                (summary, Clips::Vip(outcome.records))
-            }
-            Benchmark::Jhmdb => {
-                let outcome = outcome(folder, clips)?;
-                (report::jhmdb::summary(&outcome), Clips::Jhmdb(outcome.records))
-            }
-        };
-        let evaluation = Self { record, summary, clips };
-        let (found, wanted) = (evaluation.clips.len(), evaluation.record.dataset.done);
+        let json = stored::results(folder)?;
+        let record = RunRecord::from_json(&json)
+            .map_err(|error| stored::damaged(&folder.join("results.json"), &error))?;
+        let mut of = Clips::read(folder, record.protocol.benchmark)?;
+        of.keep(|clip, _| clips.is_none_or(|clips| clips.iter().any(|known| known == clip)));
+        let evaluation = Self { summary: of.summary(&json, folder)?, record, clips: of };
+        let (found, wanted) = (evaluation.clips.names().len(), evaluation.record.dataset.done);
         if found != wanted {
             let problem = format!("holds records of {found} clips, results.json is of {wanted}");
             return Err(Error::data(folder, problem, AGAIN));
@@ -229,36 +192,6 @@ impl Evaluation {
 
 /// How tables are used.
 const SORTS: &str = "Click on a column's name to sort by it, again for the other way round.";
-
-/// What to do about a folder that does not hold together.
-const AGAIN: &str =
-    "run the command of `propagate davis|vip|jhmdb` again: it takes up what is there";
-
-impl Clips {
-    fn len(&self) -> usize {
-        match self {
-            Self::Davis(records) => records.len(),
-            Self::Vip(records) => records.len(),
-            Self::Jhmdb(records) => records.len(),
-        }
-    }
-}
-
-/// The records of a folder by clip.
-fn outcome<S: DeserializeOwned>(folder: &Path, clips: Option<&[String]>) -> Result<Outcome<S>> {
-    let files = record_files(folder)?;
-    let read = files.iter().map(|path| read_json(path, "no record of a clip"));
-    let mut records: Vec<Record<S>> = read.collect::<Result<_>>()?;
-    records.retain(|record| clips.is_none_or(|clips| clips.contains(&record.clip)));
-    records.sort_by(|a, b| natural_order(&a.clip, &b.clip));
-    Ok(Outcome { records, failures: Vec::new(), resumed: 0 })
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path, otherwise: &str) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::data(path, format!("{otherwise} ({error})"), AGAIN))
-}
 
 /// How many clips are shown at each end.
 const AT_EACH_END: usize = 2;

@@ -5,9 +5,10 @@
 
 use maud::{Markup, html};
 
-use super::{Clips, Evaluation, percent};
+use super::{Evaluation, percent};
 use crate::protocol::Benchmark;
 use crate::report::html::page::{Tone, notice};
+use crate::report::stored::Clips;
 use crate::report::{RunRecord, Summary};
 
 /// A row of a published table; scores in percent.

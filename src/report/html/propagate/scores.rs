@@ -1,9 +1,10 @@
 //! Clips by their scores: the table of all, and their order from the best to the worst.
 
-use super::{Clips, Evaluation};
+use super::Evaluation;
 use crate::eval::Record;
 use crate::eval::vip::pooled;
 use crate::metric::davis::{ClipScores, global};
+use crate::report::stored::Clips;
 use crate::report::{Cell, Table};
 
 /// The score that clips are ranked by.
