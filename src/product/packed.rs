@@ -1,6 +1,6 @@
 //! Products whose right side was packed beforehand, a tile at a time.
 //!
-//! [`Packed`] lays the columns of a matrix out in panels as wide as three vector registers; [`tile`]
+//! [`Packed`] lays the columns of a matrix out in panels as wide as two vector registers; [`tile`]
 //! multiplies a few rows with a panel and leaves the sums in registers, where its caller goes on
 //! with them: adds a bias, takes a GELU, looks for the largest. So a matrix that is used for every
 //! frame is packed once, and what follows a product costs no pass of its own over memory. The
@@ -11,20 +11,44 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// Vector registers that a row of a tile takes.
-pub(crate) const VECTORS: usize = 3;
+pub(crate) const VECTORS: usize = 2;
 /// Values of a panel that stay in the innermost cache, beside a tile of the left side: 24 KiB.
 const PANEL_AT_ONCE: usize = 6 << 10;
 /// Values in a cache line: where a panel begins on one, no register is loaded from two.
 const LINE: usize = 16;
 
-/// The number of rows of a tile, as a constant: `VECTORS` times as many sums stay in registers, and
-/// a few more registers are needed beside them.
-#[inline(always)]
-pub(crate) const fn tile_rows<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+/// Work that is done tile by tile: what [`dispatch`] runs.
+pub(crate) trait Tiled {
+    /// What comes of it.
+    type Output;
+
+    /// Does it with these instructions in tiles of `ROWS` rows. To be inlined always, and all that it
+    /// calls: only so it is compiled for them.
+    fn run<S: Simd, const ROWS: usize>(self, simd: S) -> Self::Output;
 }
 
-/// What the widest instruction set of a machine makes of a tile.
+/// Runs the work with an instruction set and tiles that fit its registers: [`VECTORS`] times their
+/// rows as many sums stay there, beside a row of the panel and a value or two of the left side. Of 16
+/// registers that leaves none over, and any tile of more sums has the compiler move some of them out
+/// and back in for every product.
+#[inline(always)]
+pub(crate) fn dispatch<T: Tiled>(arch: Arch, work: T) -> T::Output {
+    struct Dispatch<T>(T);
+    impl<T: Tiled> WithSimd for Dispatch<T> {
+        type Output = T::Output;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> T::Output {
+            match S::REGISTER_COUNT {
+                32.. => self.0.run::<S, 8>(simd),
+                _ => self.0.run::<S, 6>(simd),
+            }
+        }
+    }
+    arch.dispatch(Dispatch(work))
+}
+
+/// What an instruction set makes of a tile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// Rows of a tile.
@@ -36,15 +60,15 @@ pub(crate) struct Sizes {
 impl Sizes {
     pub(crate) fn of(arch: Arch) -> Self {
         struct Ask;
-        impl WithSimd for Ask {
+        impl Tiled for Ask {
             type Output = Sizes;
 
             #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> Sizes {
-                Sizes { rows: tile_rows::<S>(), columns: VECTORS * S::F32_LANES }
+            fn run<S: Simd, const ROWS: usize>(self, _: S) -> Sizes {
+                Sizes { rows: ROWS, columns: VECTORS * S::F32_LANES }
             }
         }
-        arch.dispatch(Ask)
+        dispatch(arch, Ask)
     }
 }
 
@@ -242,19 +266,9 @@ mod tests {
         out: &'a mut [f32],
     }
 
-    impl WithSimd for Multiply<'_> {
+    impl Tiled for Multiply<'_> {
         type Output = ();
 
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            match tile_rows::<S>() {
-                8 => self.run::<S, 8>(simd),
-                _ => self.run::<S, 4>(simd),
-            }
-        }
-    }
-
-    impl Multiply<'_> {
         #[inline(always)]
         fn run<S: Simd, const ROWS: usize>(self, simd: S) {
             let columns = self.right.columns;
@@ -283,7 +297,7 @@ mod tests {
         for arch in every_arch() {
             let right = Packed::transposed(arch, &weight, depth);
             let mut out = vec![0.0; rows * columns];
-            arch.dispatch(Multiply { left: &left, right: &right, out: &mut out });
+            dispatch(arch, Multiply { left: &left, right: &right, out: &mut out });
             for (row, out) in out.chunks_exact(columns).enumerate() {
                 for (column, out) in out.iter().enumerate() {
                     let pairs = left[row * depth..].iter().zip(&weight[column * depth..]);

@@ -6,7 +6,7 @@
 //! k-th nearest so far; the affinity matrix of a frame never exists.
 
 use candle_core::Tensor;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
 use super::Neighbour;
@@ -15,12 +15,12 @@ use super::nearest::{Nearest, Neighbor};
 use super::{LabelMap, Settings};
 use crate::error::Result;
 use crate::product::packed::{
-    Aligned, Packed, Sizes, VECTORS, tile_rows, tiles, vectors, vectors_mut,
+    Aligned, Packed, Sizes, Tiled, VECTORS, dispatch, tiles, vectors, vectors_mut,
 };
 
 /// Panels of queries that meet the same keys: more of them fetch keys from far away less often, but
 /// take in more keys beyond the reach of some.
-const PANELS_AT_ONCE: usize = 2;
+const PANELS_AT_ONCE: usize = 3;
 /// Keys that a panel of queries meets at a time: their sums, while they are not complete, stay in
 /// the innermost cache.
 const KEYS_AT_ONCE: usize = 64;
@@ -119,7 +119,7 @@ pub(super) fn propagate(
         let count = query.len() / width;
         let panel = Panel { order, first: index * columns, count, reach: &reach, settings };
         let packed = Packed::transposed(arch, query, width);
-        let nearest = arch.dispatch(Search { panel, packed: &packed, sources });
+        let nearest = dispatch(arch, Search { panel, packed: &packed, sources });
         for (nearest, out) in nearest.iter().zip(out.chunks_exact_mut(channels)) {
             for (neighbor, weight) in nearest.weights(settings.temperature as f32) {
                 let frame = sources[neighbor.source as usize].frame;
@@ -147,7 +147,7 @@ pub(super) fn nearest(
     let first = order.place((cell / grid.1, cell % grid.1));
     let panel = Panel { order, first, count: 1, reach: &reach, settings };
     let packed = Packed::transposed(arch, &query[first * width..][..width], width);
-    let found = arch.dispatch(Search { panel, packed: &packed, sources });
+    let found = dispatch(arch, Search { panel, packed: &packed, sources });
     let weighed = found.iter().flat_map(|one| one.weights(settings.temperature as f32));
     let told = |(key, weight): (Neighbor, f32)| {
         let (source, place) = (key.source as usize, key.cell as usize);
@@ -199,19 +199,9 @@ struct Search<'a> {
     sources: &'a [Source<'a, Frame>],
 }
 
-impl WithSimd for Search<'_> {
+impl Tiled for Search<'_> {
     type Output = Vec<Nearest>;
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<Nearest> {
-        match tile_rows::<S>() {
-            8 => self.run::<S, 8>(simd),
-            _ => self.run::<S, 4>(simd),
-        }
-    }
-}
-
-impl Search<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) -> Vec<Nearest> {
         let Self { panel, packed, sources } = self;
