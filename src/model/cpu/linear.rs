@@ -5,7 +5,9 @@ use pulp::{Arch, Simd};
 use crate::elementwise::lanes;
 use crate::error::Result;
 use crate::model::parameters::Parameters;
-use crate::product::packed::{Aligned, Packed, Tiled, VECTORS, dispatch, load, store, tiles, vectors};
+use crate::product::packed::{
+    Aligned, Packed, Tiled, VECTORS, dispatch, load, store, tiles, vectors,
+};
 
 /// What becomes of `row · weight + bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,8 @@ impl Linear {
     }
 
     fn packed(arch: Arch, weight: &[f32], bias: &[f32], factors: &[f32]) -> Self {
-        let weight = Packed::transposed(arch, weight, weight.len() / bias.len());
+        let depth = weight.len() / bias.len();
+        let weight = Packed::transposed(arch, weight.chunks_exact(depth), depth);
         let padded = |values: &[f32]| {
             let mut padded = Aligned::default();
             padded.resize(weight.padded_columns());
@@ -95,7 +98,7 @@ impl Tiled for Apply<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
         let Self { linear, rows, then, room, out } = self;
-        let columns = linear.columns();
+        let (columns, depth) = (linear.columns(), linear.depth());
         let width = VECTORS * S::F32_LANES;
         let biases = vectors::<S>(linear.bias.values());
         let scales = vectors::<S>(linear.scale.values());
@@ -106,7 +109,9 @@ impl Tiled for Apply<'_> {
             tiles::<S, ROWS>(
                 simd,
                 panel,
-                rows,
+                rows.len() / depth,
+                #[inline(always)]
+                |row| &rows[row * depth..][..depth],
                 room,
                 #[inline(always)]
                 |first, sums| {
