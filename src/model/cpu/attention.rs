@@ -14,7 +14,8 @@ use crate::product::packed::{
     Aligned, Sizes, Tiled, VECTORS, dispatch, tile, tile_onto, vectors, vectors_mut,
 };
 
-/// Keys that a panel of queries meets at a time: their scores stay in the innermost cache.
+/// Keys that a panel of queries meets at a time: their scores stay in the innermost cache. A multiple
+/// of the rows of any tile.
 const KEYS_AT_ONCE: usize = 96;
 
 /// The sizes of a batch of sequences.
