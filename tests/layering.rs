@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("sample", &["data", "error", "files", "image"]),
     ("model", &["elementwise", "error", "kernel", "product"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
-    ("propagation", &["error", "image", "kernel", "product"]),
+    ("propagation", &["elementwise", "error", "image", "kernel", "product"]),
     ("protocol", &["data", "error", "image", "propagation"]),
     (
         "eval",

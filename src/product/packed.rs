@@ -1,6 +1,6 @@
 //! Products whose right side was packed beforehand, a tile at a time.
 //!
-//! [`Packed`] lays the columns of a matrix out in panels as wide as three vector registers; [`tile`]
+//! [`Packed`] lays the columns of a matrix out in panels as wide as two vector registers; [`tile`]
 //! multiplies a few rows with a panel and leaves the sums in registers, where its caller goes on
 //! with them: adds a bias, takes a GELU, looks for the largest. So a matrix that is used for every
 //! frame is packed once, and what follows a product costs no pass of its own over memory. The
@@ -11,20 +11,46 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// Vector registers that a row of a tile takes.
-pub(crate) const VECTORS: usize = 3;
-/// Values of a panel that stay in the innermost cache, beside a tile of the left side: 24 KiB.
-const PANEL_AT_ONCE: usize = 6 << 10;
+pub(crate) const VECTORS: usize = 2;
+/// Values of a panel that stay in a core's second cache while all rows meet them: 96 KiB.
+const PANEL_AT_ONCE: usize = 24 << 10;
 /// Values in a cache line: where a panel begins on one, no register is loaded from two.
 const LINE: usize = 16;
 
-/// The number of rows of a tile, as a constant: `VECTORS` times as many sums stay in registers, and
-/// a few more registers are needed beside them.
-#[inline(always)]
-pub(crate) const fn tile_rows<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+/// Work that is done tile by tile: what [`dispatch`] runs.
+pub(crate) trait Tiled {
+    /// What comes of it.
+    type Output;
+
+    /// Does it with these instructions in tiles of `ROWS` rows. To be inlined always, and all that it
+    /// calls: only so it is compiled for them.
+    fn run<S: Simd, const ROWS: usize>(self, simd: S) -> Self::Output;
 }
 
-/// What the widest instruction set of a machine makes of a tile.
+/// Runs the work with an instruction set and tiles that fit its registers: [`VECTORS`] times as many
+/// sums as they have rows stay there, beside a row of the panel and one or two values of the left side.
+///
+/// Six rows leave no register over where there are 16. Four rows of three registers' width fill 16
+/// too, but with a single value of the left side, and the compiler likes to load the next one early:
+/// then one sum goes out to memory and back for every product.
+#[inline(always)]
+pub(crate) fn dispatch<T: Tiled>(arch: Arch, work: T) -> T::Output {
+    struct Dispatch<T>(T);
+    impl<T: Tiled> WithSimd for Dispatch<T> {
+        type Output = T::Output;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> T::Output {
+            match S::REGISTER_COUNT {
+                32.. => self.0.run::<S, 8>(simd),
+                _ => self.0.run::<S, 6>(simd),
+            }
+        }
+    }
+    arch.dispatch(Dispatch(work))
+}
+
+/// What an instruction set makes of a tile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// Rows of a tile.
@@ -36,15 +62,15 @@ pub(crate) struct Sizes {
 impl Sizes {
     pub(crate) fn of(arch: Arch) -> Self {
         struct Ask;
-        impl WithSimd for Ask {
+        impl Tiled for Ask {
             type Output = Sizes;
 
             #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> Sizes {
-                Sizes { rows: tile_rows::<S>(), columns: VECTORS * S::F32_LANES }
+            fn run<S: Simd, const ROWS: usize>(self, _: S) -> Sizes {
+                Sizes { rows: ROWS, columns: VECTORS * S::F32_LANES }
             }
         }
-        arch.dispatch(Ask)
+        dispatch(arch, Ask)
     }
 }
 
@@ -86,20 +112,21 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs for `arch` the transpose of `rows` [columns, depth]: what a linear layer multiplies by,
-    /// from its weight as checkpoints have it.
-    pub(crate) fn transposed(arch: Arch, rows: &[f32], depth: usize) -> Self {
+    /// Packs for `arch` the transpose of these rows of `depth` values: what a linear layer multiplies
+    /// by, from its weight [columns, depth] as checkpoints have it.
+    pub(crate) fn transposed<'a>(
+        arch: Arch,
+        rows: impl ExactSizeIterator<Item = &'a [f32]>,
+        depth: usize,
+    ) -> Self {
         let width = Sizes::of(arch).columns;
-        let columns = rows.len() / depth;
+        let columns = rows.len();
         let mut panels = Aligned::default();
         panels.resize(columns.div_ceil(width) * width * depth);
-        for (panel, rows) in
-            panels.values_mut().chunks_exact_mut(width * depth).zip(rows.chunks(width * depth))
-        {
-            for (column, row) in rows.chunks_exact(depth).enumerate() {
-                for (line, value) in panel.chunks_exact_mut(width).zip(row) {
-                    line[column] = *value;
-                }
+        for (column, row) in rows.enumerate() {
+            let panel = &mut panels.values_mut()[column / width * width * depth..][..width * depth];
+            for (line, value) in panel.chunks_exact_mut(width).zip(row) {
+                line[column % width] = *value;
             }
         }
         Self { panels, depth, columns }
@@ -161,28 +188,30 @@ pub(crate) fn tile_onto<S: Simd, const ROWS: usize>(
     sums
 }
 
-/// A panel times `rows` [n, depth]: `take` gets every tile of sums and the number of its first row;
-/// past the last row a tile has that one again. `kept` is room for as many tiles.
+/// A panel times `count` rows, each as long as it is deep: `take` gets every tile of sums and the number
+/// of its first row; past the last row a tile has that one again. `kept` is room for as many tiles.
 ///
 /// Of the panel as many rows as the innermost cache holds are multiplied at a time: they stay there
 /// while all rows meet them.
 #[inline(always)]
-pub(crate) fn tiles<S: Simd, const ROWS: usize>(
+pub(crate) fn tiles<'a, S: Simd, const ROWS: usize>(
     simd: S,
     panel: &[[S::f32s; VECTORS]],
-    rows: &[f32],
+    count: usize,
+    row: impl Fn(usize) -> &'a [f32],
     kept: &mut Aligned,
     mut take: impl FnMut(usize, [[S::f32s; VECTORS]; ROWS]),
 ) {
     let (depth, width) = (panel.len(), VECTORS * S::F32_LANES);
-    kept.resize((rows.len() / depth).next_multiple_of(ROWS) * width);
+    kept.resize(count.next_multiple_of(ROWS) * width);
     let kept = vectors_mut::<S>(kept.values_mut()).as_chunks_mut::<ROWS>().0;
     kept.fill([[simd.splat_f32s(0.0); VECTORS]; ROWS]);
     for from in (0..depth).step_by(PANEL_AT_ONCE / width) {
         let panel = &panel[from..depth.min(from + PANEL_AT_ONCE / width)];
         let last = from + panel.len() == depth;
         for (tile, kept) in kept.iter_mut().enumerate() {
-            let rows: [&[f32]; ROWS] = rows_of(rows, tile * ROWS, depth, depth);
+            let rows: [&[f32]; ROWS] =
+                std::array::from_fn(|index| row((tile * ROWS + index).min(count - 1)));
             let rows = rows.map(|row| &row[from..from + panel.len()]);
             let sums = tile_onto::<S, ROWS>(
                 simd,
@@ -197,19 +226,6 @@ pub(crate) fn tiles<S: Simd, const ROWS: usize>(
             }
         }
     }
-}
-
-/// `ROWS` rows of `depth` values from the `start`-th on; past the last one, that one again: a tile is
-/// always whole.
-#[inline(always)]
-pub(crate) fn rows_of<const ROWS: usize>(
-    values: &[f32],
-    start: usize,
-    stride: usize,
-    depth: usize,
-) -> [&[f32]; ROWS] {
-    let last = values.len().saturating_sub(depth) / stride;
-    std::array::from_fn(|row| &values[(start + row).min(last) * stride..][..depth])
 }
 
 /// Stores a register in a slice that may be shorter.
@@ -242,27 +258,19 @@ mod tests {
         out: &'a mut [f32],
     }
 
-    impl WithSimd for Multiply<'_> {
+    impl Tiled for Multiply<'_> {
         type Output = ();
 
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            match tile_rows::<S>() {
-                8 => self.run::<S, 8>(simd),
-                _ => self.run::<S, 4>(simd),
-            }
-        }
-    }
-
-    impl Multiply<'_> {
-        #[inline(always)]
         fn run<S: Simd, const ROWS: usize>(self, simd: S) {
-            let columns = self.right.columns;
-            for (panel, values) in self.right.panels::<S>().enumerate() {
+            let Self { left, right, out } = self;
+            let (columns, depth) = (right.columns, right.depth);
+            let (count, row) = (left.len() / depth, |row| &left[row * depth..][..depth]);
+            for (panel, values) in right.panels::<S>().enumerate() {
                 let first = panel * VECTORS * S::F32_LANES;
                 let mut kept = Aligned::default();
-                tiles::<S, ROWS>(simd, values, self.left, &mut kept, |row, sums| {
-                    let out = self.out.chunks_exact_mut(columns).skip(row);
+                tiles::<S, ROWS>(simd, values, count, row, &mut kept, |row, sums| {
+                    let out = out.chunks_exact_mut(columns).skip(row);
                     for (out, sums) in out.zip(sums) {
                         for (part, sum) in out[first..].chunks_mut(S::F32_LANES).zip(sums) {
                             store(simd, part, sum);
@@ -281,9 +289,9 @@ mod tests {
         let left: Vec<f32> = values(rows * depth).collect();
         let weight: Vec<f32> = values(columns * depth).collect();
         for arch in every_arch() {
-            let right = Packed::transposed(arch, &weight, depth);
+            let right = Packed::transposed(arch, weight.chunks_exact(depth), depth);
             let mut out = vec![0.0; rows * columns];
-            arch.dispatch(Multiply { left: &left, right: &right, out: &mut out });
+            dispatch(arch, Multiply { left: &left, right: &right, out: &mut out });
             for (row, out) in out.chunks_exact(columns).enumerate() {
                 for (column, out) in out.iter().enumerate() {
                     let pairs = left[row * depth..].iter().zip(&weight[column * depth..]);

@@ -8,6 +8,7 @@
 
 pub mod context;
 mod fused;
+mod grid;
 pub mod joints;
 pub mod labels;
 mod nearest;
@@ -292,7 +293,7 @@ impl Propagation {
         let map = |values| LabelMap { grid, channels, values };
         match &mut self.frames {
             Frames::Tiled(context) => {
-                let query = tiled::query(features, grid)?;
+                let query = tiled::query(features)?;
                 let values =
                     tiled::propagate(&query, &context.sources(), grid, channels, &self.settings);
                 let labels = map(values);

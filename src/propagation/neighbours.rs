@@ -27,10 +27,9 @@ impl Propagation {
             return Err(Error::setting("engine", "only Engine::Tiled can tell neighbours"));
         };
         let sources = context.sources();
-        let query = tiled::query(features, self.grid)?;
-        let index = cell.0 * width + cell.1;
+        let query = tiled::query(features)?;
         let found =
-            tiled::nearest(&query, index, &sources, (self.grid, self.channels), &self.settings);
+            tiled::nearest(&query, cell, &sources, (self.grid, self.channels), &self.settings);
         let next = self.labelled + 1;
         Ok(found
             .into_iter()

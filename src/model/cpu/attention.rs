@@ -6,15 +6,16 @@
 //! (Milakov and Gimelshein 2018; Dao et al. 2022), so that a core never holds more scores than that,
 //! however long the sequence.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Simd};
 
 use super::workers::{self, Worker};
 use crate::elementwise::lanes;
 use crate::product::packed::{
-    Aligned, Sizes, VECTORS, rows_of, tile, tile_onto, tile_rows, vectors, vectors_mut,
+    Aligned, Sizes, Tiled, VECTORS, dispatch, tile, tile_onto, vectors, vectors_mut,
 };
 
-/// Keys that a panel of queries meets at a time: their scores stay in the innermost cache.
+/// Keys that a panel of queries meets at a time: their scores stay in the innermost cache. A multiple
+/// of the rows of any tile.
 const KEYS_AT_ONCE: usize = 96;
 
 /// The sizes of a batch of sequences.
@@ -55,18 +56,16 @@ pub(super) fn attend(
     let Sequences { batch, tokens, heads, head_width } = sizes;
     let tile = Sizes::of(arch);
     let token = head_width + head_width.next_multiple_of(tile.rows);
-    memory.resize(batch * heads * tokens * token);
-    let parts = memory.values_mut().chunks_mut(tokens * token).enumerate();
+    let each = tokens.next_multiple_of(tile.rows) * token;
+    memory.resize(batch * heads * each);
+    let parts = memory.values_mut().chunks_mut(each).enumerate();
     let parts = parts.flat_map(|(head, memory)| {
         let parts = memory.chunks_mut(KEYS_AT_ONCE * token).enumerate();
         parts.map(move |(part, memory)| (head, part * KEYS_AT_ONCE, memory))
     });
     workers::share(workers, parts, |_, (head, first, memory)| {
         let head = Head { qkv, sizes, head };
-        match tile.rows {
-            8 => remember::<8>(head, first, memory),
-            _ => remember::<4>(head, first, memory),
-        }
+        dispatch(arch, Remember { head, first, memory });
     });
     let memory = memory.values();
     let panels = mixed.chunks_mut(tokens * head_width).enumerate().flat_map(|(head, mixed)| {
@@ -74,9 +73,9 @@ pub(super) fn attend(
         panels.map(move |(panel, mixed)| (head, panel * tile.columns, mixed))
     });
     workers::share(workers, panels, |worker, (head, first, mixed)| {
-        let memory = &memory[head * tokens * token..][..tokens * token];
+        let memory = &memory[head * each..][..each];
         let head = Head { qkv, sizes, head };
-        arch.dispatch(Attend { head, memory, first, worker, mixed });
+        dispatch(arch, Attend { head, memory, first, worker, mixed });
     });
 }
 
@@ -104,27 +103,38 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Lays keys and values of some of a head's tokens, from the `first`-th on, side by side: the keys as
-/// they are, then the values as blocks of `ROWS` channels, [blocks, tokens, ROWS], the last block
-/// filled up with zeros.
-fn remember<const ROWS: usize>(head: Head<'_>, first: usize, memory: &mut [f32]) {
-    let (width, stride) = (head.sizes.head_width, head.stride());
-    let count = memory.len() / (width + width.next_multiple_of(ROWS));
-    let (keys, values) = memory.split_at_mut(count * width);
-    let rows = |which: usize| head.part(which)[first * stride..].chunks(stride);
-    for (out, key) in keys.chunks_exact_mut(width).zip(rows(1)) {
-        out.copy_from_slice(&key[..width]);
-    }
-    let blocks = values.as_chunks_mut::<ROWS>().0;
-    for (token, value) in rows(2).take(count).enumerate() {
-        let (whole, rest) = value[..width].as_chunks::<ROWS>();
-        let mut blocks = blocks[token..].iter_mut().step_by(count);
-        for (value, block) in whole.iter().zip(blocks.by_ref()) {
-            *block = *value;
+/// Lays keys and values of some of a head's tokens, from the `first`-th on, as tiles meet them: the
+/// keys as blocks of `ROWS` tokens, [blocks, head width, ROWS], then the values as blocks of `ROWS`
+/// channels, [blocks, tokens, ROWS]. What fills up the last blocks is not looked at.
+struct Remember<'a> {
+    head: Head<'a>,
+    first: usize,
+    memory: &'a mut [f32],
+}
+
+impl Tiled for Remember<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize>(self, _: S) {
+        let Self { head, first, memory } = self;
+        let (width, stride) = (head.sizes.head_width, head.stride());
+        let count = memory.len() / (width + width.next_multiple_of(ROWS));
+        let (keys, values) = memory.as_chunks_mut::<ROWS>().0.split_at_mut(count * width / ROWS);
+        let rows = |which: usize| head.part(which)[first * stride..].chunks(stride).take(count);
+        for (token, key) in rows(1).enumerate() {
+            let block = keys[token / ROWS * width..][..width].iter_mut();
+            block.zip(key).for_each(|(line, value)| line[token % ROWS] = *value);
         }
-        if let Some(block) = blocks.next() {
-            block[..rest.len()].copy_from_slice(rest);
-            block[rest.len()..].fill(0.0);
+        for (token, value) in rows(2).enumerate() {
+            let (whole, rest) = value[..width].as_chunks::<ROWS>();
+            let mut blocks = values[token..].iter_mut().step_by(count);
+            for (value, block) in whole.iter().zip(blocks.by_ref()) {
+                *block = *value;
+            }
+            if let Some(block) = blocks.next() {
+                block[..rest.len()].copy_from_slice(rest);
+            }
         }
     }
 }
@@ -132,26 +142,16 @@ fn remember<const ROWS: usize>(head: Head<'_>, first: usize, memory: &mut [f32])
 /// A panel of queries from the `first`-th on, into their rows of `mixed`.
 struct Attend<'a> {
     head: Head<'a>,
-    /// What [`remember`] made of all the head's tokens.
+    /// What [`Remember`] made of all the head's tokens.
     memory: &'a [f32],
     first: usize,
     worker: &'a mut Worker,
     mixed: &'a mut [f32],
 }
 
-impl WithSimd for Attend<'_> {
+impl Tiled for Attend<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match tile_rows::<S>() {
-            8 => self.run::<S, 8>(simd),
-            _ => self.run::<S, 4>(simd),
-        }
-    }
-}
-
-impl Attend<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
         let Self { head, memory, first, worker, mixed } = self;
@@ -165,13 +165,16 @@ impl Attend<'_> {
         mixture.resize(channels * columns);
         mixture.values_mut().fill(0.0);
         let mut softmax = Softmax::<S>::new(simd);
+        let mut left = head.sizes.tokens;
         for memory in memory.chunks(KEYS_AT_ONCE * (head_width + channels)) {
             let count = memory.len() / (head_width + channels);
-            let (keys, values) = memory.split_at(count * head_width);
+            let (keys, values) = memory.as_chunks::<ROWS>().0.split_at(count * head_width / ROWS);
             let scores = &mut vectors_mut::<S>(scores.values_mut())[..count];
-            let largest = score::<S, ROWS>(simd, keys, queries, scores);
-            let factors = softmax.take(simd, scores, largest);
-            let blocks = values.as_chunks::<ROWS>().0.chunks_exact(count);
+            score(simd, keys, queries, scores.as_chunks_mut::<ROWS>().0);
+            let scores = &mut scores[..count.min(left)];
+            left -= scores.len();
+            let factors = softmax.take(simd, scores);
+            let blocks = values.chunks_exact(count);
             let sums = vectors_mut::<S>(mixture.values_mut()).chunks_exact_mut(ROWS);
             for (values, sums) in blocks.zip(sums) {
                 mix::<S, ROWS>(simd, scores, values, factors, sums);
@@ -207,32 +210,22 @@ fn arrange_queries(head: Head<'_>, first: usize, panel: &mut [f32], columns: usi
     }
 }
 
-/// A panel's scores with some `keys`, one row a key; returns the largest of each query.
+/// A panel's scores with some keys, one row a key.
 #[inline(always)]
 fn score<S: Simd, const ROWS: usize>(
     simd: S,
-    keys: &[f32],
+    keys: &[[f32; ROWS]],
     queries: &[[S::f32s; VECTORS]],
-    scores: &mut [[S::f32s; VECTORS]],
-) -> [S::f32s; VECTORS] {
-    let depth = queries.len();
-    let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
-    for (block, scores) in scores.chunks_mut(ROWS).enumerate() {
-        let rows: [&[f32]; ROWS] = rows_of(keys, block * ROWS, depth, depth);
-        let sums = tile::<S, ROWS>(
+    scores: &mut [[[S::f32s; VECTORS]; ROWS]],
+) {
+    for (keys, scores) in keys.chunks_exact(queries.len()).zip(scores) {
+        *scores = tile(
             simd,
             queries,
             #[inline(always)]
-            |p, row| rows[row][p],
+            |channel, row| keys[channel][row],
         );
-        for (score, sums) in scores.iter_mut().zip(&sums) {
-            *score = *sums;
-            for (largest, sum) in largest.iter_mut().zip(sums) {
-                *largest = simd.max_f32s(*largest, *sum);
-            }
-        }
     }
-    largest
 }
 
 /// The softmax of a panel's queries over the keys met so far.
@@ -250,20 +243,20 @@ impl<S: Simd> Softmax<S> {
         Self { largest, totals: [simd.splat_f32s(0.0); VECTORS] }
     }
 
-    /// Makes powers of two of the scores of the next keys, of which the largest are given, and adds
-    /// them up. Returns what all that was summed up before must be multiplied by.
+    /// Makes powers of two of the scores of the next keys and adds them up. Returns what all that was
+    /// summed up before must be multiplied by.
     #[inline(always)]
-    fn take(
-        &mut self,
-        simd: S,
-        scores: &mut [[S::f32s; VECTORS]],
-        largest: [S::f32s; VECTORS],
-    ) -> [S::f32s; VECTORS] {
+    fn take(&mut self, simd: S, scores: &mut [[S::f32s; VECTORS]]) -> [S::f32s; VECTORS] {
+        let before = self.largest;
+        // a pass of its own: carried through the products, the largest would cost them registers
+        for row in scores.iter() {
+            for (largest, score) in self.largest.iter_mut().zip(row) {
+                *largest = simd.max_f32s(*largest, *score);
+            }
+        }
         let mut factors = self.totals;
-        for ((factor, so_far), new) in factors.iter_mut().zip(&mut self.largest).zip(largest) {
-            let both = simd.max_f32s(*so_far, new);
-            *factor = lanes::exp2(simd, simd.sub_f32s(*so_far, both));
-            *so_far = both;
+        for ((factor, before), largest) in factors.iter_mut().zip(before).zip(self.largest) {
+            *factor = lanes::exp2(simd, simd.sub_f32s(before, largest));
         }
         let mut sums = [simd.splat_f32s(0.0); VECTORS];
         for row in scores {

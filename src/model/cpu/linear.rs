@@ -1,11 +1,13 @@
 //! A linear layer on packed weights, and what follows it before a value leaves its register.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Simd};
 
 use crate::elementwise::lanes;
 use crate::error::Result;
 use crate::model::parameters::Parameters;
-use crate::product::packed::{Aligned, Packed, VECTORS, load, store, tile_rows, tiles, vectors};
+use crate::product::packed::{
+    Aligned, Packed, Tiled, VECTORS, dispatch, load, store, tiles, vectors,
+};
 
 /// What becomes of `row · weight + bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,8 @@ impl Linear {
     }
 
     fn packed(arch: Arch, weight: &[f32], bias: &[f32], factors: &[f32]) -> Self {
-        let weight = Packed::transposed(arch, weight, weight.len() / bias.len());
+        let depth = weight.len() / bias.len();
+        let weight = Packed::transposed(arch, weight.chunks_exact(depth), depth);
         let padded = |values: &[f32]| {
             let mut padded = Aligned::default();
             padded.resize(weight.padded_columns());
@@ -76,7 +79,7 @@ impl Linear {
             rows.len() == count * self.depth() && out.len() == count * self.columns(),
             "rows that do not fit the layer"
         );
-        self.arch.dispatch(Apply { linear: self, rows, then, room, out });
+        dispatch(self.arch, Apply { linear: self, rows, then, room, out });
     }
 }
 
@@ -89,23 +92,13 @@ struct Apply<'a> {
     out: &'a mut [f32],
 }
 
-impl WithSimd for Apply<'_> {
+impl Tiled for Apply<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match tile_rows::<S>() {
-            8 => self.run::<S, 8>(simd),
-            _ => self.run::<S, 4>(simd),
-        }
-    }
-}
-
-impl Apply<'_> {
-    #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
         let Self { linear, rows, then, room, out } = self;
-        let columns = linear.columns();
+        let (columns, depth) = (linear.columns(), linear.depth());
         let width = VECTORS * S::F32_LANES;
         let biases = vectors::<S>(linear.bias.values());
         let scales = vectors::<S>(linear.scale.values());
@@ -116,7 +109,9 @@ impl Apply<'_> {
             tiles::<S, ROWS>(
                 simd,
                 panel,
-                rows,
+                rows.len() / depth,
+                #[inline(always)]
+                |row| &rows[row * depth..][..depth],
                 room,
                 #[inline(always)]
                 |first, sums| {

@@ -25,13 +25,11 @@ use super::config::VitConfig;
 use super::parameters::Parameters;
 use crate::elementwise::layer_norm;
 use crate::error::Result;
-use crate::product::packed::Aligned;
+use crate::product::packed::{Aligned, Sizes};
 
 /// Values of the hidden layer of a band, about: 400 KiB, beside which a core's cache has room for a
 /// panel of weights.
 const HIDDEN_AT_ONCE: usize = 100 << 10;
-/// Bands have a multiple of this many rows, so that tiles of any instruction set are full.
-const ROWS_OF_A_TILE: usize = 8;
 /// Rows that the last norm takes at a time.
 const NORMED_AT_ONCE: usize = 64;
 
@@ -275,12 +273,12 @@ impl Encoder {
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rows of a band, of which `wide` values each must fit the cache.
-    fn band(rows: usize, wide: usize, workers: usize) -> usize {
+    /// Rows of a band, of which `wide` values each must fit the cache; all their tiles are full.
+    fn band(&self, rows: usize, wide: usize, workers: usize) -> usize {
         // at least four a core, and as many for one core as for another
         let most = (HIDDEN_AT_ONCE / wide).min(rows.div_ceil(4 * workers)).max(1);
         let bands = rows.div_ceil(most).next_multiple_of(workers);
-        rows.div_ceil(bands).next_multiple_of(ROWS_OF_A_TILE)
+        rows.div_ceil(bands).next_multiple_of(Sizes::of(self.arch).rows)
     }
 
     /// What the first block gets: CLS, registers and patches with their rows of the position table.
@@ -295,7 +293,7 @@ impl Encoder {
         let (width, patch) = (self.width(), self.patch);
         let columns = frames.width / patch;
         let depth = self.patch_embed.depth();
-        let band = Self::band(positions.len() / width, depth, workers.len());
+        let band = self.band(positions.len() / width, depth, workers.len());
         let (cls_position, positions) = positions.split_at(width);
         let tasks =
             xs.chunks_exact_mut(sizes.tokens * width).enumerate().flat_map(|(image, xs)| {
@@ -327,7 +325,7 @@ impl Encoder {
         let Workspace { xs, qkv, memory, mixed, workers } = space;
         attend(self.arch, qkv, sizes, memory, workers, mixed);
         let width = self.width();
-        let band = Self::band(sizes.rows(), block.fc1.columns(), workers.len());
+        let band = self.band(sizes.rows(), block.fc1.columns(), workers.len());
         share(workers, xs.chunks_mut(band * width).enumerate(), |worker, (index, xs)| {
             let first = index * band;
             block.follow(worker, xs, first..first + xs.len() / width, mixed, sizes);
@@ -338,7 +336,7 @@ impl Encoder {
     fn project(&self, block: &Block, space: &mut Workspace, sizes: Sequences) {
         let Workspace { xs, qkv, workers, .. } = space;
         let width = self.width();
-        let band = Self::band(sizes.rows(), block.fc1.columns(), workers.len());
+        let band = self.band(sizes.rows(), block.fc1.columns(), workers.len());
         let bands = xs.chunks(band * width).zip(qkv.chunks_mut(band * 3 * width));
         share(workers, bands, |worker, (xs, qkv)| block.project(worker, xs, qkv));
     }

@@ -5,11 +5,10 @@
 //! here lie as it reads them, cells as `y << 16 | x`.
 
 use crate::propagation::Settings;
+use crate::propagation::grid::{lines, order, reach, seen};
 
 /// Queries in a tile.
 pub(super) const QUERIES: usize = 64;
-/// Rows of a band: tiles are 8×8 cells.
-const SIDE: usize = 8;
 /// In place of a cell: none.
 const NOWHERE: u32 = u32::MAX;
 
@@ -32,10 +31,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan of a grid (rows and columns).
     pub(super) fn new(grid: (usize, usize), settings: &Settings) -> Self {
-        let reach: Vec<u32> = (0..grid.0)
-            .map(|offset| settings.neighborhood.half_width(offset))
-            .map(|half| half.map_or(0, |half| (half + 1).min(grid.1) as u32))
-            .collect();
+        let reach = reach(settings.neighborhood, grid);
         let order = order(grid);
         let tiles = order.len().div_ceil(QUERIES);
         let all = lines(grid);
@@ -48,6 +44,7 @@ impl Plan {
         let mut queries: Vec<u32> = order.iter().map(|&cell| packed(cell)).collect();
         queries.resize(tiles * QUERIES, NOWHERE);
         let all: Vec<u32> = all.into_iter().map(packed).collect();
+        let reach = reach.into_iter().map(|columns| columns as u32).collect();
         Self { tiles, words: [start, reach, queries, all, near].concat(), grid }
     }
 
@@ -86,52 +83,6 @@ impl Plan {
         let offset = (query >> 16).abs_diff(key >> 16) as usize;
         (query & 0xffff).abs_diff(key & 0xffff) < self.words[self.tiles + 1 + offset]
     }
-}
-
-/// The cells in bands of [`SIDE`] rows, each read column by column, there and back again: any 64 in
-/// a row lie close together.
-fn order((height, width): (usize, usize)) -> Vec<(usize, usize)> {
-    let mut cells = Vec::with_capacity(height * width);
-    for (band, top) in (0..height).step_by(SIDE).enumerate() {
-        for step in 0..width {
-            let x = if band % 2 == 0 { step } else { width - 1 - step };
-            cells.extend((top..(top + SIDE).min(height)).map(|y| (y, x)));
-        }
-    }
-    cells
-}
-
-/// The cells line by line along the longer axis: the order in which the CPU's engine offers keys, so
-/// that ties fall alike.
-fn lines((height, width): (usize, usize)) -> Vec<(usize, usize)> {
-    match width > height {
-        true => (0..width).flat_map(|x| (0..height).map(move |y| (y, x))).collect(),
-        false => (0..height).flat_map(|y| (0..width).map(move |x| (y, x))).collect(),
-    }
-}
-
-/// Which cells any of the queries sees, row by row.
-fn seen(tile: &[(usize, usize)], (height, width): (usize, usize), reach: &[u32]) -> Vec<bool> {
-    // Where a run of seen cells begins and ends, added up below.
-    let mut changes = vec![0_i32; height * (width + 1)];
-    for &(y, x) in tile {
-        for key_y in 0..height {
-            let reach = reach[y.abs_diff(key_y)] as usize;
-            if reach > 0 {
-                changes[key_y * (width + 1) + (x + 1).saturating_sub(reach)] += 1;
-                changes[key_y * (width + 1) + (x + reach).min(width)] -= 1;
-            }
-        }
-    }
-    let rows = changes.chunks_exact(width + 1);
-    rows.flat_map(|row| {
-        let sums = row[..width].iter().scan(0, |sum, change| {
-            *sum += change;
-            Some(*sum > 0)
-        });
-        sums.collect::<Vec<_>>()
-    })
-    .collect()
 }
 
 #[cfg(test)]
