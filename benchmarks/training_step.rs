@@ -60,9 +60,10 @@ fn main() {
 
     let mut step = |number: usize| {
         let start = Instant::now();
-        let (_, gradients) = model.gradients(views, number as u64, 1.0).unwrap();
-        gradients.norm().unwrap();
-        optimizer.step(&model.parameters, &gradients, 1e-4).unwrap();
+        let (loss, gradients) = model.gradients(views, number as u64, 1.0).unwrap();
+        let measured = gradients.measure(&[loss], 0.0).unwrap();
+        optimizer.step(&model.parameters, &gradients, &measured, 1e-4).unwrap();
+        measured.read().unwrap();
         device.synchronize().unwrap();
         start.elapsed().as_secs_f64()
     };

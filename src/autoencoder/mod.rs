@@ -7,8 +7,8 @@
 //!
 //! Both encoders are one. CropMAE takes two crops of an image, SiamMAE two frames; MAE has view 2
 //! alone and no memory. [`Parameters`] holds everything that is trained, by MAE's names; [`Mask`]
-//! says which patches stay visible; [`Autoencoder`] computes predictions and the loss. What draws
-//! views and changes the parameters: [`crate::pretrain`].
+//! says which patches stay visible; [`Autoencoder`] computes predictions, the loss and
+//! [`Gradients`]. What draws views and changes the parameters: [`crate::pretrain`].
 //!
 //! Source: the CropMAE paper, section 3, and its program's quirks as `config`, `decoder` and
 //! `target` say them.
@@ -16,18 +16,22 @@
 pub mod config;
 mod decoder;
 mod encoder;
+mod gradients;
 mod host;
 mod masking;
 mod ops;
 mod parameters;
+mod spans;
 mod tape;
 pub mod target;
 
 use candle_core::{DType, Tensor};
 
 pub use config::{AutoencoderConfig, DecoderConfig, Method};
+pub use gradients::{Figures, Gradients, Measured};
 pub use masking::Mask;
-pub use parameters::{Gradients, Parameters};
+pub use parameters::Parameters;
+pub use spans::{GRAIN, Span, Spans};
 
 use self::decoder::{Drops, decode};
 use self::encoder::{encode, pixels};
@@ -92,8 +96,8 @@ impl Autoencoder {
         })
     }
 
-    /// The loss, and the gradients of all parameters by the loss times `scale`. `dropout` is the
-    /// seed of what the decoder drops in this pass.
+    /// The loss, an f32 scalar, and the gradients of all parameters by the loss times `scale`.
+    /// `dropout` is the seed of what the decoder drops in this pass. Does not wait for a GPU.
     ///
     /// # Errors
     /// Views of another size than the network's, or the device runs out of memory.
@@ -102,15 +106,14 @@ impl Autoencoder {
         views: Views<'_>,
         dropout: u64,
         scale: f64,
-    ) -> Result<(f64, Gradients)> {
+    ) -> Result<(Tensor, Gradients)> {
         let mask = views.mask.on(views.second.device())?;
         let pass = self.parameters.on(Tape::on(), self.dtype)?;
         let (_, _, pixels) = self.forward(&pass, views, &mask, Some(dropout))?;
         let loss = self.loss(&pass, &pixels, views.second, &mask)?;
         drop(pixels);
         let gradients = pass.gradients(&loss, scale)?;
-        // not sooner: a GPU is asked to wait for it when all of the pass is in its queue
-        Ok((f64::from(loss.tensor.to_scalar::<f32>()?), gradients))
+        Ok((loss.tensor, gradients))
     }
 
     /// Memory, visible tokens and pixels; see [`Prediction`].

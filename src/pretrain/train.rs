@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::average::{self, Average};
 use super::checkpoint::{self, Place, State};
@@ -16,7 +16,7 @@ use super::record::{Entry, Log, Measure, SessionRecord, StepRecord};
 use super::samples::Samples;
 use super::start::Start;
 use super::views::Pair;
-use crate::autoencoder::{Autoencoder, Gradients, Mask, Parameters, Views};
+use crate::autoencoder::{Autoencoder, Figures, Gradients, Mask, Parameters, Views};
 use crate::error::{Error, Result};
 use crate::{device, files};
 
@@ -265,29 +265,30 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, batch: &[Sample]) -> Result<StepRecord> {
         let steps = &self.run.config.optimization;
         let micro = if steps.micro_batch == 0 { batch.len() } else { steps.micro_batch };
-        let (mut loss, mut sum) = (0.0, None::<Gradients>);
+        let (mut shares, mut losses, mut sum) = (Vec::new(), Vec::new(), None::<Gradients>);
         for (index, part) in batch.chunks(micro).enumerate() {
             let share = part.len() as f64 / batch.len() as f64;
-            let (value, gradients) = self.gradients(part, index, share)?;
-            loss += value * share;
+            let (loss, gradients) = self.gradients(part, index, share)?;
+            (shares.push(share), losses.push(loss));
             match &mut sum {
                 Some(sum) => sum.add(&gradients)?,
                 None => sum = Some(gradients),
             }
         }
-        let mut gradients = sum.ok_or_else(|| Error::setting("batch", "is empty"))?;
-        let gradient_norm = gradients.norm()?;
-        self.guard(loss, gradient_norm)?;
-        if steps.clip_gradient > 0.0 && gradient_norm > steps.clip_gradient {
-            gradients.scale(steps.clip_gradient / gradient_norm)?;
-        }
+        let gradients = sum.ok_or_else(|| Error::setting("batch", "is empty"))?;
+        let measured = gradients.measure(&losses, steps.clip_gradient)?;
         let Place { epoch, step, .. } = self.place;
         let due = epoch * self.steps_per_epoch + step;
         let learning_rate = self.run.config.schedule().at(due, self.steps_per_epoch);
-        self.optimizer.step(&self.model.parameters, &gradients, learning_rate)?;
+        let parameters = &self.model.parameters;
+        self.optimizer.step(parameters, &gradients, &measured, learning_rate)?;
         if let Some(average) = &mut self.average {
-            average.update(&self.model.parameters)?;
+            average.update(parameters)?;
         }
+        // not sooner: a GPU is asked to wait for it when all of the step is in its queue
+        let Figures { gradient_norm, losses } = measured.read()?;
+        let loss: f64 = losses.iter().zip(shares).map(|(loss, share)| loss * share).sum();
+        self.guard(loss, gradient_norm)?;
         self.place.step += 1;
         self.place.steps += 1;
         let steps = self.place.steps;
@@ -296,7 +297,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Loss and gradients, times `share`, of a part of a batch.
-    fn gradients(&self, part: &[Sample], index: usize, share: f64) -> Result<(f64, Gradients)> {
+    fn gradients(&self, part: &[Sample], index: usize, share: f64) -> Result<(Tensor, Gradients)> {
         let Config { seed, masking_ratio, .. } = *self.run.config;
         let Place { epoch, step, .. } = self.place;
         let numbers = part.iter().map(|sample| sample.number);
