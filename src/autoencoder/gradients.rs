@@ -165,11 +165,13 @@ mod tests {
 
     #[test]
     fn long_gradients_are_shortened_and_bad_ones_stop_the_step() {
-        let figures = |gradient_norm, losses: &[f64]| Figures { gradient_norm, losses: losses.into() };
+        let figures =
+            |gradient_norm, losses: &[f64]| Figures { gradient_norm, losses: losses.into() };
         assert_eq!(measured(&[3.0, -4.0], &[0.5], 0.0), (1.0, figures(5.0, &[0.5])));
         assert_eq!(measured(&[3.0, -4.0], &[], 10.0), (1.0, figures(5.0, &[])));
         assert_eq!(measured(&[3.0, -4.0], &[1.0, 2.0], 2.5), (0.5, figures(5.0, &[1.0, 2.0])));
-        for (of, losses) in [([f32::NAN, 0.0], [1.0]), ([1e30, 0.0], [1.0]), ([1.0, 0.0], [f32::NAN])]
+        for (of, losses) in
+            [([f32::NAN, 0.0], [1.0]), ([1e30, 0.0], [1.0]), ([1.0, 0.0], [f32::NAN])]
         {
             assert!(measured(&of, &losses, 1.0).0.is_nan(), "{of:?} {losses:?}");
         }

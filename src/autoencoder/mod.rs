@@ -29,13 +29,12 @@ use candle_core::{DType, Tensor};
 
 pub use config::{AutoencoderConfig, DecoderConfig, Method};
 pub use gradients::{Figures, Gradients, Measured};
-pub use masking::Mask;
+pub use masking::{Mask, PlacedMask};
 pub use parameters::Parameters;
 pub use spans::{GRAIN, Span, Spans};
 
 use self::decoder::{Drops, decode};
 use self::encoder::{encode, pixels};
-use self::masking::MaskTensors;
 use self::ops::{Removed, cast, masked_error};
 use self::parameters::Pass;
 use self::tape::{Tape, Value};
@@ -74,7 +73,7 @@ pub struct Views<'a> {
     /// The masked one.
     pub second: &'a Tensor,
     /// Which of its patches are visible.
-    pub mask: &'a Mask,
+    pub mask: &'a PlacedMask,
 }
 
 impl Autoencoder {
@@ -84,10 +83,9 @@ impl Autoencoder {
     /// # Errors
     /// Views of another size than the network's, or the device runs out of memory.
     pub fn predict(&self, views: Views<'_>) -> Result<Prediction> {
-        let mask = views.mask.on(views.second.device())?;
         let pass = self.parameters.on(Tape::off(), self.dtype)?;
-        let (memory, visible, pixels) = self.forward(&pass, views, &mask, None)?;
-        let loss = self.loss(&pass, &pixels, views.second, &mask)?;
+        let (memory, visible, pixels) = self.forward(&pass, views, None)?;
+        let loss = self.loss(&pass, &pixels, views)?;
         Ok(Prediction {
             memory: memory.map(|memory| memory.tensor),
             visible: visible.tensor,
@@ -107,10 +105,9 @@ impl Autoencoder {
         dropout: u64,
         scale: f64,
     ) -> Result<(Tensor, Gradients)> {
-        let mask = views.mask.on(views.second.device())?;
         let pass = self.parameters.on(Tape::on(), self.dtype)?;
-        let (_, _, pixels) = self.forward(&pass, views, &mask, Some(dropout))?;
-        let loss = self.loss(&pass, &pixels, views.second, &mask)?;
+        let (_, _, pixels) = self.forward(&pass, views, Some(dropout))?;
+        let loss = self.loss(&pass, &pixels, views)?;
         drop(pixels);
         let gradients = pass.gradients(&loss, scale)?;
         Ok((loss.tensor, gradients))
@@ -121,7 +118,6 @@ impl Autoencoder {
         &self,
         pass: &Pass<'_>,
         Views { first, second, mask }: Views<'_>,
-        rows: &MaskTensors,
         dropout: Option<u64>,
     ) -> Result<(Option<Value>, Value, Value)> {
         let encoder = &self.config.encoder;
@@ -132,14 +128,13 @@ impl Autoencoder {
             Method::Mae => None,
             _ => Some(encode(pass, encoder, pixels(first, None, how)?, &positions)?),
         };
-        let (batch, visible) = (mask.batch(), mask.visible_count());
+        let (batch, visible) = (mask.batch, mask.visible);
         let values = self.config.patch_values();
-        let kept = pixels(second, Some(&rows.among_all), how)?;
-        let places = positions.squeeze(0)?.index_select(&rows.within, 0)?;
+        let kept = pixels(second, Some(&mask.among_all), how)?;
+        let places = positions.squeeze(0)?.index_select(&mask.within, 0)?;
         let places = places.reshape((batch, visible, encoder.width))?;
         let visible = encode(pass, encoder, kept.reshape((batch, visible, values))?, &places)?;
         let drops = Drops::new(&self.config.decoder, dropout);
-        let mask = (mask, &rows.plan);
         let pixels = decode(pass, &self.config, (&visible, memory.as_ref()), mask, &drops)?;
         Ok((memory, visible, pixels))
     }
@@ -148,8 +143,7 @@ impl Autoencoder {
         &self,
         pass: &Pass<'_>,
         pixels: &Value,
-        second: &Tensor,
-        mask: &MaskTensors,
+        Views { second, mask, .. }: Views<'_>,
     ) -> Result<Value> {
         let pixels = cast(&pass.tape, pixels, DType::F32)?;
         let normalize = self.config.normalize_target;

@@ -117,13 +117,11 @@ impl Parameters {
     /// # Errors
     /// The device fails.
     pub fn snapshot(&self) -> Result<HashMap<String, Tensor>> {
-        let named = |found: Result<(&str, Tensor)>| {
-            found.map(|(name, tensor)| (name.to_owned(), tensor))
-        };
+        let named =
+            |found: Result<(&str, Tensor)>| found.map(|(name, tensor)| (name.to_owned(), tensor));
         let values = self.values.to_device(&Device::Cpu)?;
-        let mut all: HashMap<_, _> = read(&values, |values| {
-            self.spans.split(values).map(named).collect::<Result<_>>()
-        })??;
+        let mut all: HashMap<_, _> =
+            read(&values, |values| self.spans.split(values).map(named).collect::<Result<_>>())??;
         for (name, table) in
             [("pos_embed", &self.positions), ("decoder_pos_embed", &self.decoder_positions)]
         {
@@ -184,8 +182,7 @@ impl Pass<'_> {
         let found = self.tape.walk_back(output, gradient, &self.leaves)?;
         let all = spans.iter().zip(found).map(|(span, gradient)| {
             let name = &span.name;
-            gradient
-                .ok_or_else(|| Error::setting(format!("parameter {name}"), "gets no gradient"))
+            gradient.ok_or_else(|| Error::setting(format!("parameter {name}"), "gets no gradient"))
         });
         Gradients::gather(spans, all.collect::<Result<Vec<_>>>()?)
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
@@ -111,11 +111,13 @@ impl InplaceOp2 for Mix {
     ) -> candle_core::Result<()> {
         let CpuStorage::F32(average) = average else { candle_core::bail!("averages are f32") };
         let values = values.as_slice::<f32>()?;
-        average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
-            for (average, value) in average.iter_mut().zip(values) {
-                *average = *average * self.kept + value * self.added;
-            }
-        });
+        average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(
+            |(average, values)| {
+                for (average, value) in average.iter_mut().zip(values) {
+                    *average = *average * self.kept + value * self.added;
+                }
+            },
+        );
         Ok(())
     }
 
@@ -147,6 +149,8 @@ pub fn averaged(tensors: &HashMap<String, Tensor>) -> Option<HashMap<String, Ten
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::super::config::Preset;
     use super::*;
 

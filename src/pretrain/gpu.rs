@@ -1,48 +1,14 @@
-//! What a training step does on a GPU outside the network: pixels in, AdamW out (`step.cu`).
+//! What a training step does on a GPU when its gradients are there: AdamW and the average
+//! (`step.cu`).
 
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, DeviceSlice};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr};
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
-use candle_core::{CudaStorage, Result, Tensor};
-use rayon::prelude::*;
+use candle_core::{CudaStorage, Result};
 
 use super::optimizer::Numbers;
 use crate::autoencoder::GRAIN;
-use crate::image::Rgb;
-use crate::kernel::{self, PACK, by_pack, by_value, launch, wrapped};
-
-/// Pictures of one size as normalised planes [B, 3, height, width] in f32. They travel as bytes, a
-/// quarter of what planes would be; `table` says what each byte of each channel becomes, so that
-/// planes are those of the CPU to the last bit.
-pub(super) fn planes(
-    images: &[&Rgb],
-    (height, width): (usize, usize),
-    table: &[[f32; 256]; 3],
-    device: &CudaDevice,
-) -> Result<Tensor> {
-    let area = height * width;
-    if images.iter().any(|image| image.data.len() != 3 * area) {
-        candle_core::bail!("pictures that are not of {height}x{width} pixels")
-    }
-    let mut bytes = vec![0_u8; images.len() * 3 * area];
-    let places = bytes.par_chunks_mut((3 * area).max(1));
-    places.zip(images).for_each(|(place, image)| place.copy_from_slice(&image.data));
-    let pictures = device.clone_htod(&bytes)?;
-    let table = device.clone_htod(table.as_flattened())?;
-    let mut out = kernel::room::<f32>(device, bytes.len())?;
-    launch!(
-        device,
-        STEP,
-        "planes",
-        by_value(bytes.len()),
-        &pictures,
-        &table,
-        &mut out,
-        &(bytes.len() as u32),
-        &(area as u32),
-    );
-    Ok(wrapped(out, (images.len(), 3, height, width), device))
-}
+use crate::kernel::{PACK, by_pack, launch};
 
 // SAFETY: plain numbers in the order and the layout of C, as the kernel declares them.
 #[allow(unsafe_code)]
@@ -78,8 +44,7 @@ pub(super) fn step(
 ) -> Result<()> {
     let device = values.device().clone();
     let values = values.as_cuda_slice_mut::<f32>()?;
-    let (gradient, measured) =
-        (gradient.as_cuda_slice::<f32>()?, measured.as_cuda_slice::<f64>()?);
+    let (gradient, measured) = (gradient.as_cuda_slice::<f32>()?, measured.as_cuda_slice::<f64>()?);
     let count = values.len();
     if [gradient.len(), moments.len() / 2, GRAIN * decays.len()] != [count; 3] {
         candle_core::bail!("parameters and gradients of different networks")

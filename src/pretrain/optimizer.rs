@@ -7,9 +7,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Tensor};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -207,7 +207,8 @@ impl Numbers {
         decays: &[bool],
     ) {
         let Self { keep, size, new1, beta2, new2, root2, epsilon } = self;
-        let moved = values.chunks_mut(GRAIN).zip(mean.chunks_mut(GRAIN)).zip(square.chunks_mut(GRAIN));
+        let moved =
+            values.chunks_mut(GRAIN).zip(mean.chunks_mut(GRAIN)).zip(square.chunks_mut(GRAIN));
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
@@ -256,13 +257,15 @@ impl InplaceOp3 for Step<'_> {
         };
         let gradient = gradient.as_slice::<f32>()?;
         let factor = measured.as_slice::<f64>()?.first().map_or(f32::NAN, |it| *it as f32);
-        let (mean, square) = moments.split_at_mut(moments.len() / 2);
+        let half = moments.len() / 2;
+        let (mean, square) = moments.split_at_mut(half);
         if [gradient.len(), mean.len(), GRAIN * decays.len()] != [values.len(); 3] {
             candle_core::bail!("parameters and gradients of different networks")
         }
         if factor.is_nan() {
             return Ok(());
         }
+        let numbers = self.numbers;
         values
             .par_chunks_mut(CHUNK)
             .zip(mean.par_chunks_mut(CHUNK))
@@ -271,7 +274,7 @@ impl InplaceOp3 for Step<'_> {
             .zip(decays.par_chunks(CHUNK / GRAIN))
             .for_each(|((((values, mean), square), gradient), decays)| {
                 let moved = (values, mean, square);
-                self.numbers.on_slices(moved, (gradient, factor), decays);
+                numbers.on_slices(moved, (gradient, factor), decays);
             });
         Ok(())
     }
@@ -300,6 +303,7 @@ mod tests {
     use super::super::config::Preset;
     use super::*;
     use crate::autoencoder::{Autoencoder, Mask, Views};
+    use crate::device::Uploads;
 
     const SETTINGS: AdamWSettings =
         AdamWSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.5 };
@@ -330,6 +334,7 @@ mod tests {
         let view = Tensor::arange(0_f32, 3.0 * 32.0 * 32.0, &Device::Cpu).unwrap();
         let view = view.sin().unwrap().reshape((1, 3, 32, 32)).unwrap();
         let mask = Mask::from_noise(&[0.5; 16], 16, 0.75).unwrap();
+        let mask = mask.on(&mut Uploads::new(&Device::Cpu)).unwrap();
         let views = Views { first: &view, second: &view, mask: &mask };
         let (_, gradients) = model.gradients(views, 0, 1.0).unwrap();
         (model, gradients)

@@ -238,10 +238,8 @@ mod tests {
             &Device::Cpu,
         )
         .unwrap();
-        let mut names: Vec<(bool, &str)> = parameters
-            .iter()
-            .map(|(name, tensor)| (decays(name, tensor.rank()), name))
-            .collect();
+        let mut names: Vec<(bool, &str)> =
+            parameters.iter().map(|(name, tensor)| (decays(name, tensor.rank()), name)).collect();
         names.sort_by_key(|(decays, name)| (*decays, module_place(name, config.method)));
         let names: Vec<&str> = names.into_iter().map(|(_, name)| name).collect();
         assert_eq!(

@@ -1,17 +1,9 @@
-// What a training step does on a GPU outside the network: pixels in, AdamW and the average out.
+// What a training step does when its gradients are there: AdamW and the average.
 //
 // What is trained is one buffer of whole packs. Additions, products and quotients are the CPU's, each
 // rounded by itself, so that the same gradients leave the same weights to the last bit.
 
 #include "../kernel/pack.cuh"
-
-// Pictures [B, area, 3] of bytes -> [B, 3, area], by a table [3, 256]; `count` values in all.
-extern "C" __global__ void planes(const uint8_t *pictures, const float *table, float *out, unsigned count, unsigned area) {
-    for (unsigned i = place(); i < count; i += stride()) {
-        const unsigned pixel = i % area, image = i / area / 3, channel = i / area % 3;
-        out[i] = table[channel * 256 + pictures[(image * area + pixel) * 3 + channel]];
-    }
-}
 
 struct Step {
     float keep, size, new1, beta2, new2, root2, epsilon;

@@ -7,6 +7,7 @@ use cropmae::autoencoder::{
     Autoencoder, AutoencoderConfig, DecoderConfig, Gradients, Mask, Measured, Method, Parameters,
     Views,
 };
+use cropmae::device::Uploads;
 use cropmae::image::Rgb;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::average::Average;
@@ -53,9 +54,9 @@ fn mask() -> Mask {
 
 /// Gradients of one pass, with dropout, and what is measured of them.
 fn pass(model: &Autoencoder, device: &Device) -> (Gradients, Measured) {
-    let pairs = pairs();
-    let (first, second) = loader::batch(&pairs.iter().collect::<Vec<_>>(), device).unwrap();
-    let views = Views { first: &first, second: &second, mask: &mask() };
+    let (pairs, mut uploads) = (pairs(), Uploads::new(device));
+    let (first, second) = loader::batch(&pairs.iter().collect::<Vec<_>>(), &mut uploads).unwrap();
+    let views = Views { first: &first, second: &second, mask: &mask().on(&mut uploads).unwrap() };
     let (loss, gradients) = model.gradients(views, 77, 1.0).unwrap();
     let measured = gradients.measure(&[loss], 0.0).unwrap();
     (gradients, measured)
@@ -84,10 +85,30 @@ fn off(theirs: &[f32], ours: &[f32]) -> f64 {
 fn views_are_the_same_to_the_last_bit() {
     let pairs = pairs();
     let pairs: Vec<&Pair> = pairs.iter().collect();
-    let (first, second) = loader::batch(&pairs, &Device::Cpu).unwrap();
-    let (theirs, others) = loader::batch(&pairs, &other_device()).unwrap();
+    let batch = |device: &Device| loader::batch(&pairs, &mut Uploads::new(device)).unwrap();
+    let ((first, second), (theirs, others)) = (batch(&Device::Cpu), batch(&other_device()));
     assert_eq!(values(&first), on_host(&theirs));
     assert_eq!(values(&second), on_host(&others));
+}
+
+#[test]
+fn what_is_sent_while_other_things_are_under_way_arrives_whole() {
+    let mut uploads = Uploads::new(&other_device());
+    // more than there are pieces of memory, of growing and shrinking sizes
+    let counts = [5, 70_000, 1, 70_001, 300, 70_000, 9, 8, 7, 70_003_usize];
+    let bytes = |count: usize| (0..count).map(move |i| (i * 31 + count) as u8);
+    let words = |count: usize| (0..count as u32).map(|i| i * 7919).collect::<Vec<u32>>();
+    let sent: Vec<_> = counts
+        .iter()
+        .map(|&count| {
+            let fill = |out: &mut [u8]| out.iter_mut().zip(bytes(count)).for_each(|(o, b)| *o = b);
+            (uploads.bytes(count, fill).unwrap(), uploads.words(&words(count)).unwrap())
+        })
+        .collect();
+    for (&count, (found, others)) in counts.iter().zip(&sent) {
+        assert_eq!(found.to_vec1::<u8>().unwrap(), bytes(count).collect::<Vec<_>>(), "{count}");
+        assert_eq!(others.to_vec1::<u32>().unwrap(), words(count), "{count}");
+    }
 }
 
 #[test]

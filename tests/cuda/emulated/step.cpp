@@ -1,5 +1,5 @@
-// What a training step does to all of a network at once, and pictures on their way to it: gradients put
-// behind one another and measured, AdamW, the average. To the last bit where the CPU's code computes the
+// What a training step does to all of a network at once: gradients put behind one another and measured,
+// AdamW, the average. To the last bit where the CPU's code computes the
 // same, and against plain loops in double precision.
 
 #include "check.hpp"
@@ -128,22 +128,6 @@ void gathered(const char *what, unsigned first, Kernel kernel) {
         if (!std::isnan(buffer[i])) all_right = false, printf("%s: wrote behind its end\n", what);
 }
 
-void pictures() {
-    const unsigned images = 3, area = 35;
-    Numbers numbers{9};
-    auto table = numbers.some(3 * 256, 1);
-    std::vector<uint8_t> bytes;
-    for (unsigned i = 0; i < images * 3 * area; i++) bytes.push_back(i * 89 % 256);
-    std::vector<double> wanted;
-    for (unsigned image = 0; image < images; image++)
-        for (unsigned channel = 0; channel < 3; channel++)
-            for (unsigned pixel = 0; pixel < area; pixel++)
-                wanted.push_back(table[channel * 256 + bytes[(image * area + pixel) * 3 + channel]]);
-    auto out = poisoned<float>(wanted.size());
-    emulated::launch(FEW, 32, [&] { planes(bytes.data(), table.data(), out.data(), out.size(), area); });
-    expect("pictures", out, wanted, 0);
-}
-
 int main() {
     for (unsigned grains : {1u, 5u, 40u})
         for (double factor : {1.0, 0.37, double(NAN)}) adamw_step(grains, factor);
@@ -159,7 +143,6 @@ int main() {
         gathered<float>("gathered f32", first, gather_f32);
         gathered<__nv_bfloat16>("gathered bf16", first, gather_bf16);
     }
-    pictures();
     puts(all_right ? "all right" : "WRONG");
     return !all_right;
 }
