@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::host::{CHUNK, add_tensors, read};
+use super::host::{CHUNK, add_tensors, add_to, read};
 #[cfg(feature = "cuda")]
 use super::ops::gpu;
 use super::spans::Spans;
@@ -24,22 +24,34 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Puts the gradients of all parameters, in the number type of a pass, behind one another.
+    /// Puts the gradients of all parameters, in the number type of a pass, behind one another; each is
+    /// the sum of parts.
     ///
     /// # Errors
-    /// One has another number of values than its parameter, or the device runs out of memory.
-    pub(super) fn gather(spans: &Arc<Spans>, found: Vec<Tensor>) -> Result<Self> {
+    /// One has no part or another number of values than its parameter, or the device runs out of memory.
+    pub(super) fn gather(spans: &Arc<Spans>, found: Vec<Vec<Tensor>>) -> Result<Self> {
+        if let Some((span, _)) = spans.iter().zip(&found).find(|(_, parts)| parts.is_empty()) {
+            return Err(Error::setting(format!("parameter {}", span.name), "gets no gradient"));
+        }
         let spans = Arc::clone(spans);
         #[cfg(feature = "cuda")]
-        if found.iter().all(|gradient| gradient.device().is_cuda()) {
-            return Ok(Self { values: gpu::gather(&spans, &found)?, spans });
+        if found.iter().flatten().all(|part| part.device().is_cuda()) {
+            return Ok(Self { values: gpu::gather(&spans, found)?, spans });
         }
-        // each is freed as soon as it is copied
-        let mut found = found.into_iter();
-        let values = spans.join(|span| {
+        // a part is freed as soon as it is read
+        let mut parts: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
+        let mut firsts = parts.iter_mut().filter_map(Iterator::next);
+        let mut values = spans.join(|span| {
             let missing = || Error::setting(format!("parameter {}", span.name), "gets no gradient");
-            found.next().ok_or_else(missing)
+            firsts.next().ok_or_else(missing)
         })?;
+        drop(firsts);
+        for (span, rest) in spans.iter().zip(parts) {
+            for part in rest {
+                let sums = &mut values[span.range()];
+                read(&part.to_dtype(DType::F32)?, |part| add_to(sums, part))?;
+            }
+        }
         Ok(Self { values: Tensor::from_vec(values, spans.len(), &Device::Cpu)?, spans })
     }
 
@@ -153,7 +165,7 @@ mod tests {
     fn gradients(of: &[f32]) -> Gradients {
         let spans = Spans::new([("a".to_owned(), vec![of.len()])]);
         let values = Tensor::new(of, &Device::Cpu).unwrap();
-        Gradients::gather(&Arc::new(spans), vec![values]).unwrap()
+        Gradients::gather(&Arc::new(spans), vec![vec![values]]).unwrap()
     }
 
     fn measured(of: &[f32], losses: &[f32], clip: f64) -> (f64, Figures) {
@@ -184,6 +196,22 @@ mod tests {
         let (_, Figures { gradient_norm, .. }) = measured(&of, &[], 0.0);
         // 2^14 squares in sixteen f32 sums
         assert!((gradient_norm / wanted - 1.0).abs() < 1e-6, "{gradient_norm} {wanted}");
+    }
+
+    #[test]
+    fn parts_of_a_gradient_are_added_where_they_come_to_lie() {
+        let shapes = [("a", vec![2]), ("b", vec![3])];
+        let spans = Spans::new(shapes.map(|(name, shape)| (name.to_owned(), shape)));
+        let part = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let found = vec![
+            vec![part(&[1.0, 2.0]), part(&[10.0, 20.0]), part(&[0.5, 0.25])],
+            vec![part(&[7.0, 8.0, 9.0])],
+        ];
+        let tensors = Gradients::gather(&Arc::new(spans.clone()), found).unwrap().tensors();
+        let found: Vec<Vec<f32>> = tensors.unwrap().iter().map(|t| t.to_vec1().unwrap()).collect();
+        assert_eq!(found, [vec![11.5, 22.25], vec![7.0, 8.0, 9.0]]);
+        let error = Gradients::gather(&Arc::new(spans), vec![vec![part(&[1.0, 2.0])], vec![]]);
+        assert!(error.unwrap_err().to_string().contains("parameter b"));
     }
 
     #[test]

@@ -178,12 +178,7 @@ impl Pass<'_> {
     /// A parameter has none: it would silently never be trained.
     pub(super) fn gradients(self, output: &Value, scale: f64) -> Result<Gradients> {
         let gradient = (output.tensor.ones_like()? * scale)?;
-        let spans = &self.parameters.spans;
         let found = self.tape.walk_back(output, gradient, &self.leaves)?;
-        let all = spans.iter().zip(found).map(|(span, gradient)| {
-            let name = &span.name;
-            gradient.ok_or_else(|| Error::setting(format!("parameter {name}"), "gets no gradient"))
-        });
-        Gradients::gather(spans, all.collect::<Result<Vec<_>>>()?)
+        Gradients::gather(&self.parameters.spans, found)
     }
 }

@@ -93,8 +93,8 @@ void measured(unsigned shares, unsigned count, unsigned passes, double clip, flo
     expect("losses", std::vector<double>(out.begin() + 2, out.end()), wide(losses), 0);
 }
 
-// Ragged tensors, every other one in the midst of an allocation; in two launches, of `first` tensors and
-// of the rest.
+// Ragged tensors, every other one in the midst of an allocation, every third a sum of two; in two
+// launches, of `first` tensors and of the rest.
 template <class T, class Kernel>
 void gathered(const char *what, unsigned first, Kernel kernel) {
     const std::vector<unsigned> counts = {1, 7, 128, 130, 1000, 8, 384, 3};
@@ -104,10 +104,11 @@ void gathered(const char *what, unsigned first, Kernel kernel) {
     std::vector<double> wanted;
     for (unsigned count : counts) {
         const unsigned offset = all.size() % 2, start = wanted.size();
-        tensors.push_back(as<T>(numbers.some(offset + count, 1)));
-        const T *from = tensors.back().data() + offset;
-        all.push_back({from, start, count});
-        for (unsigned i = 0; i < count; i++) wanted.push_back(get(from[i]));
+        tensors.push_back(as<T>(numbers.some(offset + 2 * count, 1)));
+        const T *from = tensors.back().data() + offset, *more = all.size() % 3 == 0 ? from + count : nullptr;
+        all.push_back({from, more, start, count});
+        for (unsigned i = 0; i < count; i++)
+            wanted.push_back(float(get(from[i])) + (more ? float(get(more[i])) : 0));
         wanted.resize((wanted.size() + GRAIN - 1) / GRAIN * GRAIN, 0);
     }
     const unsigned end = wanted.size();

@@ -1,19 +1,30 @@
-// Tensors put behind one another in one buffer.
+// Tensors, or sums of two, put behind one another in one buffer.
 
 #include "../../../kernel/pack.cuh"
 
-// A tensor of `count` values, and where in the buffer it begins: at a whole pack.
+// A tensor of `count` values, what is to be added to it, or null, and where in the buffer the sum begins:
+// at a whole pack.
 struct Part {
-    const void *values;
+    const void *values, *more;
     unsigned start, count;
 };
 
 // What a launch takes: with its other arguments no more than 4096 bytes.
-static const unsigned MOST = 240;
+static const unsigned MOST = 160;
 
 struct Parts {
     Part all[MOST];
 };
+
+// The pack of a tensor of `count` values that begins at its value `first`; zeros behind its end.
+template <typename T>
+static __device__ __forceinline__ Pack pack_at(const void *values, unsigned first, unsigned count) {
+    const T *from = (const T *)values + first;
+    if (first + PACK <= count && (uintptr_t)from % 16 == 0) return load_pack(from);
+    Pack pack = {};
+    for (unsigned i = 0; i < PACK && first + i < count; i++) pack.values[i] = load(from + i);
+    return pack;
+}
 
 // Writes the buffer in f32 from where the first of `parts` tensors begins up to `end`, with zeros between
 // them.
@@ -28,11 +39,8 @@ static __device__ __forceinline__ void gather(const Parts &parts, unsigned count
             else high = middle;
         }
         const unsigned first = at - parts.all[low].start, values = parts.all[low].count;
-        const T *from = (const T *)parts.all[low].values;
-        Pack pack = {};
-        if (first + PACK <= values && (uintptr_t)from % 16 == 0) pack = load_pack(from + first);
-        else
-            for (unsigned i = 0; i < PACK && first + i < values; i++) pack.values[i] = load(from + first + i);
+        Pack pack = pack_at<T>(parts.all[low].values, first, values);
+        if (parts.all[low].more) pack = plus(pack, pack_at<T>(parts.all[low].more, first, values));
         store_pack(buffer + at, pack);
     }
 }
