@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
+use cropmae::device;
 use cropmae::pretrain::config::{Config, Preset};
 use cropmae::pretrain::record::{self, Entry};
 use cropmae::pretrain::samples::{Options, Samples};
@@ -21,6 +22,7 @@ impl Watcher for Silent {}
 fn config() -> Config {
     let settings = [
         "epochs=2",
+        "optimization.warmup_epochs=1",
         "encoder.width=32",
         "encoder.depth=2",
         "encoder.heads=2",
@@ -96,12 +98,11 @@ fn runs_agree_and_go_on_to_the_same_bytes() {
     let whole = run(&data, &out("whole"), &other);
     let (ours, theirs) = (steps(&out("cpu")), steps(&out("whole")));
     assert_eq!((ours.len(), theirs.len()), (6, 6));
-    for (ours, theirs) in ours.iter().zip(&theirs) {
-        // sums in another order; Adam makes some 1e-6 of weights out of gradients that are mere noise
-        for (ours, theirs) in [(ours.0, theirs.0), (ours.1, theirs.1)] {
-            assert!((theirs / ours - 1.0).abs() <= 1e-3, "{ours} {theirs}");
-        }
-    }
+    let gaps = ours.iter().zip(&theirs).map(|(a, b)| (b.0 / a.0 - 1.0, b.1 / a.1 - 1.0));
+    let largest = gaps.fold(0_f64, |largest, gap| largest.max(gap.0.abs()).max(gap.1.abs()));
+    eprintln!("{}: losses and gradients agree to {largest:e}", device::name(&other));
+    // sums in another order; and Adam makes whole steps of gradients that are mere noise
+    assert!(largest <= 1e-4, "{ours:?} {theirs:?}");
     for stopped in [2, 3, 4] {
         let again = out(&format!("from-{stopped}"));
         std::fs::create_dir(&again).unwrap();
