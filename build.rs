@@ -33,8 +33,9 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// includes.
 #[cfg(feature = "cuda")]
 fn compile_kernels() {
-    const FILES: [&str; 13] = [
+    const FILES: [&str; 14] = [
         "src/autoencoder/ops/gpu/attention.cu",
+        "src/autoencoder/ops/gpu/gather.cu",
         "src/autoencoder/ops/gpu/norm.cu",
         "src/autoencoder/ops/gpu/pixels.cu",
         "src/autoencoder/ops/gpu/sums.cu",

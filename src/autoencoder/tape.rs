@@ -2,9 +2,10 @@
 //!
 //! Every operation leaves a note of its inputs and of how their gradients follow from that of its
 //! output. Walking back uses up the notes, so that what a pass kept is freed as soon as it is not
-//! needed; a first gradient is taken over as it is and only further ones are added to it. candle's
-//! own backward pass keeps everything to its end and adds every gradient to zeros, which on a CPU
-//! costs as much as the operations themselves. A tape that is off takes no notes.
+//! needed; a first gradient is taken over as it is and only further ones are added to it. What is asked
+//! for in the end keeps what each of its uses gave, to be added up where it comes to lie. candle's own
+//! backward pass keeps everything to its end and adds every gradient to zeros, which on a CPU costs as
+//! much as the operations themselves. A tape that is off takes no notes.
 
 use std::cell::RefCell;
 
@@ -89,8 +90,8 @@ impl Tape {
         Value { tensor, place }
     }
 
-    /// Walks back from `output`, whose own gradient is `gradient`; returns those of `leaves`, where
-    /// they have any.
+    /// Walks back from `output`, whose own gradient is `gradient`; returns those of `leaves`: for each
+    /// the parts that it is the sum of, one a use that has a gradient.
     ///
     /// # Errors
     /// The device runs out of memory.
@@ -99,26 +100,31 @@ impl Tape {
         output: &Value,
         gradient: Tensor,
         leaves: &[Value],
-    ) -> Result<Vec<Option<Tensor>>> {
+    ) -> Result<Vec<Vec<Tensor>>> {
         let mut notes = self.notes.map(RefCell::into_inner).unwrap_or_default();
-        let mut gradients: Vec<Option<Tensor>> = notes.iter().map(|_| None).collect();
-        if let Some(slot) = output.place.and_then(|place| gradients.get_mut(place)) {
-            *slot = Some(gradient);
+        let mut gradients: Vec<Vec<Tensor>> = notes.iter().map(|_| Vec::new()).collect();
+        if let Some(parts) = output.place.and_then(|place| gradients.get_mut(place)) {
+            parts.push(gradient);
         }
         while let Some(note) = notes.pop() {
             let place = notes.len();
             let Some(backward) = note.backward else { continue };
-            let Some(gradient) = gradients.get_mut(place).and_then(Option::take) else { continue };
+            let Some(gradient) = gradients.get_mut(place).and_then(Vec::pop) else { continue };
             for (input, part) in note.inputs.into_iter().zip(backward(&gradient)?) {
-                let slot = input.and_then(|input| gradients.get_mut(input));
-                let (Some(slot), Some(part)) = (slot, part) else { continue };
-                *slot = Some(match slot.take() {
+                let (Some(input), Some(part)) = (input, part) else { continue };
+                let is_leaf = notes.get(input).is_some_and(|note| note.backward.is_none());
+                let Some(parts) = gradients.get_mut(input) else { continue };
+                let sum = if is_leaf { None } else { parts.pop() };
+                parts.push(match sum {
                     Some(sum) => add_tensors(&sum, &part)?,
                     None => part,
                 });
             }
         }
-        let of = |leaf: &Value| gradients.get_mut(leaf.place?)?.take();
+        let of = |leaf: &Value| {
+            let parts = leaf.place.and_then(|place| gradients.get_mut(place));
+            parts.map(std::mem::take).unwrap_or_default()
+        };
         Ok(leaves.iter().map(of).collect())
     }
 }
@@ -140,17 +146,32 @@ mod tests {
         tape.push(product, &[a, b], move |g| Ok(vec![Some((g * &right)?), Some((g * &left)?)]))
     }
 
+    /// What is found for each leaf.
+    fn numbers(found: &[Vec<Tensor>]) -> Vec<Vec<f32>> {
+        let of = |parts: &Vec<Tensor>| parts.iter().map(|part| part.to_scalar().unwrap()).collect();
+        found.iter().map(of).collect()
+    }
+
     #[test]
-    fn gradients_of_a_value_used_twice_are_added() {
-        // (a · b) · a = a² b: 2ab by a, a² by b
+    fn leaves_keep_the_gradients_of_all_their_uses() {
+        // (a · b) · a = a² b: ab twice by a, a² by b
         let tape = Tape::on();
         let (a, b) = (tape.leaf(scalar(3.0)), tape.leaf(scalar(5.0)));
         let unused = tape.leaf(scalar(1.0));
         let out = times(&tape, &times(&tape, &a, &b), &a);
-        let gradients = tape.walk_back(&out, scalar(1.0), &[a, b, unused]).unwrap();
-        let value =
-            |gradient: &Option<Tensor>| gradient.as_ref().map(|g| g.to_scalar::<f32>().unwrap());
-        assert_eq!(gradients.iter().map(value).collect::<Vec<_>>(), [Some(30.0), Some(9.0), None]);
+        let found = tape.walk_back(&out, scalar(1.0), &[a, b, unused]).unwrap();
+        assert_eq!(numbers(&found), [vec![15.0, 15.0], vec![9.0], vec![]]);
+    }
+
+    #[test]
+    fn gradients_of_a_value_used_twice_are_added() {
+        // c = a · b, c · c: 2c·b by a in one part, since c's gradient is a sum by then
+        let tape = Tape::on();
+        let (a, b) = (tape.leaf(scalar(3.0)), tape.leaf(scalar(5.0)));
+        let c = times(&tape, &a, &b);
+        let out = times(&tape, &c, &c);
+        let found = tape.walk_back(&out, scalar(1.0), &[a, b]).unwrap();
+        assert_eq!(numbers(&found), [[150.0], [90.0]]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod common;
 mod emulated;
 mod encoder;
 mod programs;
+mod runs;
 mod ties;
 mod training;
 
