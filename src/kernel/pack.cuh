@@ -96,14 +96,19 @@ struct Drop {
     uint32_t below, factor, offset;
     float scale;
 
-    __device__ __forceinline__ float operator()(float value, uint32_t at) const {
-        uint32_t bits = at * factor ^ offset;
+    // Whether the value falls whose place times `factor` is `product`.
+    __device__ __forceinline__ bool falls(uint32_t product) const {
+        uint32_t bits = product ^ offset;
         bits ^= bits >> 16;
         bits *= 0x7feb352du;
         bits ^= bits >> 15;
         bits *= 0x846ca68bu;
         bits ^= bits >> 16;
-        return bits < below ? 0.0f : value * scale;
+        return bits < below;
+    }
+
+    __device__ __forceinline__ float operator()(float value, uint32_t at) const {
+        return falls(at * factor) ? 0.0f : value * scale;
     }
 };
 

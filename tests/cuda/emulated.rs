@@ -1,4 +1,4 @@
-//! The encoder's kernels on a machine without a GPU: compiled for the processor, with a header that
+//! Kernels on a machine without a GPU: compiled for the processor, with a header that
 //! stands for CUDA (`emulated/device.hpp`), and held against plain loops in double precision.
 
 use std::process::Command;
@@ -31,4 +31,10 @@ fn emulated_attention_agrees_with_its_definition() {
 #[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
 fn emulated_kernels_for_tokens_and_frames_agree_with_theirs() {
     run("tokens");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_attention_of_training_agrees_with_its_definition_both_ways() {
+    run("fused_attention");
 }
