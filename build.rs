@@ -33,8 +33,9 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// includes.
 #[cfg(feature = "cuda")]
 fn compile_kernels() {
-    const FILES: [&str; 13] = [
+    const FILES: [&str; 14] = [
         "src/autoencoder/ops/gpu/attention.cu",
+        "src/autoencoder/ops/gpu/fused_attention.cu",
         "src/autoencoder/ops/gpu/norm.cu",
         "src/autoencoder/ops/gpu/pixels.cu",
         "src/autoencoder/ops/gpu/sums.cu",
@@ -48,10 +49,12 @@ fn compile_kernels() {
         "src/pretrain/step.cu",
         "src/propagation/fused/affinity.cu",
     ];
-    const HEADERS: [&str; 8] = [
+    const HEADERS: [&str; 10] = [
         "src/kernel/instructions.cuh",
         "src/kernel/pack.cuh",
         "src/kernel/row.cuh",
+        "src/kernel/tile.cuh",
+        "src/kernel/tile_bf16.cuh",
         "src/model/gpu/attention.cuh",
         "src/model/gpu/tensor_cores.cuh",
         "src/propagation/fused/products.cuh",

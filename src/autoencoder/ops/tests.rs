@@ -218,12 +218,38 @@ fn a_gpu_drops_what_the_cpu_drops() {
         &|tape, t| attend_across(tape, (&narrow(tape, &t[0], 2, (0, 16))?, &t[1]), 2, drop),
     ];
     for (operation, used) in operations.into_iter().zip([1, 1, 2]) {
-        let (ours, our_gradients) = run(&inputs[..used], DType::F32, operation);
-        let (theirs, gradients) = run_on(&device, &inputs[..used], DType::F32, operation);
-        assert_close("output", &theirs, &ours, 1e-5);
+        compare_on_gpu(&device, &inputs[..used], operation);
+    }
+}
+
+/// On the GPU in both number types what the CPU gives in f32; bounds as in [`check_on_gpu`].
+fn compare_on_gpu(device: &Device, inputs: &[Tensor], operation: Operation<'_>) {
+    let (ours, our_gradients) = run(inputs, DType::F32, operation);
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 4e-2)] {
+        let (theirs, gradients) = run_on(device, inputs, dtype, operation);
+        assert_close(&format!("{dtype:?} output"), &theirs, &ours, tolerance);
         for (theirs, ours) in gradients.iter().zip(&our_gradients) {
-            assert_close("gradient", theirs, ours, 1e-5);
+            assert_close(&format!("{dtype:?} gradient"), theirs, ours, tolerance);
         }
+    }
+}
+
+/// Heads and tokens of the networks that are trained: in bf16 the fused kernels of each width, with
+/// blocks of several warps and several of them to a head; and the few tokens of a masked view.
+#[test]
+fn attention_on_a_gpu_at_the_sizes_of_networks() {
+    let Some(device) = gpu() else { return eprintln!("skipped: no GPU") };
+    let drop = Dropout { probability: 0.1, seed: 0x0fed_cba9_8765_4321 };
+    let among = |how| move |tape: &Tape, t: &[Value]| attend(tape, &t[0], 2, how);
+    for (tokens, width) in [(197, 64), (4, 64), (197, 32), (50, 32), (70, 80)] {
+        let inputs = [numbers(&[2, tokens, 6 * width], 1)];
+        compare_on_gpu(&device, &inputs, &among(Dropout::NONE));
+        compare_on_gpu(&device, &inputs, &among(drop));
+    }
+    for (tokens, others) in [(197, 197), (50, 197), (197, 3)] {
+        let inputs = [numbers(&[2, tokens, 64], 1), numbers(&[2, others, 128], 2)];
+        let across = |tape: &Tape, t: &[Value]| attend_across(tape, (&t[0], &t[1]), 2, drop);
+        compare_on_gpu(&device, &inputs, &across);
     }
 }
 

@@ -6,6 +6,7 @@
 //! hold them against: the operations' own files.
 
 mod attention;
+mod fused_attention;
 mod linear;
 mod norm;
 mod pixels;
