@@ -7,17 +7,22 @@
 
 mod attention;
 mod fused_attention;
+mod hidden;
 mod linear;
 mod norm;
+mod parts;
 mod pixels;
+mod residual;
 mod sums;
 mod values;
 
 pub(super) use self::attention::{attend, attend_across};
+pub(super) use self::hidden::linear_gelu;
 pub(super) use self::linear::linear;
 pub(super) use self::norm::norm;
 pub(super) use self::pixels::masked_error;
 pub(in crate::autoencoder) use self::pixels::target;
+pub(super) use self::residual::add_norm;
 pub(super) use self::sums::column_sums;
 pub(in crate::autoencoder) use self::sums::square_sums;
 pub(super) use self::values::{dropout, gelu};
