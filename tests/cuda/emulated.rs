@@ -38,3 +38,9 @@ fn emulated_kernels_for_tokens_and_frames_agree_with_theirs() {
 fn emulated_attention_of_training_agrees_with_its_definition_both_ways() {
     run("fused_attention");
 }
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_kernels_of_training_between_products_agree_with_theirs() {
+    run("branches");
+}
