@@ -83,6 +83,7 @@ impl Tape {
     }
 
     /// The two outputs of an operation on `inputs`, the gradient of either of which may be missing.
+    #[cfg(any(feature = "cuda", test))] // on a CPU such operations are put together from others
     pub(super) fn push_two(
         &self,
         tensors: [Tensor; 2],
