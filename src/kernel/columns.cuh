@@ -33,7 +33,7 @@ struct Column {
 
     // Adds up what the lanes found and writes it to `out`.
     __device__ __forceinline__ void write(const Pack &found, float *out, unsigned columns) const {
-        __shared__ float sums[LANES][COLUMNS];
+        static __shared__ float sums[LANES][COLUMNS];
         __syncthreads();
 #pragma unroll
         for (unsigned i = 0; i < PACK; i++) sums[lane][pack * PACK + i] = found.values[i];

@@ -63,7 +63,7 @@ static __device__ __forceinline__ void of_row(RowOf<PER> &x, RowOf<PER> &h, cons
 // Adds up what the warps of a block have found and writes it to `out`.
 template <unsigned PER>
 static __device__ __forceinline__ void write_sums(const RowOf<PER> &found, float *out, unsigned width, unsigned lane) {
-    __shared__ float sums[WARPS][PER * WARP * PACK];
+    static __shared__ float sums[WARPS][PER * WARP * PACK];
     __syncthreads();
     FOR_ROW_OF(PER, width, lane, part, at) store_pack(&sums[threadIdx.x / WARP][at], found.packs[part]);
     __syncthreads();

@@ -49,7 +49,7 @@ static __device__ void sum_bands(const float *parts, T *out, unsigned bands, uns
 // parts of one of them.
 template <typename T>
 static __device__ void sum_parts(const float *parts, T *out, unsigned count, unsigned columns) {
-    __shared__ float sums[WARP][WARP + 1];
+    static __shared__ float sums[WARP][WARP + 1];
     const unsigned lane = threadIdx.x % WARP, other = threadIdx.x / WARP, first = blockIdx.x * WARP;
     float sum = 0;
     if (first + lane < columns)
@@ -62,7 +62,7 @@ static __device__ void sum_parts(const float *parts, T *out, unsigned count, uns
 
 // The sum over a block of whole warps, in its first warp.
 static __device__ __forceinline__ float block_sum(float value) {
-    __shared__ float sums[WARP];
+    static __shared__ float sums[WARP];
     value = warp_sum(value);
     if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
     __syncthreads();
