@@ -33,9 +33,10 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// includes.
 #[cfg(feature = "cuda")]
 fn compile_kernels() {
-    const FILES: [&str; 16] = [
+    const FILES: [&str; 17] = [
         "src/autoencoder/ops/gpu/attention.cu",
         "src/autoencoder/ops/gpu/fused_attention.cu",
+        "src/autoencoder/ops/gpu/gather.cu",
         "src/autoencoder/ops/gpu/hidden.cu",
         "src/autoencoder/ops/gpu/norm.cu",
         "src/autoencoder/ops/gpu/pixels.cu",

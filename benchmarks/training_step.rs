@@ -17,7 +17,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use ceiling::median;
 use cropmae::autoencoder::{Autoencoder, AutoencoderConfig, Mask, Parameters, Views};
-use cropmae::device::{self, Choice};
+use cropmae::device::{self, Choice, Uploads};
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
@@ -54,15 +54,17 @@ fn main() {
     let parameters = Parameters::seeded(&config, 0, &device).unwrap();
     let mut optimizer = AdamW::new(&parameters, AdamWSettings::default()).unwrap();
     let mask = mask(batch, config.patches(), preset.masking_ratio);
+    let mask = mask.on(&mut Uploads::new(&device)).unwrap();
     let model = Autoencoder { config, parameters, dtype };
     let (first, second) = (view(batch, 0.0, &device), view(batch, 1.0, &device));
     let views = Views { first: &first, second: &second, mask: &mask };
 
     let mut step = |number: usize| {
         let start = Instant::now();
-        let (_, gradients) = model.gradients(views, number as u64, 1.0).unwrap();
-        gradients.norm().unwrap();
-        optimizer.step(&model.parameters, &gradients, 1e-4).unwrap();
+        let (loss, gradients) = model.gradients(views, number as u64, 1.0).unwrap();
+        let measured = gradients.measure(&[loss], 0.0).unwrap();
+        optimizer.step(&model.parameters, &gradients, &measured, 1e-4).unwrap();
+        measured.read().unwrap();
         device.synchronize().unwrap();
         start.elapsed().as_secs_f64()
     };

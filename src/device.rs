@@ -2,8 +2,11 @@
 
 #[cfg(feature = "cuda")]
 mod gpu;
+mod uploads;
 
 use candle_core::{DType, Device};
+
+pub use self::uploads::Uploads;
 
 use crate::error::{Error, Result};
 

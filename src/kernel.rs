@@ -184,7 +184,7 @@ pub(crate) fn room<T: DeviceRepr>(device: &CudaDevice, count: usize) -> Result<C
 }
 
 /// A tensor of what a kernel wrote.
-pub(crate) fn wrapped<T: Number>(
+pub(crate) fn wrapped<T: CudaDType>(
     values: CudaSlice<T>,
     shape: impl Into<Shape>,
     device: &CudaDevice,

@@ -2,10 +2,10 @@
 
 use super::config::{AutoencoderConfig, DecoderConfig};
 use super::encoder::{blocks, layer_named, linear_named, norm_named, normed};
-use super::masking::Mask;
+use super::masking::PlacedMask;
 use super::ops::{
-    Dropout, RowPlan, add_constant, add_norm, attend, attend_across, linear, linear_gelu, narrow,
-    reshape, select_rows,
+    Dropout, add_constant, add_norm, attend, attend_across, linear, linear_gelu, narrow, reshape,
+    select_rows,
 };
 use super::parameters::Pass;
 use super::tape::Value;
@@ -46,15 +46,15 @@ impl Drops {
 fn assemble(
     pass: &Pass<'_>,
     encoded: &Value,
-    (mask, plan): (&Mask, &RowPlan),
+    mask: &PlacedMask,
     (patches, width): (usize, usize),
 ) -> Result<Value> {
     let tape = &pass.tape;
     let embedded = linear_named(pass, "decoder_embed", encoded)?;
-    let batch = mask.batch();
-    let stored = reshape(tape, &embedded, &[batch * (1 + mask.visible_count()), width])?;
+    let batch = mask.batch;
+    let stored = reshape(tape, &embedded, &[batch * (1 + mask.visible), width])?;
     let mask_token = reshape(tape, pass.get("mask_token")?, &[1, width])?;
-    let tokens = select_rows(tape, (&stored, &mask_token), plan)?;
+    let tokens = select_rows(tape, (&stored, &mask_token), &mask.plan)?;
     let tokens = reshape(tape, &tokens, &[batch, 1 + patches, width])?;
     Ok(add_constant(tape, &tokens, &pass.decoder_positions()?)?)
 }
@@ -104,7 +104,7 @@ pub(super) fn decode(
     pass: &Pass<'_>,
     config: &AutoencoderConfig,
     (encoded, memory): (&Value, Option<&Value>),
-    mask: (&Mask, &RowPlan),
+    mask: &PlacedMask,
     drops: &Drops,
 ) -> Result<Value> {
     let decoder = &config.decoder;

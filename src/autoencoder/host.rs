@@ -29,6 +29,15 @@ pub(super) fn read<R>(xs: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
     }
 }
 
+/// Adds `values` to `sums`.
+pub(super) fn add_to(sums: &mut [f32], values: &[f32]) {
+    sums.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(sums, values)| {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+    });
+}
+
 /// The sum of two tensors of one shape.
 pub(super) fn add_tensors(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !(ours(a) && ours(b) && a.dims() == b.dims()) {

@@ -1,8 +1,9 @@
 //! Which patches stay visible.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::ops::RowPlan;
+use crate::device::Uploads;
 use crate::error::{Error, Result};
 
 /// The visible patches of every image of a batch.
@@ -15,9 +16,13 @@ pub struct Mask {
     kept: Vec<u32>,
 }
 
-/// A mask on a device.
+/// A [`Mask`] on the device that a pass runs on: everything that the network looks up by it.
 #[derive(Debug, Clone)]
-pub(super) struct MaskTensors {
+pub struct PlacedMask {
+    /// Number of images.
+    pub(super) batch: usize,
+    /// Visible patches of each.
+    pub(super) visible: usize,
     /// Rows of the visible patches among all patches of the batch: [B·visible] of u32.
     pub(super) among_all: Tensor,
     /// The same among those of their image.
@@ -82,22 +87,41 @@ impl Mask {
         }
     }
 
-    /// Everything that the network looks up by this mask, on a device: all of it before a pass
-    /// begins, since a GPU that is handed something waits for what it was given before.
-    pub(super) fn on(&self, device: &Device) -> Result<MaskTensors> {
-        let (among_all, within) = self.rows(device)?;
-        let plan = self.decoder_rows(device)?;
-        let (removed, count) = (self.removed(device)?, self.batch * (self.patches - self.visible));
-        Ok(MaskTensors { among_all, within, plan, removed, count })
+    /// The mask on a device, in one piece of its memory: before a pass is queued, or it would have to
+    /// wait for that. Does not wait for a GPU.
+    ///
+    /// # Errors
+    /// The device runs out of memory.
+    pub fn on(&self, uploads: &mut Uploads) -> Result<PlacedMask> {
+        let tables = self.tables();
+        let words = uploads.words(&tables.concat())?;
+        let mut start = 0;
+        let parts = tables.map(|table| {
+            start += table.len();
+            words.narrow(0, start - table.len(), table.len())
+        });
+        let [among_all, within, sources, of_stored, of_last, removed] = parts;
+        let removed = removed?.to_dtype(DType::F32)?.reshape((self.batch, self.patches))?;
+        Ok(PlacedMask {
+            batch: self.batch,
+            visible: self.visible,
+            among_all: among_all?,
+            within: within?,
+            plan: RowPlan { sources: sources?, of_stored: of_stored?, of_last: of_last? },
+            removed,
+            count: self.batch * (self.patches - self.visible),
+        })
     }
 
-    /// 1 for masked patches, 0 for visible ones: [B, N] in f32.
-    fn removed(&self, device: &Device) -> Result<Tensor> {
-        let mut removed = vec![1_f32; self.batch * self.patches];
-        for (place, kept) in self.kept.iter().enumerate() {
-            removed[place / self.visible * self.patches + *kept as usize] = 0.0;
-        }
-        Ok(Tensor::from_vec(removed, (self.batch, self.patches), device)?)
+    /// Among all, within, sources, of stored, of last, removed; see [`PlacedMask`] and [`RowPlan`].
+    fn tables(&self) -> [Vec<u32>; 6] {
+        let offset = |place: usize| (place / self.visible * self.patches) as u32;
+        let among_all: Vec<u32> =
+            self.kept.iter().enumerate().map(|(place, kept)| offset(place) + kept).collect();
+        let mut removed = vec![1; self.batch * self.patches];
+        among_all.iter().for_each(|kept| removed[*kept as usize] = 0);
+        let [sources, of_stored, of_last] = self.decoder_rows();
+        [among_all, self.kept.clone(), sources, of_stored, of_last, removed]
     }
 
     /// Whether a patch of an image is masked.
@@ -106,17 +130,9 @@ impl Mask {
         !kept.contains(&(patch as u32))
     }
 
-    /// Rows of the visible patches among all patches of the batch, and among those of one image.
-    fn rows(&self, device: &Device) -> Result<(Tensor, Tensor)> {
-        let offset = |place: usize| (place / self.visible * self.patches) as u32;
-        let among_all: Vec<u32> =
-            self.kept.iter().enumerate().map(|(place, kept)| offset(place) + kept).collect();
-        Ok((Tensor::new(among_all, device)?, Tensor::new(self.kept.as_slice(), device)?))
-    }
-
     /// Where the decoder's tokens (CLS and all patches of every image) come from: stored are CLS and
     /// visible patches, image by image, and last the mask token.
-    fn decoder_rows(&self, device: &Device) -> Result<RowPlan> {
+    fn decoder_rows(&self) -> [Vec<u32>; 3] {
         let (tokens, stored) = (1 + self.patches, 1 + self.visible);
         let mask_token = (self.batch * stored) as u32;
         let mut rows = vec![mask_token; self.batch * tokens];
@@ -135,21 +151,14 @@ impl Mask {
                 None => of_last.push(place),
             }
         }
-        let tensor = |rows: Vec<u32>| Tensor::new(rows, device);
-        Ok(RowPlan {
-            sources: tensor(rows)?,
-            of_stored: tensor(of_stored)?,
-            of_last: tensor(of_last)?,
-        })
-    }
-
-    pub(super) fn visible_count(&self) -> usize {
-        self.visible
+        [rows, of_stored, of_last]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     #[test]
@@ -171,19 +180,19 @@ mod tests {
         let noise = [0.5, 0.1, 0.9, 0.2, 0.3, 0.8, 0.3, 0.1];
         let mask = Mask::from_noise(&noise, 4, 0.5).unwrap();
         assert_eq!(mask.kept, [1, 3, 3, 0]);
-        let device = Device::Cpu;
-        let removed = mask.removed(&device).unwrap().to_vec2::<f32>().unwrap();
+        let placed = mask.on(&mut Uploads::new(&Device::Cpu)).unwrap();
+        let removed = placed.removed.to_vec2::<f32>().unwrap();
         assert_eq!(removed, [[1., 0., 1., 0.], [0., 1., 1., 0.]]);
+        assert_eq!((placed.batch, placed.visible, placed.count), (2, 2, 4));
         assert!(mask.is_masked(0, 0) && !mask.is_masked(0, 3) && mask.is_masked(1, 1));
         let first = mask.first(1);
         assert_eq!((first.batch(), first.kept.as_slice()), (1, [1, 3].as_slice()));
         assert_eq!(mask.first(9), mask);
-        let (among_all, within) = mask.rows(&device).unwrap();
-        assert_eq!(among_all.to_vec1::<u32>().unwrap(), [1, 3, 7, 4]);
-        assert_eq!(within.to_vec1::<u32>().unwrap(), [1, 3, 3, 0]);
-        // rows: cls, 1, 3 | cls, 3, 0 | mask token
-        let plan = mask.decoder_rows(&device).unwrap();
         let rows = |rows: &Tensor| rows.to_vec1::<u32>().unwrap();
+        assert_eq!(rows(&placed.among_all), [1, 3, 7, 4]);
+        assert_eq!(rows(&placed.within), [1, 3, 3, 0]);
+        // rows: cls, 1, 3 | cls, 3, 0 | mask token
+        let plan = placed.plan;
         assert_eq!(rows(&plan.sources), [0, 6, 1, 6, 2, 3, 5, 6, 6, 4]);
         assert_eq!(rows(&plan.of_stored), [0, 2, 4, 5, 9, 6]);
         assert_eq!(rows(&plan.of_last), [1, 3, 7, 8]);

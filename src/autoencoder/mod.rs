@@ -7,8 +7,8 @@
 //!
 //! Both encoders are one. CropMAE takes two crops of an image, SiamMAE two frames; MAE has view 2
 //! alone and no memory. [`Parameters`] holds everything that is trained, by MAE's names; [`Mask`]
-//! says which patches stay visible; [`Autoencoder`] computes predictions and the loss. What draws
-//! views and changes the parameters: [`crate::pretrain`].
+//! says which patches stay visible; [`Autoencoder`] computes predictions, the loss and
+//! [`Gradients`]. What draws views and changes the parameters: [`crate::pretrain`].
 //!
 //! Source: the CropMAE paper, section 3, and its program's quirks as `config`, `decoder` and
 //! `target` say them.
@@ -16,22 +16,25 @@
 pub mod config;
 mod decoder;
 mod encoder;
+mod gradients;
 mod host;
 mod masking;
 mod ops;
 mod parameters;
+mod spans;
 mod tape;
 pub mod target;
 
 use candle_core::{DType, Tensor};
 
 pub use config::{AutoencoderConfig, DecoderConfig, Method};
-pub use masking::Mask;
-pub use parameters::{Gradients, Parameters};
+pub use gradients::{Figures, Gradients, Measured};
+pub use masking::{Mask, PlacedMask};
+pub use parameters::Parameters;
+pub use spans::{GRAIN, Span, Spans};
 
 use self::decoder::{Drops, decode};
 use self::encoder::{encode, pixels};
-use self::masking::MaskTensors;
 use self::ops::{Removed, cast, masked_error};
 use self::parameters::Pass;
 use self::tape::{Tape, Value};
@@ -70,7 +73,7 @@ pub struct Views<'a> {
     /// The masked one.
     pub second: &'a Tensor,
     /// Which of its patches are visible.
-    pub mask: &'a Mask,
+    pub mask: &'a PlacedMask,
 }
 
 impl Autoencoder {
@@ -80,10 +83,9 @@ impl Autoencoder {
     /// # Errors
     /// Views of another size than the network's, or the device runs out of memory.
     pub fn predict(&self, views: Views<'_>) -> Result<Prediction> {
-        let mask = views.mask.on(views.second.device())?;
         let pass = self.parameters.on(Tape::off(), self.dtype)?;
-        let (memory, visible, pixels) = self.forward(&pass, views, &mask, None)?;
-        let loss = self.loss(&pass, &pixels, views.second, &mask)?;
+        let (memory, visible, pixels) = self.forward(&pass, views, None)?;
+        let loss = self.loss(&pass, &pixels, views)?;
         Ok(Prediction {
             memory: memory.map(|memory| memory.tensor),
             visible: visible.tensor,
@@ -92,8 +94,8 @@ impl Autoencoder {
         })
     }
 
-    /// The loss, and the gradients of all parameters by the loss times `scale`. `dropout` is the
-    /// seed of what the decoder drops in this pass.
+    /// The loss, an f32 scalar, and the gradients of all parameters by the loss times `scale`.
+    /// `dropout` is the seed of what the decoder drops in this pass. Does not wait for a GPU.
     ///
     /// # Errors
     /// Views of another size than the network's, or the device runs out of memory.
@@ -102,15 +104,13 @@ impl Autoencoder {
         views: Views<'_>,
         dropout: u64,
         scale: f64,
-    ) -> Result<(f64, Gradients)> {
-        let mask = views.mask.on(views.second.device())?;
+    ) -> Result<(Tensor, Gradients)> {
         let pass = self.parameters.on(Tape::on(), self.dtype)?;
-        let (_, _, pixels) = self.forward(&pass, views, &mask, Some(dropout))?;
-        let loss = self.loss(&pass, &pixels, views.second, &mask)?;
+        let (_, _, pixels) = self.forward(&pass, views, Some(dropout))?;
+        let loss = self.loss(&pass, &pixels, views)?;
         drop(pixels);
         let gradients = pass.gradients(&loss, scale)?;
-        // not sooner: a GPU is asked to wait for it when all of the pass is in its queue
-        Ok((f64::from(loss.tensor.to_scalar::<f32>()?), gradients))
+        Ok((loss.tensor, gradients))
     }
 
     /// Memory, visible tokens and pixels; see [`Prediction`].
@@ -118,7 +118,6 @@ impl Autoencoder {
         &self,
         pass: &Pass<'_>,
         Views { first, second, mask }: Views<'_>,
-        rows: &MaskTensors,
         dropout: Option<u64>,
     ) -> Result<(Option<Value>, Value, Value)> {
         let encoder = &self.config.encoder;
@@ -129,14 +128,13 @@ impl Autoencoder {
             Method::Mae => None,
             _ => Some(encode(pass, encoder, pixels(first, None, how)?, &positions)?),
         };
-        let (batch, visible) = (mask.batch(), mask.visible_count());
+        let (batch, visible) = (mask.batch, mask.visible);
         let values = self.config.patch_values();
-        let kept = pixels(second, Some(&rows.among_all), how)?;
-        let places = positions.squeeze(0)?.index_select(&rows.within, 0)?;
+        let kept = pixels(second, Some(&mask.among_all), how)?;
+        let places = positions.squeeze(0)?.index_select(&mask.within, 0)?;
         let places = places.reshape((batch, visible, encoder.width))?;
         let visible = encode(pass, encoder, kept.reshape((batch, visible, values))?, &places)?;
         let drops = Drops::new(&self.config.decoder, dropout);
-        let mask = (mask, &rows.plan);
         let pixels = decode(pass, &self.config, (&visible, memory.as_ref()), mask, &drops)?;
         Ok((memory, visible, pixels))
     }
@@ -145,8 +143,7 @@ impl Autoencoder {
         &self,
         pass: &Pass<'_>,
         pixels: &Value,
-        second: &Tensor,
-        mask: &MaskTensors,
+        Views { second, mask, .. }: Views<'_>,
     ) -> Result<Value> {
         let pixels = cast(&pass.tape, pixels, DType::F32)?;
         let normalize = self.config.normalize_target;

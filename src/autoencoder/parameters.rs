@@ -4,12 +4,14 @@
 //! tables are fixed: they are written to checkpoints and never trained.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 
 use super::config::AutoencoderConfig;
-use super::host::add_tensors;
-use super::ops::cast;
+use super::gradients::Gradients;
+use super::host::read;
+use super::spans::Spans;
 use super::tape::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::model::init;
@@ -18,11 +20,12 @@ use crate::model::pos_embed::sincos_table;
 /// The stream of the decoder's first tensor; the encoder's tensors count from 0.
 const FIRST_DECODER_STREAM: u64 = 1 << 32;
 
-/// The trainable tensors of a network, in f32, in a fixed order.
+/// The trainable tensors of a network, in f32, in a fixed order: parts of one buffer.
 #[derive(Debug, Clone)]
 pub struct Parameters {
-    named: Vec<(String, Var)>,
-    places: HashMap<String, usize>,
+    spans: Arc<Spans>,
+    values: Tensor,
+    tensors: Vec<Tensor>,
     pub(super) positions: Tensor,
     pub(super) decoder_positions: Tensor,
 }
@@ -43,8 +46,8 @@ impl Parameters {
         Self::from_tensors(config, &tensors, device)
     }
 
-    /// Takes all parameters from tensors by name; position tables among them are left out, since
-    /// they follow from the sizes.
+    /// Takes all parameters from tensors by name, on the CPU; position tables among them are left
+    /// out, since they follow from the sizes.
     ///
     /// # Errors
     /// One is missing or of another shape, or the sizes make no network.
@@ -56,37 +59,57 @@ impl Parameters {
         config.check()?;
         let shapes = init::shapes(&config.encoder)?.into_iter();
         let shapes = shapes.filter(|(name, _)| name != "pos_embed").chain(config.decoder_shapes());
-        let mut named = Vec::new();
-        for (name, shape) in shapes {
-            let wrong = |problem: String| Error::setting(format!("parameter {name}"), problem);
-            let tensor = tensors.get(&name).ok_or_else(|| wrong("is missing".into()))?;
-            if tensor.dims() != shape {
-                return Err(wrong(format!("has shape {:?}, not {shape:?}", tensor.dims())));
+        let spans = Arc::new(Spans::new(shapes));
+        let values = spans.join(|span| {
+            let wrong =
+                |problem: String| Error::setting(format!("parameter {}", span.name), problem);
+            let tensor = tensors.get(&span.name).ok_or_else(|| wrong("is missing".into()))?;
+            if tensor.dims() != span.shape {
+                return Err(wrong(format!("has shape {:?}, not {:?}", tensor.dims(), span.shape)));
             }
-            let tensor = tensor.to_dtype(DType::F32)?.to_device(device)?.contiguous()?;
-            named.push((name, Var::from_tensor(&tensor)?));
-        }
-        let places = named.iter().enumerate().map(|(place, (name, _))| (name.clone(), place));
+            Ok(tensor.clone())
+        })?;
+        let values = Tensor::from_vec(values, spans.len(), device)?;
         let table = |width| {
             let side = config.encoder.table_side;
             Tensor::from_vec(sincos_table(width, side), (1, 1 + side * side, width), device)
         };
         Ok(Self {
-            places: places.collect(),
+            tensors: spans.views(&values)?,
+            spans,
+            values,
             positions: table(config.encoder.width)?,
             decoder_positions: table(config.decoder.width)?,
-            named,
         })
     }
 
-    /// Names and variables, in the order that optimiser states are stored in.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
-        self.named.iter().map(|(name, variable)| (name.as_str(), variable))
+    /// The same network with other values: a copy of a buffer laid out as [`Parameters::values`] is.
+    ///
+    /// # Errors
+    /// The device runs out of memory.
+    pub fn with_values(&self, values: &Tensor) -> Result<Self> {
+        let values = values.force_contiguous()?;
+        Ok(Self { tensors: self.spans.views(&values)?, values, ..self.clone() })
     }
 
-    /// Number of values.
+    /// Names and tensors, in the order that optimiser states are stored in.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
+        self.spans.iter().map(|span| span.name.as_str()).zip(&self.tensors)
+    }
+
+    /// Where each tensor lies in [`Parameters::values`].
+    pub fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
+    /// All values, f32 \[spans().len()\]. What changes them in place trains the network.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// Number of values that are trained.
     pub fn count(&self) -> usize {
-        self.named.iter().map(|(_, variable)| variable.elem_count()).sum()
+        self.tensors.iter().map(Tensor::elem_count).sum()
     }
 
     /// All tensors of a checkpoint, position tables included: copies on the CPU.
@@ -94,15 +117,17 @@ impl Parameters {
     /// # Errors
     /// The device fails.
     pub fn snapshot(&self) -> Result<HashMap<String, Tensor>> {
-        let tables =
-            [("pos_embed", &self.positions), ("decoder_pos_embed", &self.decoder_positions)];
-        let variables = self.iter().map(|(name, variable)| (name, variable.as_tensor()));
-        variables
-            .chain(tables)
-            .map(|(name, tensor)| {
-                Ok((name.to_owned(), tensor.to_device(&Device::Cpu)?.detach().copy()?))
-            })
-            .collect()
+        let named =
+            |found: Result<(&str, Tensor)>| found.map(|(name, tensor)| (name.to_owned(), tensor));
+        let values = self.values.to_device(&Device::Cpu)?;
+        let mut all: HashMap<_, _> =
+            read(&values, |values| self.spans.split(values).map(named).collect::<Result<_>>())??;
+        for (name, table) in
+            [("pos_embed", &self.positions), ("decoder_pos_embed", &self.decoder_positions)]
+        {
+            all.insert(name.to_owned(), table.to_device(&Device::Cpu)?.copy()?);
+        }
+        Ok(all)
     }
 
     /// The tensors as the network computes with them, in `dtype`, on `tape`.
@@ -110,11 +135,12 @@ impl Parameters {
     /// # Errors
     /// The device runs out of memory.
     pub(super) fn on(&self, tape: Tape, dtype: DType) -> Result<Pass<'_>> {
-        let leaves: Vec<Value> =
-            self.named.iter().map(|(_, v)| tape.leaf(v.as_tensor().detach())).collect();
-        let values =
-            leaves.iter().map(|leaf| cast(&tape, leaf, dtype)).collect::<Result<_, _>>()?;
-        Ok(Pass { parameters: self, tape, leaves, values, dtype })
+        let tensors = match dtype {
+            DType::F32 => self.tensors.clone(),
+            _ => self.spans.views(&self.values.to_dtype(dtype)?)?,
+        };
+        let leaves = tensors.into_iter().map(|tensor| tape.leaf(tensor)).collect();
+        Ok(Pass { parameters: self, tape, leaves, dtype })
     }
 }
 
@@ -123,7 +149,6 @@ pub(super) struct Pass<'a> {
     parameters: &'a Parameters,
     pub(super) tape: Tape,
     leaves: Vec<Value>,
-    values: Vec<Value>,
     pub(super) dtype: DType,
 }
 
@@ -133,9 +158,9 @@ impl Pass<'_> {
     /// # Errors
     /// There is none of this name (a mistake of ours).
     pub(super) fn get(&self, name: &str) -> Result<&Value> {
-        let place = self.parameters.places.get(name);
-        place
-            .and_then(|place| self.values.get(*place))
+        let number = self.parameters.spans.number(name);
+        number
+            .and_then(|number| self.leaves.get(number))
             .ok_or_else(|| Error::setting(format!("parameter {name}"), "does not exist"))
     }
 
@@ -154,77 +179,6 @@ impl Pass<'_> {
     pub(super) fn gradients(self, output: &Value, scale: f64) -> Result<Gradients> {
         let gradient = (output.tensor.ones_like()? * scale)?;
         let found = self.tape.walk_back(output, gradient, &self.leaves)?;
-        let names = self.parameters.named.iter().map(|(name, _)| name);
-        let all = names.zip(found).map(|(name, gradient)| {
-            let missing = || Error::setting(format!("parameter {name}"), "gets no gradient");
-            Ok(gradient.ok_or_else(missing)?.contiguous()?)
-        });
-        all.collect::<Result<_>>().map(Gradients)
-    }
-}
-
-/// One gradient a parameter, in the order of [`Parameters::iter`].
-#[derive(Debug, Clone)]
-pub struct Gradients(pub(super) Vec<Tensor>);
-
-impl Gradients {
-    /// Takes tensors for gradients, in the order of [`Parameters::iter`]: those of a network of
-    /// one's own, for the optimiser.
-    pub fn from_tensors(gradients: Vec<Tensor>) -> Self {
-        Self(gradients)
-    }
-
-    /// Adds those of another part of the batch.
-    ///
-    /// # Errors
-    /// The device runs out of memory.
-    pub fn add(&mut self, other: &Self) -> Result<()> {
-        for (sum, other) in self.0.iter_mut().zip(&other.0) {
-            *sum = add_tensors(sum, other)?;
-        }
-        Ok(())
-    }
-
-    /// Multiplies all by `factor`.
-    ///
-    /// # Errors
-    /// The device runs out of memory.
-    pub fn scale(&mut self, factor: f64) -> Result<()> {
-        for gradient in &mut self.0 {
-            *gradient = (&*gradient * factor)?;
-        }
-        Ok(())
-    }
-
-    /// The length of all gradients as one vector. NaN or infinite where any value is.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn norm(&self) -> Result<f64> {
-        #[cfg(feature = "cuda")]
-        if let Some(sums) = self.sums_on_gpu()? {
-            return Ok(sums.iter().map(|sum| f64::from(*sum)).sum::<f64>().sqrt());
-        }
-        let mut sum = 0.0;
-        for gradient in &self.0 {
-            let squares = gradient.sqr()?.flatten_all()?.sum_all()?;
-            sum += f64::from(squares.to_scalar::<f32>()?);
-        }
-        Ok(sum.sqrt())
-    }
-
-    /// The sum of squares of each; `None` where they are not on a GPU.
-    #[cfg(feature = "cuda")]
-    fn sums_on_gpu(&self) -> Result<Option<Vec<f32>>> {
-        if !self.0.iter().all(super::ops::gpu::takes) {
-            return Ok(None);
-        }
-        let sums = super::ops::gpu::square_sums(&self.0)?;
-        Ok(sums.map(|sums| sums.to_vec1()).transpose()?)
-    }
-
-    /// The gradients, in the order of the parameters.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
-        self.0.iter()
+        Gradients::gather(&self.parameters.spans, found)
     }
 }

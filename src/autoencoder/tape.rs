@@ -2,9 +2,10 @@
 //!
 //! Every operation leaves a note of its inputs and of how their gradients follow from that of its
 //! output. Walking back uses up the notes, so that what a pass kept is freed as soon as it is not
-//! needed; a first gradient is taken over as it is and only further ones are added to it. candle's
-//! own backward pass keeps everything to its end and adds every gradient to zeros, which on a CPU
-//! costs as much as the operations themselves. A tape that is off takes no notes.
+//! needed; a first gradient is taken over as it is and only further ones are added to it. What is asked
+//! for in the end keeps what each of its uses gave, to be added up where it comes to lie. candle's own
+//! backward pass keeps everything to its end and adds every gradient to zeros, which on a CPU costs as
+//! much as the operations themselves. A tape that is off takes no notes.
 
 use std::cell::RefCell;
 
@@ -36,12 +37,14 @@ impl Value {
 /// order.
 type Backward = Box<dyn FnOnce(Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>>>;
 
-/// An operation; it stands where its first output does, and behind it an empty note for each further
-/// one.
-struct Note {
-    inputs: Vec<Option<usize>>,
-    outputs: usize,
-    backward: Option<Backward>,
+/// What stands at a place.
+enum Note {
+    /// A tensor whose gradient is asked for in the end.
+    Leaf,
+    /// An operation and the first of its outputs.
+    Operation { inputs: Vec<Option<usize>>, outputs: usize, backward: Backward },
+    /// A further output of the operation before it.
+    Output,
 }
 
 /// The notes of a forward pass.
@@ -62,7 +65,7 @@ impl Tape {
 
     /// A tensor whose gradient is wanted.
     pub(super) fn leaf(&self, tensor: Tensor) -> Value {
-        let place = self.note(Note { inputs: Vec::new(), outputs: 1, backward: None });
+        let place = self.note(Note::Leaf);
         Value { tensor, place }
     }
 
@@ -103,10 +106,10 @@ impl Tape {
         if inputs.iter().all(Option::is_none) {
             return tensors.map(Value::constant);
         }
-        let mut first = Some(Note { inputs, outputs: OUTPUTS, backward: Some(Box::new(backward)) });
+        let backward = Box::new(backward);
+        let mut first = Some(Note::Operation { inputs, outputs: OUTPUTS, backward });
         tensors.map(|tensor| {
-            let further = || Note { inputs: Vec::new(), outputs: 1, backward: None };
-            let place = self.note(first.take().unwrap_or_else(further));
+            let place = self.note(first.take().unwrap_or(Note::Output));
             Value { tensor, place }
         })
     }
@@ -118,8 +121,8 @@ impl Tape {
         Some(notes.len() - 1)
     }
 
-    /// Walks back from `output`, whose own gradient is `gradient`; returns those of `leaves`, where
-    /// they have any.
+    /// Walks back from `output`, whose own gradient is `gradient`; returns those of `leaves`: for each
+    /// the parts that it is the sum of, one a use that has a gradient.
     ///
     /// # Errors
     /// The device runs out of memory.
@@ -128,30 +131,35 @@ impl Tape {
         output: &Value,
         gradient: Tensor,
         leaves: &[Value],
-    ) -> Result<Vec<Option<Tensor>>> {
+    ) -> Result<Vec<Vec<Tensor>>> {
         let mut notes = self.notes.map(RefCell::into_inner).unwrap_or_default();
-        let mut gradients: Vec<Option<Tensor>> = notes.iter().map(|_| None).collect();
-        if let Some(slot) = output.place.and_then(|place| gradients.get_mut(place)) {
-            *slot = Some(gradient);
+        let mut gradients: Vec<Vec<Tensor>> = notes.iter().map(|_| Vec::new()).collect();
+        if let Some(parts) = output.place.and_then(|place| gradients.get_mut(place)) {
+            parts.push(gradient);
         }
         while let Some(note) = notes.pop() {
             let place = notes.len();
-            let Some(backward) = note.backward else { continue };
-            let outputs = gradients.iter_mut().skip(place).take(note.outputs);
-            let of_outputs: Vec<_> = outputs.map(Option::take).collect();
+            let Note::Operation { inputs, outputs, backward } = note else { continue };
+            let outputs = gradients.iter_mut().skip(place).take(outputs);
+            let of_outputs: Vec<Option<Tensor>> = outputs.map(Vec::pop).collect();
             if of_outputs.iter().all(Option::is_none) {
                 continue;
             }
-            for (input, part) in note.inputs.into_iter().zip(backward(of_outputs)?) {
-                let slot = input.and_then(|input| gradients.get_mut(input));
-                let (Some(slot), Some(part)) = (slot, part) else { continue };
-                *slot = Some(match slot.take() {
+            for (input, part) in inputs.into_iter().zip(backward(of_outputs)?) {
+                let (Some(input), Some(part)) = (input, part) else { continue };
+                let is_leaf = matches!(notes.get(input), Some(Note::Leaf));
+                let Some(parts) = gradients.get_mut(input) else { continue };
+                let sum = if is_leaf { None } else { parts.pop() };
+                parts.push(match sum {
                     Some(sum) => add_tensors(&sum, &part)?,
                     None => part,
                 });
             }
         }
-        let of = |leaf: &Value| gradients.get_mut(leaf.place?)?.take();
+        let of = |leaf: &Value| {
+            let parts = leaf.place.and_then(|place| gradients.get_mut(place));
+            parts.map(std::mem::take).unwrap_or_default()
+        };
         Ok(leaves.iter().map(of).collect())
     }
 }
@@ -173,17 +181,32 @@ mod tests {
         tape.push(product, &[a, b], move |g| Ok(vec![Some((g * &right)?), Some((g * &left)?)]))
     }
 
+    /// What is found for each leaf.
+    fn numbers(found: &[Vec<Tensor>]) -> Vec<Vec<f32>> {
+        let of = |parts: &Vec<Tensor>| parts.iter().map(|part| part.to_scalar().unwrap()).collect();
+        found.iter().map(of).collect()
+    }
+
     #[test]
-    fn gradients_of_a_value_used_twice_are_added() {
-        // (a · b) · a = a² b: 2ab by a, a² by b
+    fn leaves_keep_the_gradients_of_all_their_uses() {
+        // (a · b) · a = a² b: ab twice by a, a² by b
         let tape = Tape::on();
         let (a, b) = (tape.leaf(scalar(3.0)), tape.leaf(scalar(5.0)));
         let unused = tape.leaf(scalar(1.0));
         let out = times(&tape, &times(&tape, &a, &b), &a);
-        let gradients = tape.walk_back(&out, scalar(1.0), &[a, b, unused]).unwrap();
-        let value =
-            |gradient: &Option<Tensor>| gradient.as_ref().map(|g| g.to_scalar::<f32>().unwrap());
-        assert_eq!(gradients.iter().map(value).collect::<Vec<_>>(), [Some(30.0), Some(9.0), None]);
+        let found = tape.walk_back(&out, scalar(1.0), &[a, b, unused]).unwrap();
+        assert_eq!(numbers(&found), [vec![15.0, 15.0], vec![9.0], vec![]]);
+    }
+
+    #[test]
+    fn gradients_of_a_value_used_twice_are_added() {
+        // c = a · b, c · c: 2c·b by a in one part, since c's gradient is a sum by then
+        let tape = Tape::on();
+        let (a, b) = (tape.leaf(scalar(3.0)), tape.leaf(scalar(5.0)));
+        let c = times(&tape, &a, &b);
+        let out = times(&tape, &c, &c);
+        let found = tape.walk_back(&out, scalar(1.0), &[a, b]).unwrap();
+        assert_eq!(numbers(&found), [[150.0], [90.0]]);
     }
 
     #[test]
@@ -199,19 +222,21 @@ mod tests {
                 Ok(vec![Some(of(&right)?), Some(of(&left)?)])
             })
         };
-        // their product; three times the sum; the one times the other: (a + b) a b
-        for (case, wanted) in [(0, [5.0, 3.0]), (1, [3.0, 3.0]), (2, [55.0, 39.0])] {
+        // the product; three times the sum; the one times the other, (a + b) a b; the product's square
+        for (case, wanted) in
+            [(0, [5.0, 3.0]), (1, [3.0, 3.0]), (2, [55.0, 39.0]), (3, [150.0, 90.0])]
+        {
             let tape = Tape::on();
             let (a, b) = (tape.leaf(scalar(3.0)), tape.leaf(scalar(5.0)));
             let [sum, product] = both(&tape, &a, &b);
             let out = match case {
                 0 => times(&tape, &product, &Value::constant(scalar(1.0))),
                 1 => times(&tape, &sum, &Value::constant(scalar(3.0))),
-                _ => times(&tape, &sum, &product),
+                2 => times(&tape, &sum, &product),
+                _ => times(&tape, &product, &product),
             };
-            let gradients = tape.walk_back(&out, scalar(1.0), &[a, b]).unwrap();
-            let found = gradients.iter().map(|g| g.as_ref().unwrap().to_scalar::<f32>().unwrap());
-            assert_eq!(found.collect::<Vec<_>>(), wanted, "{case}");
+            let found = tape.walk_back(&out, scalar(1.0), &[a, b]).unwrap();
+            assert_eq!(numbers(&found), wanted.map(|gradient| vec![gradient]), "{case}");
         }
     }
 

@@ -4,11 +4,15 @@
 //! missing; so they are looked for here before. And a card that opens may still refuse this
 //! program's kernels, for its age or its driver's; so one of them runs here before.
 
-#![allow(unsafe_code)] // loading libraries, and one setting of the driver for which candle has none
+#![allow(unsafe_code)] // loading libraries, memory and a setting of the driver that candle has not
+
+mod pieces;
 
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, DType, Device, Tensor};
 use libloading::Library;
+
+pub(super) use self::pieces::Pieces;
 
 /// What opening a device calls, each under names that the driver crate tries too.
 const LIBRARIES: [(&str, &[&str]); 3] = [

@@ -1,12 +1,13 @@
-//! Frames on their way to an encoder on a GPU (`frames.cu`): bytes go over, a quarter of what floats
+//! Frames on their way to a network on a GPU (`frames.cu`): bytes go over, a quarter of what floats
 //! would, and are resampled and normalised there.
 
-use candle_core::{Device, Tensor};
+use candle_core::cuda_backend::cudarc::driver::CudaView;
+use candle_core::{CudaDevice, Device, Tensor};
 
 use super::Rgb;
 use super::resize::Taps;
 use crate::error::{Error, Result};
-use crate::kernel::{self, by_value, launch, wrapped};
+use crate::kernel::{self, Operand, by_value, launch, wrapped};
 
 /// `Normalization` of `frames.cu`: what is subtracted from R, G, B in [0, 1], and what they are
 /// divided by then.
@@ -46,8 +47,32 @@ pub fn planes(
     }
     let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.data.iter().copied()).collect();
     let bytes = device.clone_htod(&bytes)?;
-    let shape = (frames.len(), 3, rows, columns);
-    let pixels = frames.len() * rows * columns;
+    resampled(&bytes.as_view(), (frames.len(), size), (rows, columns), normalization, device)
+}
+
+/// Frames that lie on a GPU, u8 [B, height, width, 3], as normalised planes [B, 3, height, width] in
+/// f32, to the last bit as the CPU makes them.
+///
+/// # Errors
+/// They are of another shape or type, or the device has no room.
+pub fn normalized(frames: &Tensor, normalization: Normalization) -> Result<Tensor> {
+    let (count, height, width, _) = frames.dims4()?;
+    let (operand, size) = (Operand::open(frames), (height, width));
+    resampled(&operand.values::<u8>()?, (count, size), size, normalization, operand.device()?)
+}
+
+/// `count` frames of `height` by `width` as planes of `rows` by `columns`.
+fn resampled(
+    bytes: &CudaView<'_, u8>,
+    (count, (height, width)): (usize, (usize, usize)),
+    (rows, columns): (usize, usize),
+    normalization: Normalization,
+    device: &CudaDevice,
+) -> Result<Tensor> {
+    if bytes.len() != 3 * count * height * width {
+        return Err(Error::setting("--size", "frames are of three colours"));
+    }
+    let pixels = count * rows * columns;
     let mut out = kernel::room::<f32>(device, 3 * pixels)?;
     macro_rules! of {
         ($($taps:expr),+) => {
@@ -56,7 +81,7 @@ pub fn planes(
                 FRAMES,
                 "frame_planes",
                 by_value(pixels),
-                &bytes,
+                bytes,
                 &mut out,
                 &(pixels as u32),
                 &(height as u32),
@@ -68,7 +93,7 @@ pub fn planes(
             )
         };
     }
-    if size == (rows, columns) {
+    if (height, width) == (rows, columns) {
         let none = 0_u64; // a null pointer
         of!(&none, &none, &none, &none, &none, &none);
     } else {
@@ -80,5 +105,5 @@ pub fn planes(
         let [y_weight, x_weight] = [&y, &x].map(|taps| device.clone_htod(&taps.weight));
         of!(&y_near?, &y_far?, &y_weight?, &x_near?, &x_far?, &x_weight?);
     }
-    Ok(wrapped(out, shape, device))
+    Ok(wrapped(out, (count, 3, rows, columns), device))
 }

@@ -7,19 +7,27 @@
 
 use std::collections::HashMap;
 
-use candle_core::{Device, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::gpu;
 use crate::autoencoder::{Autoencoder, Parameters};
 use crate::error::{Error, Result};
 
 /// What the names of averaged weights begin with in a checkpoint.
 pub const PREFIX: &str = "average.";
 
-/// Averaged weights, in the order of the parameters.
-#[derive(Debug, Clone)]
+/// Values that a thread takes at a time.
+const CHUNK: usize = 1 << 15;
+
+/// Averaged weights, laid out as [`Parameters::values`].
+#[derive(Debug)]
 pub struct Average {
     decay: f64,
-    tensors: Vec<Tensor>,
+    values: Tensor,
 }
 
 impl Average {
@@ -31,20 +39,16 @@ impl Average {
         if decay == 0.0 {
             return Ok(None);
         }
-        let copies = parameters.iter().map(|(_, variable)| variable.as_tensor().detach().copy());
-        Ok(Some(Self { decay, tensors: copies.collect::<Result<_, _>>()? }))
+        Ok(Some(Self { decay, values: parameters.values().copy()? }))
     }
 
-    /// Takes in the weights after a step.
+    /// Takes in the weights after a step. Does not wait for a GPU.
     ///
     /// # Errors
-    /// The device runs out of memory.
+    /// The device fails.
     pub fn update(&mut self, parameters: &Parameters) -> Result<()> {
-        for (average, (_, variable)) in self.tensors.iter_mut().zip(parameters.iter()) {
-            let added = (variable.as_tensor().detach() * (1.0 - self.decay))?;
-            *average = ((&*average * self.decay)? + added)?;
-        }
-        Ok(())
+        let (kept, added) = (self.decay as f32, (1.0 - self.decay) as f32);
+        Ok(self.values.inplace_op2(parameters.values(), &Mix { kept, added })?)
     }
 
     /// The average as `average.PARAMETER`, on the CPU.
@@ -52,12 +56,11 @@ impl Average {
     /// # Errors
     /// The device fails.
     pub fn state(&self, parameters: &Parameters) -> Result<HashMap<String, Tensor>> {
-        let named = parameters.iter().zip(&self.tensors);
-        named
-            .map(|((name, _), average)| {
-                Ok((format!("{PREFIX}{name}"), average.to_device(&Device::Cpu)?))
-            })
-            .collect()
+        let values = self.values.to_vec1::<f32>()?;
+        let named = |found: Result<(&str, Tensor)>| {
+            found.map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor))
+        };
+        parameters.spans().split(&values).map(named).collect()
     }
 
     /// Goes on from an [`Average::state`].
@@ -69,12 +72,12 @@ impl Average {
         parameters: &Parameters,
         state: &HashMap<String, Tensor>,
     ) -> Result<()> {
-        for (average, (name, variable)) in self.tensors.iter_mut().zip(parameters.iter()) {
-            let key = format!("{PREFIX}{name}");
-            let stored = state.get(&key).filter(|tensor| tensor.dims() == variable.dims());
-            let stored = stored.ok_or_else(|| Error::setting(key, "is missing or misshapen"))?;
-            *average = stored.to_device(variable.device())?;
-        }
+        let values = parameters.spans().join(|span| {
+            let key = format!("{PREFIX}{}", span.name);
+            let stored = state.get(&key).filter(|tensor| tensor.dims() == span.shape);
+            stored.cloned().ok_or_else(|| Error::setting(key, "is missing or misshapen"))
+        })?;
+        self.values = Tensor::new(values, parameters.values().device())?;
         Ok(())
     }
 
@@ -83,11 +86,50 @@ impl Average {
     /// # Errors
     /// The device runs out of memory.
     pub fn model(&self, current: &Autoencoder) -> Result<Autoencoder> {
-        let names = current.parameters.iter().map(|(name, _)| name.to_owned());
-        let tensors: HashMap<_, _> = names.zip(self.tensors.iter().cloned()).collect();
-        let device = self.tensors.first().map_or(&Device::Cpu, Tensor::device);
-        let parameters = Parameters::from_tensors(&current.config, &tensors, device)?;
+        let parameters = current.parameters.with_values(&self.values)?;
         Ok(Autoencoder { config: current.config.clone(), parameters, dtype: current.dtype })
+    }
+}
+
+/// kept · itself + added · the weight, of every value.
+struct Mix {
+    kept: f32,
+    added: f32,
+}
+
+impl InplaceOp2 for Mix {
+    fn name(&self) -> &'static str {
+        "average"
+    }
+
+    fn cpu_fwd(
+        &self,
+        average: &mut CpuStorage,
+        _: &Layout,
+        values: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<()> {
+        let CpuStorage::F32(average) = average else { candle_core::bail!("averages are f32") };
+        let values = values.as_slice::<f32>()?;
+        average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(
+            |(average, values)| {
+                for (average, value) in average.iter_mut().zip(values) {
+                    *average = *average * self.kept + value * self.added;
+                }
+            },
+        );
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        average: &mut CudaStorage,
+        _: &Layout,
+        values: &CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<()> {
+        gpu::average(average, values, (self.kept, self.added))
     }
 }
 
@@ -107,6 +149,8 @@ pub fn averaged(tensors: &HashMap<String, Tensor>) -> Option<HashMap<String, Ten
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::super::config::Preset;
     use super::*;
 
@@ -115,16 +159,13 @@ mod tests {
         let config = Preset::Tiny.config().with_setting("encoder.depth=1").unwrap().autoencoder();
         let parameters = Parameters::seeded(&config, 0, &Device::Cpu).unwrap();
         let set = |value: f64| {
-            for (_, variable) in parameters.iter() {
-                variable.set(&variable.ones_like().unwrap().affine(value, 0.0).unwrap()).unwrap();
-            }
+            let ones = parameters.values().ones_like().unwrap();
+            parameters.with_values(&ones.affine(value, 0.0).unwrap()).unwrap()
         };
-        set(8.0);
-        let mut average = Average::new(&parameters, 0.5).unwrap().unwrap();
+        let mut average = Average::new(&set(8.0), 0.5).unwrap().unwrap();
         // 8, then (8 + 4) / 2 = 6, (6 + 2) / 2 = 4, (4 - 16) / 2 = -6
         for weight in [4.0, 2.0, -16.0] {
-            set(weight);
-            average.update(&parameters).unwrap();
+            average.update(&set(weight)).unwrap();
         }
         let state = average.state(&parameters).unwrap();
         assert_eq!(state.len(), parameters.iter().len());

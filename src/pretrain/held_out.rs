@@ -11,6 +11,7 @@ use super::samples::Samples;
 use super::train::mask;
 use super::views::Pair;
 use crate::autoencoder::{Autoencoder, Mask, Views, target};
+use crate::device::Uploads;
 use crate::error::{Error, Result};
 
 /// Images whose loss is worth measuring; more would cost time and move the mean by little.
@@ -76,9 +77,11 @@ impl HeldOut {
     /// The device runs out of memory.
     pub fn loss(&self, model: &Autoencoder) -> Result<f64> {
         let (mut sum, mut count) = (0.0, 0);
+        let mut uploads = Uploads::new(&self.device);
         for Batch { pairs, mask } in &self.batches {
-            let (first, second) = self.tensors(pairs)?;
-            let views = Views { first: &first, second: &second, mask };
+            let (first, second) = tensors(pairs, &mut uploads)?;
+            let mask = mask.on(&mut uploads)?;
+            let views = Views { first: &first, second: &second, mask: &mask };
             sum += model.predict(views)?.loss * pairs.len() as f64;
             count += pairs.len();
         }
@@ -92,8 +95,9 @@ impl HeldOut {
     /// The device runs out of memory.
     pub fn mean_patch_loss(&self, model: &Autoencoder) -> Result<f64> {
         let mut rows = Vec::new();
+        let mut uploads = Uploads::new(&self.device);
         for Batch { pairs, .. } in &self.batches {
-            let (_, second) = self.tensors(pairs)?;
+            let (_, second) = tensors(pairs, &mut uploads)?;
             let patch = model.config.encoder.patch;
             let target = target::target(&second, patch, model.config.normalize_target)?;
             rows.push(target.flatten(0, 1)?);
@@ -119,8 +123,8 @@ impl HeldOut {
     pub fn device(&self) -> &Device {
         &self.device
     }
+}
 
-    fn tensors(&self, pairs: &[Pair]) -> Result<(Tensor, Tensor)> {
-        loader::batch(&pairs.iter().collect::<Vec<_>>(), &self.device)
-    }
+fn tensors(pairs: &[Pair], uploads: &mut Uploads) -> Result<(Tensor, Tensor)> {
+    loader::batch(&pairs.iter().collect::<Vec<_>>(), uploads)
 }

@@ -14,15 +14,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::random::{Purpose, Stream};
 use super::samples::{Job, Pixels, Samples};
 use super::views::{Pair, ViewSettings, draw, draw_frames};
+use crate::device::Uploads;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::image::Rgb;
+#[cfg(feature = "cuda")]
+use crate::image::gpu;
 use crate::protocol::presets::{MEAN, STD};
 
 /// Jobs that wait for a worker.
@@ -170,39 +173,44 @@ impl Work {
 
 /// Packs pairs into the model's input: two tensors [pairs, 3, size, size] of (x / 255 − mean) / std
 /// with ImageNet's mean and standard deviation, first views and second views. Where every pair is one
-/// view, the two are one tensor.
+/// view, the two are one tensor. Does not wait for a GPU.
 ///
 /// # Errors
 /// There is no pair, their sizes differ, or the device has no room.
-pub fn batch(pairs: &[&Pair], device: &Device) -> Result<(Tensor, Tensor)> {
+pub fn batch(pairs: &[&Pair], uploads: &mut Uploads) -> Result<(Tensor, Tensor)> {
     let seconds: Vec<&Rgb> = pairs.iter().map(|pair| pair.second()).collect();
-    let second = normalized(&seconds, device)?;
+    let second = normalized(&seconds, uploads)?;
     if pairs.iter().all(|pair| pair.is_same()) {
         return Ok((second.clone(), second));
     }
     let firsts: Vec<&Rgb> = pairs.iter().map(|pair| pair.first()).collect();
-    Ok((normalized(&firsts, device)?, second))
+    Ok((normalized(&firsts, uploads)?, second))
 }
 
-/// Packs pictures of one size into [images, 3, height, width], normalised as for [`batch`].
-///
-/// # Errors
-/// There is no picture, their sizes differ, or the device has no room.
-pub fn normalized(images: &[&Rgb], device: &Device) -> Result<Tensor> {
+/// Packs pictures of one size into [images, 3, height, width], normalised as for [`batch`]. To a GPU
+/// they travel as bytes, a quarter of what planes would be.
+fn normalized(images: &[&Rgb], uploads: &mut Uploads) -> Result<Tensor> {
     let Some(&Rgb { height, width, .. }) = images.first().copied() else {
         return Err(Error::setting("batch-size", "is 0: a batch needs pictures"));
     };
-    if images.iter().any(|image| (image.height, image.width) != (height, width)) {
+    let values = 3 * height * width;
+    let fits =
+        |image: &&Rgb| (image.height, image.width, image.data.len()) == (height, width, values);
+    if !images.iter().all(fits) {
         return Err(Error::setting("size", "the pictures of a batch differ in size"));
     }
     #[cfg(feature = "cuda")]
-    if let Device::Cuda(device) = device {
-        return Ok(super::gpu::planes(images, (height, width), &tables(), device)?);
+    if uploads.device().is_cuda() {
+        let bytes = uploads.bytes(images.len() * values, |bytes| {
+            let places = bytes.par_chunks_mut(values.max(1)).zip(images);
+            places.for_each(|(place, image)| place.copy_from_slice(&image.data));
+        })?;
+        let how = gpu::Normalization { mean: MEAN, std: STD };
+        return gpu::normalized(&bytes.reshape((images.len(), height, width, 3))?, how);
     }
     let tables = tables();
-    let mut values = vec![0.0_f32; images.len() * 3 * height * width];
-    let planes = values.par_chunks_mut((3 * height * width).max(1));
-    planes.zip(images).for_each(|(planes, image)| {
+    let mut planes = vec![0.0_f32; images.len() * values];
+    planes.par_chunks_mut(values.max(1)).zip(images).for_each(|(planes, image)| {
         for ((channel, plane), table) in
             planes.chunks_exact_mut(height * width).enumerate().zip(&tables)
         {
@@ -211,7 +219,7 @@ pub fn normalized(images: &[&Rgb], device: &Device) -> Result<Tensor> {
             }
         }
     });
-    Ok(Tensor::from_vec(values, (images.len(), 3, height, width), device)?)
+    Ok(Tensor::from_vec(planes, (images.len(), 3, height, width), uploads.device())?)
 }
 
 /// What each byte of each channel becomes.

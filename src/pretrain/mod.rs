@@ -11,6 +11,7 @@
 //! encoder, and a run that was stopped goes on as if it had not been.
 
 pub mod average;
+mod batches;
 pub mod checkpoint;
 pub mod config;
 pub mod evaluation;

@@ -1,15 +1,21 @@
 //! AdamW as PyTorch computes it, with the recipe's two groups.
+//!
+//! Parameters, gradients and moments are a buffer each, laid out alike ([`crate::autoencoder`] says how),
+//! and a step is one pass over all of them: on a GPU one launch, which is queued before anybody knows
+//! whether the gradients are any good and moves nothing where they are not.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "cuda")]
 use super::gpu;
-use crate::autoencoder::{Gradients, Parameters};
+use crate::autoencoder::{GRAIN, Gradients, Measured, Parameters, Spans};
 use crate::error::{Error, Result};
 
 /// Values that a thread takes at a time.
@@ -41,34 +47,43 @@ pub fn decays(name: &str, dimensions: usize) -> bool {
     dimensions > 1 && !name.ends_with(".bias")
 }
 
-/// Means of gradients and of their squares of one parameter.
-#[derive(Debug, Clone)]
-enum Moments {
+/// Means of gradients and of their squares, [2, values], and one flag a [`GRAIN`] of values: whether
+/// they decay.
+#[derive(Debug)]
+enum State {
     /// On the CPU.
-    Host { mean: Vec<f32>, square: Vec<f32> },
-    /// On a GPU: [2, ..], the means first.
+    Host { moments: Vec<f32>, decays: Vec<bool> },
+    /// On a GPU.
     #[cfg(feature = "cuda")]
-    Device(Tensor),
+    Device(gpu::State),
+}
+
+impl State {
+    fn new(spans: &Spans, moments: Vec<f32>, device: &Device) -> Result<Self> {
+        let decays = spans.by_grain(|span| decays(&span.name, span.shape.len()));
+        match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => Ok(Self::Device(gpu::State::new(&moments, &decays, device)?)),
+            _ => Ok(Self::Host { moments, decays }),
+        }
+    }
+
+    /// The moments on the CPU.
+    fn moments(&self) -> Result<Vec<f32>> {
+        match self {
+            Self::Host { moments, .. } => Ok(moments.clone()),
+            #[cfg(feature = "cuda")]
+            Self::Device(state) => Ok(state.moments()?),
+        }
+    }
 }
 
 /// The optimiser: Adam with decoupled weight decay (Loshchilov and Hutter).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct AdamW {
     settings: AdamWSettings,
     steps: u64,
-    moments: Vec<Moments>,
-}
-
-/// The numbers of one step of one parameter.
-#[derive(Clone, Copy)]
-struct Step {
-    rate: f64,
-    decay: f64,
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
-    correction1: f64,
-    correction2: f64,
+    state: State,
 }
 
 impl AdamW {
@@ -77,17 +92,9 @@ impl AdamW {
     /// # Errors
     /// The device runs out of memory.
     pub fn new(parameters: &Parameters, settings: AdamWSettings) -> Result<Self> {
-        let zeros = |(_, variable): (&str, &Var)| {
-            #[cfg(feature = "cuda")]
-            if variable.device().is_cuda() {
-                let zeros = variable.as_tensor().zeros_like()?.detach();
-                return Ok(Moments::Device(Tensor::stack(&[&zeros, &zeros], 0)?));
-            }
-            let zeros = vec![0.0; variable.elem_count()];
-            Ok(Moments::Host { mean: zeros.clone(), square: zeros })
-        };
-        let moments = parameters.iter().map(zeros).collect::<Result<_>>()?;
-        Ok(Self { settings, steps: 0, moments })
+        let (spans, device) = (parameters.spans(), parameters.values().device());
+        let state = State::new(spans, vec![0.0; 2 * spans.len()], device)?;
+        Ok(Self { settings, steps: 0, state })
     }
 
     /// Steps made so far.
@@ -95,7 +102,8 @@ impl AdamW {
         self.steps
     }
 
-    /// Moves every parameter against its gradient.
+    /// Moves every parameter against its gradient, which is first multiplied by what was `measured` of
+    /// them; where that is not a number, nothing moves. Does not wait for a GPU.
     ///
     /// # Errors
     /// The device runs out of memory.
@@ -103,35 +111,13 @@ impl AdamW {
         &mut self,
         parameters: &Parameters,
         gradients: &Gradients,
+        measured: &Measured,
         rate: f64,
     ) -> Result<()> {
         self.steps += 1;
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
-        let exponent = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        for (((name, variable), gradient), moments) in
-            parameters.iter().zip(gradients.iter()).zip(&mut self.moments)
-        {
-            let decay = if decays(name, variable.rank()) { weight_decay } else { 0.0 };
-            let step = Step {
-                rate,
-                decay,
-                beta1,
-                beta2,
-                epsilon,
-                correction1: 1.0 - beta1.powi(exponent),
-                correction2: 1.0 - beta2.powi(exponent),
-            };
-            match moments {
-                Moments::Host { mean, square } => {
-                    let op = HostStep { step, moments: RefCell::new((mean, square)) };
-                    variable.as_tensor().inplace_op2(gradient, &op)?;
-                }
-                #[cfg(feature = "cuda")]
-                Moments::Device(moments) => {
-                    gpu::step(variable.as_tensor(), gradient, moments, step.numbers())?;
-                }
-            }
-        }
+        let numbers = Numbers::of(self.settings, self.steps, rate);
+        let step = Step { numbers, state: RefCell::new(&mut self.state) };
+        parameters.values().inplace_op3(gradients.values(), measured.tensor(), &step)?;
         Ok(())
     }
 
@@ -140,20 +126,14 @@ impl AdamW {
     /// # Errors
     /// The device fails.
     pub fn state(&self, parameters: &Parameters) -> Result<HashMap<String, Tensor>> {
+        let (spans, moments) = (parameters.spans(), self.state.moments()?);
+        let (mean, square) = moments.split_at(moments.len() / 2);
         let mut state = HashMap::new();
-        for ((name, variable), moments) in parameters.iter().zip(&self.moments) {
-            let (mean, square) = match moments {
-                Moments::Host { mean, square } => {
-                    let tensor = |values: &Vec<f32>| {
-                        Tensor::from_slice(values, variable.shape(), &Device::Cpu)
-                    };
-                    (tensor(mean)?, tensor(square)?)
-                }
-                #[cfg(feature = "cuda")]
-                Moments::Device(moments) => gpu::moments_of(moments)?,
-            };
-            state.insert(format!("optimizer.{name}.mean"), mean);
-            state.insert(format!("optimizer.{name}.square"), square);
+        for (which, values) in [("mean", mean), ("square", square)] {
+            for found in spans.split(values) {
+                let (name, tensor) = found?;
+                state.insert(format!("optimizer.{name}.{which}"), tensor);
+            }
         }
         Ok(state)
     }
@@ -168,72 +148,95 @@ impl AdamW {
         state: &HashMap<String, Tensor>,
         steps: u64,
     ) -> Result<()> {
-        for ((name, variable), moments) in parameters.iter().zip(&mut self.moments) {
-            let stored = |which: &str| {
-                let key = format!("optimizer.{name}.{which}");
-                let tensor = state.get(&key).filter(|t| t.dims() == variable.dims());
-                tensor.ok_or_else(|| Error::setting(key.clone(), "is missing or misshapen"))
-            };
-            let (mean_stored, square_stored) = (stored("mean")?, stored("square")?);
-            match moments {
-                Moments::Host { mean, square } => {
-                    *mean = mean_stored.flatten_all()?.to_vec1()?;
-                    *square = square_stored.flatten_all()?.to_vec1()?;
-                }
-                #[cfg(feature = "cuda")]
-                Moments::Device(moments) => {
-                    let both = Tensor::stack(&[mean_stored, square_stored], 0)?;
-                    *moments = both.to_device(variable.device())?;
-                }
-            }
-        }
+        let spans = parameters.spans();
+        let stored = |which: &str| {
+            spans.join(|span| {
+                let key = format!("optimizer.{}.{which}", span.name);
+                let tensor = state.get(&key).filter(|tensor| tensor.dims() == span.shape);
+                tensor.cloned().ok_or_else(|| Error::setting(key, "is missing or misshapen"))
+            })
+        };
+        let moments = [stored("mean")?, stored("square")?].concat();
+        self.state = State::new(spans, moments, parameters.values().device())?;
         self.steps = steps;
         Ok(())
     }
 }
 
-impl Step {
-    #[cfg(feature = "cuda")]
-    fn numbers(self) -> gpu::Numbers {
-        gpu::Numbers {
-            keep: (1.0 - self.rate * self.decay) as f32,
-            size: (self.rate / self.correction1) as f32,
-            new1: (1.0 - self.beta1) as f32,
-            beta2: self.beta2 as f32,
-            new2: (1.0 - self.beta2) as f32,
-            root2: self.correction2.sqrt() as f32,
-            epsilon: self.epsilon as f32,
+/// The numbers of one step; `Step` of the GPU's kernel.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    /// What weight decay leaves of a value that decays.
+    keep: f32,
+    /// The learning rate over the mean's correction.
+    size: f32,
+    /// What a gradient counts in the mean.
+    new1: f32,
+    /// What is kept of the mean of squares.
+    beta2: f32,
+    /// What a squared gradient counts in it.
+    new2: f32,
+    /// The root of its correction.
+    root2: f32,
+    /// Added to its root.
+    epsilon: f32,
+}
+
+impl Numbers {
+    /// Those of step number `step`, from 1.
+    fn of(settings: AdamWSettings, step: u64, rate: f64) -> Self {
+        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = settings;
+        let exponent = i32::try_from(step).unwrap_or(i32::MAX);
+        Self {
+            keep: (1.0 - rate * weight_decay) as f32,
+            size: (rate / (1.0 - beta1.powi(exponent))) as f32,
+            new1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            new2: (1.0 - beta2) as f32,
+            root2: (1.0 - beta2.powi(exponent)).sqrt() as f32,
+            epsilon: epsilon as f32,
         }
     }
 
-    fn on_slices(self, values: &mut [f32], gradient: &[f32], mean: &mut [f32], square: &mut [f32]) {
-        let keep = (1.0 - self.rate * self.decay) as f32;
-        let (new1, new2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        let beta2 = self.beta2 as f32;
-        let size = (self.rate / self.correction1) as f32;
-        let root2 = self.correction2.sqrt() as f32;
-        let epsilon = self.epsilon as f32;
+    /// Moves `values` and both moments by gradients times `factor`; `decays` holds one flag a grain.
+    fn on_slices(
+        self,
+        (values, mean, square): (&mut [f32], &mut [f32], &mut [f32]),
+        (gradient, factor): (&[f32], f32),
+        decays: &[bool],
+    ) {
+        let Self { keep, size, new1, beta2, new2, root2, epsilon } = self;
+        let moved =
+            values.chunks_mut(GRAIN).zip(mean.chunks_mut(GRAIN)).zip(square.chunks_mut(GRAIN));
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                for (((value, gradient), mean), square) in
-                    values.iter_mut().zip(gradient).zip(mean.iter_mut()).zip(square.iter_mut())
+                for ((((values, mean), square), gradient), decays) in
+                    moved.zip(gradient.chunks(GRAIN)).zip(decays)
                 {
-                    *mean += (gradient - *mean) * new1;
-                    *square = *square * beta2 + gradient * gradient * new2;
-                    *value = *value * keep - size * *mean / (square.sqrt() / root2 + epsilon);
+                    let keep = if *decays { keep } else { 1.0 };
+                    for (((value, mean), square), gradient) in
+                        values.iter_mut().zip(mean).zip(square).zip(gradient)
+                    {
+                        let gradient = gradient * factor;
+                        *mean += (gradient - *mean) * new1;
+                        *square = *square * beta2 + gradient * gradient * new2;
+                        *value = *value * keep - size * *mean / (square.sqrt() / root2 + epsilon);
+                    }
                 }
             },
         );
     }
 }
 
-struct HostStep<'a> {
-    step: Step,
-    moments: RefCell<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
+/// A step as an operation on the parameters, their gradients and what was measured of them.
+struct Step<'a> {
+    numbers: Numbers,
+    state: RefCell<&'a mut State>,
 }
 
-impl InplaceOp2 for HostStep<'_> {
+impl InplaceOp3 for Step<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
@@ -241,54 +244,118 @@ impl InplaceOp2 for HostStep<'_> {
     fn cpu_fwd(
         &self,
         values: &mut CpuStorage,
-        values_layout: &Layout,
+        _: &Layout,
         gradient: &CpuStorage,
-        gradient_layout: &Layout,
+        _: &Layout,
+        measured: &CpuStorage,
+        _: &Layout,
     ) -> candle_core::Result<()> {
-        let (Some((from, to)), Some((start, end))) =
-            (values_layout.contiguous_offsets(), gradient_layout.contiguous_offsets())
+        let mut state = self.state.borrow_mut();
+        let (CpuStorage::F32(values), State::Host { moments, decays }) = (values, &mut **state)
         else {
-            candle_core::bail!("an operand that is not contiguous")
+            candle_core::bail!("parameters on the CPU, moments elsewhere")
         };
-        let CpuStorage::F32(values) = values else { candle_core::bail!("parameters are f32") };
-        let gradient = &gradient.as_slice::<f32>()?[start..end];
-        let (mean, square) = &mut *self.moments.borrow_mut();
-        let step = self.step;
-        values[from..to]
+        let gradient = gradient.as_slice::<f32>()?;
+        let factor = measured.as_slice::<f64>()?.first().map_or(f32::NAN, |it| *it as f32);
+        let half = moments.len() / 2;
+        let (mean, square) = moments.split_at_mut(half);
+        if [gradient.len(), mean.len(), GRAIN * decays.len()] != [values.len(); 3] {
+            candle_core::bail!("parameters and gradients of different networks")
+        }
+        if factor.is_nan() {
+            return Ok(());
+        }
+        let numbers = self.numbers;
+        values
             .par_chunks_mut(CHUNK)
-            .zip(gradient.par_chunks(CHUNK))
             .zip(mean.par_chunks_mut(CHUNK))
             .zip(square.par_chunks_mut(CHUNK))
-            .for_each(|(((values, gradient), mean), square)| {
-                step.on_slices(values, gradient, mean, square);
+            .zip(gradient.par_chunks(CHUNK))
+            .zip(decays.par_chunks(CHUNK / GRAIN))
+            .for_each(|((((values, mean), square), gradient), decays)| {
+                let moved = (values, mean, square);
+                numbers.on_slices(moved, (gradient, factor), decays);
             });
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        values: &mut CudaStorage,
+        _: &Layout,
+        gradient: &CudaStorage,
+        _: &Layout,
+        measured: &CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<()> {
+        match &mut **self.state.borrow_mut() {
+            State::Device(state) => gpu::step(values, state, (gradient, measured), self.numbers),
+            State::Host { .. } => candle_core::bail!("parameters on a GPU, moments on the CPU"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use candle_core::DType;
 
-    const STEP: Step = Step {
-        rate: 0.1,
-        decay: 0.5,
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        correction1: 1.0 - 0.9,
-        correction2: 1.0 - 0.95,
-    };
+    use super::super::config::Preset;
+    use super::*;
+    use crate::autoencoder::{Autoencoder, Mask, Views};
+    use crate::device::Uploads;
+
+    const SETTINGS: AdamWSettings =
+        AdamWSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.5 };
 
     #[test]
     fn the_first_step_by_hand() {
         // mean = 0.1·g, square = 0.05·g²; corrected they are g and g², so the step is 0.1·sign
-        let (mut values, mut mean, mut square) = ([2.0, -1.0], [0.0; 2], [0.0; 2]);
-        STEP.on_slices(&mut values, &[3.0, -0.5], &mut mean, &mut square);
-        for (value, wanted) in values.iter().zip([2.0 * 0.95 - 0.1, -0.95 + 0.1]) {
-            assert!((value - wanted).abs() < 1e-6, "{value} {wanted}");
+        let numbers = Numbers::of(SETTINGS, 1, 0.1);
+        for (decays, kept) in [(true, 0.95), (false, 1.0)] {
+            let (mut values, mut mean, mut square) = ([2.0, -1.0], [0.0; 2], [0.0; 2]);
+            let moved = (&mut values[..], &mut mean[..], &mut square[..]);
+            numbers.on_slices(moved, (&[6.0, -1.0], 0.5), &[decays]);
+            for (value, wanted) in values.iter().zip([2.0 * kept - 0.1, -kept + 0.1]) {
+                assert!((value - wanted).abs() < 1e-6, "{value} {wanted}");
+            }
+            assert!((mean[0] - 0.3).abs() < 1e-7 && (square[1] - 0.0125).abs() < 1e-7);
         }
-        assert!((mean[0] - 0.3).abs() < 1e-7 && (square[1] - 0.0125).abs() < 1e-7);
+    }
+
+    /// A network of one block and its gradients by a view of 16 patches.
+    fn small() -> (Autoencoder, Gradients) {
+        let mut config = Preset::Tiny.config();
+        (config.encoder.depth, config.decoder.depth, config.views.size) = (1, 1, 32);
+        config.encoder.patch = 8;
+        let config = config.autoencoder();
+        let parameters = Parameters::seeded(&config, 0, &Device::Cpu).unwrap();
+        let model = Autoencoder { config, parameters, dtype: DType::F32 };
+        let view = Tensor::arange(0_f32, 3.0 * 32.0 * 32.0, &Device::Cpu).unwrap();
+        let view = view.sin().unwrap().reshape((1, 3, 32, 32)).unwrap();
+        let mask = Mask::from_noise(&[0.5; 16], 16, 0.75).unwrap();
+        let mask = mask.on(&mut Uploads::new(&Device::Cpu)).unwrap();
+        let views = Views { first: &view, second: &view, mask: &mask };
+        let (_, gradients) = model.gradients(views, 0, 1.0).unwrap();
+        (model, gradients)
+    }
+
+    #[test]
+    fn gradients_that_are_no_numbers_move_nothing() {
+        let (model, gradients) = small();
+        let parameters = &model.parameters;
+        let mut optimizer = AdamW::new(parameters, SETTINGS).unwrap();
+        let values = || parameters.values().to_vec1::<f32>().unwrap();
+        let before = values();
+        for (loss, moves) in [(f32::INFINITY, false), (1.0, true)] {
+            let loss = Tensor::new(loss, &Device::Cpu).unwrap();
+            let measured = gradients.measure(&[loss], 0.0).unwrap();
+            optimizer.step(parameters, &gradients, &measured, 0.1).unwrap();
+            assert_eq!(values() != before, moves);
+            let state = optimizer.state(parameters).unwrap();
+            let mean = state["optimizer.cls_token.mean"].flatten_all().unwrap();
+            assert_eq!(mean.to_vec1::<f32>().unwrap().iter().any(|mean| *mean != 0.0), moves);
+        }
     }
 
     #[test]

@@ -103,8 +103,8 @@ fn network(path: &Path, config: &Config) -> Result<Network> {
     let seeded = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?;
     let mut tensors = seeded.snapshot()?;
     let mut rest = Vec::new();
-    for (name, variable) in seeded.iter() {
-        match loaded.tensors.get(name).filter(|tensor| tensor.dims() == variable.dims()) {
+    for (name, seeded) in seeded.iter() {
+        match loaded.tensors.get(name).filter(|tensor| tensor.dims() == seeded.dims()) {
             Some(tensor) => drop(tensors.insert(name.to_owned(), tensor.clone())),
             None => rest.push(name.to_owned()),
         }
@@ -153,7 +153,7 @@ fn moments(
     };
     let parameters = Parameters::seeded(&config.autoencoder(), config.seed, &Device::Cpu)?;
     let mut ordered: Vec<(&str, usize)> =
-        parameters.iter().map(|(name, variable)| (name, variable.rank())).collect();
+        parameters.iter().map(|(name, tensor)| (name, tensor.rank())).collect();
     ordered.sort_by_key(|(name, rank)| (decays(name, *rank), module_place(name, config.method)));
     let numbers: Vec<usize> = adam.groups.iter().flatten().copied().collect();
     if numbers.len() != ordered.len() {
@@ -238,10 +238,8 @@ mod tests {
             &Device::Cpu,
         )
         .unwrap();
-        let mut names: Vec<(bool, &str)> = parameters
-            .iter()
-            .map(|(name, variable)| (decays(name, variable.rank()), name))
-            .collect();
+        let mut names: Vec<(bool, &str)> =
+            parameters.iter().map(|(name, tensor)| (decays(name, tensor.rank()), name)).collect();
         names.sort_by_key(|(decays, name)| (*decays, module_place(name, config.method)));
         let names: Vec<&str> = names.into_iter().map(|(_, name)| name).collect();
         assert_eq!(

@@ -1,36 +1,49 @@
-// What a training step does on a GPU outside the network: pixels in, AdamW out.
+// What a training step does when its gradients are there: AdamW and the average.
+//
+// What is trained is one buffer of whole packs. Additions, products and quotients are the CPU's, each
+// rounded by itself, so that the same gradients leave the same weights to the last bit.
 
-#include <stdint.h>
-
-static __device__ __forceinline__ size_t place() { return (size_t)blockIdx.x * blockDim.x + threadIdx.x; }
-static __device__ __forceinline__ size_t stride() { return (size_t)gridDim.x * blockDim.x; }
-
-// Pictures [B, area, 3] of bytes -> [B, 3, area], by a table [3, 256]; `count` values in all.
-extern "C" __global__ void planes(const uint8_t *pictures, const float *table, float *out, size_t count, unsigned area) {
-    for (size_t i = place(); i < count; i += stride()) {
-        const size_t pixel = i % area, image = i / area / 3;
-        const unsigned channel = i / area % 3;
-        out[i] = table[channel * 256 + pictures[(image * area + pixel) * 3 + channel]];
-    }
-}
+#include "../kernel/pack.cuh"
 
 struct Step {
     float keep, size, new1, beta2, new2, root2, epsilon;
 };
 
-// Moves the means of a parameter's gradients [count] and of their squares [count], one behind the other.
-extern "C" __global__ void adamw_moments(float *moments, const float *gradient, size_t count, Step step) {
-    float *mean = moments, *square = moments + count;
-    for (size_t i = place(); i < count; i += stride()) {
-        const float g = gradient[i];
-        mean[i] += (g - mean[i]) * step.new1;
-        square[i] = square[i] * step.beta2 + g * g * step.new2;
+// Moves the means of gradients [count] and of their squares [count], one behind the other, and the
+// values. A grain of values decays where `decays` is not 0. measured[0] is what gradients are multiplied
+// by; where it is not a number, nothing moves.
+extern "C" __global__ void adamw(float *values, float *moments, const float *gradient, const uint8_t *decays,
+                                 const double *measured, unsigned count, unsigned grain, Step step) {
+    const float factor = (float)measured[0];
+    if (factor != factor) return;
+    float *means = moments, *squares = moments + count;
+    for (unsigned i = place() * PACK; i < count; i += stride() * PACK) {
+        const float keep = decays[i / grain] ? step.keep : 1.0f;
+        const Pack gradients = load_pack(gradient + i);
+        Pack value = load_pack(values + i), mean = load_pack(means + i), square = load_pack(squares + i);
+#pragma unroll
+        for (unsigned k = 0; k < PACK; k++) {
+            const float g = __fmul_rn(gradients.values[k], factor);
+            float &v = value.values[k], &m = mean.values[k], &s = square.values[k];
+            m = __fadd_rn(m, __fmul_rn(__fsub_rn(g, m), step.new1));
+            s = __fadd_rn(__fmul_rn(s, step.beta2), __fmul_rn(__fmul_rn(g, g), step.new2));
+            const float deviation = __fadd_rn(__fdiv_rn(__fsqrt_rn(s), step.root2), step.epsilon);
+            v = __fsub_rn(__fmul_rn(v, keep), __fdiv_rn(__fmul_rn(step.size, m), deviation));
+        }
+        store_pack(values + i, value);
+        store_pack(means + i, mean);
+        store_pack(squares + i, square);
     }
 }
 
-// Moves the parameter itself.
-extern "C" __global__ void adamw_values(float *values, const float *moments, size_t count, Step step) {
-    const float *mean = moments, *square = moments + count;
-    for (size_t i = place(); i < count; i += stride())
-        values[i] = values[i] * step.keep - step.size * mean[i] / (sqrtf(square[i]) / step.root2 + step.epsilon);
+// kept * average + added * value
+extern "C" __global__ void average(float *averages, const float *values, unsigned count, float kept, float added) {
+    for (unsigned i = place() * PACK; i < count; i += stride() * PACK) {
+        Pack mixed = load_pack(averages + i);
+        const Pack value = load_pack(values + i);
+#pragma unroll
+        for (unsigned k = 0; k < PACK; k++)
+            mixed.values[k] = __fadd_rn(__fmul_rn(mixed.values[k], kept), __fmul_rn(value.values[k], added));
+        store_pack(averages + i, mixed);
+    }
 }

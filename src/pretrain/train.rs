@@ -4,19 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::average::{self, Average};
+use super::batches::{Batch, Batches, Behind, Sample};
 use super::checkpoint::{self, Place, State};
 use super::config::Config;
-use super::loader::{self, Loaded, Loader, Range, Unreadable};
+use super::loader;
 use super::optimizer::AdamW;
 use super::random::{Purpose, Stream};
 use super::record::{Entry, Log, Measure, SessionRecord, StepRecord};
 use super::samples::Samples;
 use super::start::Start;
 use super::views::Pair;
-use crate::autoencoder::{Autoencoder, Gradients, Mask, Parameters, Views};
+use crate::autoencoder::{
+    Autoencoder, Figures, Gradients, Mask, Measured, Parameters, PlacedMask, Views,
+};
+use crate::device::Uploads;
 use crate::error::{Error, Result};
 use crate::{device, files};
 
@@ -128,90 +132,32 @@ pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
     }
     let mut batches = Batches::start(run, trainer.place)?;
     watcher.started(trainer.place, trainer.steps_per_epoch);
-    let mut since = Instant::now();
+    let (mut since, mut ahead) = (Instant::now(), None);
     while trainer.place.epoch < run.config.epochs {
-        match batches.next(&mut trainer.place)? {
-            Some(batch) => {
-                let mut step = trainer.step(&batch)?;
-                step.images_per_second = batch.len() as f64 / since.elapsed().as_secs_f64();
-                since = Instant::now();
-                log.push(&Entry::Step(step))?;
-                watcher.stepped(&step);
-                if run.checkpoint_every > 0 && step.steps.is_multiple_of(run.checkpoint_every) {
-                    trainer.save()?;
-                }
-            }
-            None => {
-                let epochs = trainer.place.epoch + 1;
-                for (name, value) in watcher.epoch_done(&trainer.models()?, epochs)? {
-                    let steps = trainer.place.steps;
-                    log.push(&Entry::Measure(Measure { steps, epochs, name, value }))?;
-                }
-                trainer.place =
-                    Place { epoch: epochs, position: 0, step: 0, unreadable: 0, ..trainer.place };
-                if epochs.is_multiple_of(run.save_every.max(1)) || epochs == run.config.epochs {
-                    trainer.save()?;
-                    watcher.epoch_saved(epochs)?;
-                }
-                since = Instant::now();
-            }
+        let batch = match ahead.take() {
+            Some(batch) => batch,
+            None => trainer.ready(batches.next(trainer.place.epoch)?)?,
+        };
+        let Some(batch) = batch else {
+            trainer.end_epoch(watcher, &mut log)?;
+            since = Instant::now();
+            continue;
+        };
+        let images = batch.samples.len() as f64;
+        let queued = trainer.queue(batch)?;
+        // while the device is at work; whatever comes of it, this step is finished first
+        let next = batches.next(trainer.place.epoch).and_then(|next| trainer.ready(next));
+        let mut step = trainer.finish(queued)?;
+        step.images_per_second = images / since.elapsed().as_secs_f64();
+        since = Instant::now();
+        log.push(&Entry::Step(step))?;
+        watcher.stepped(&step);
+        if run.checkpoint_every > 0 && step.steps.is_multiple_of(run.checkpoint_every) {
+            trainer.save()?;
         }
+        ahead = Some(next?);
     }
     Ok(trainer.model)
-}
-
-/// One sample of a batch.
-struct Sample {
-    number: usize,
-    pair: Pair,
-}
-
-/// Groups samples into batches that never cross the end of an epoch.
-struct Batches {
-    loader: Loader,
-    /// The first sample of the next epoch.
-    carried: Option<Loaded>,
-    unreadable: Unreadable,
-    size: usize,
-}
-
-impl Batches {
-    fn start(run: &Run<'_>, place: Place) -> Result<Self> {
-        let Config { seed, ref views, epochs, ref optimization, ref reading, .. } = *run.config;
-        let size = optimization.batch_size;
-        let range = Range { epoch: place.epoch, position: place.position, end: epochs };
-        let samples = Arc::clone(&run.samples);
-        let loader = Loader::start(samples, views, seed, run.workers, 2 * size, range)?;
-        let log = run.folder.join("unreadable.txt");
-        let unreadable = Unreadable::new(log, reading.max_unreadable, run.samples.len()).resumed(
-            place.epoch,
-            place.position,
-            place.unreadable,
-        )?;
-        Ok(Self { loader, carried: None, unreadable, size })
-    }
-
-    /// The next batch of the epoch that `place` is in, which is moved behind it; `None` where too
-    /// few samples are left.
-    fn next(&mut self, place: &mut Place) -> Result<Option<Vec<Sample>>> {
-        let mut batch = Vec::with_capacity(self.size);
-        while batch.len() < self.size {
-            let Some(loaded) = self.carried.take().or_else(|| self.loader.next()) else {
-                return Ok(None);
-            };
-            if loaded.epoch != place.epoch {
-                self.carried = Some(loaded);
-                return Ok(None);
-            }
-            let (number, position) = (loaded.number, loaded.position + 1);
-            if let Some(pair) = self.unreadable.views(loaded)? {
-                batch.push(Sample { number, pair });
-            }
-            place.position = position;
-            place.unreadable = self.unreadable.count();
-        }
-        Ok(Some(batch))
-    }
 }
 
 /// The network, its optimiser, and how far they have come.
@@ -220,8 +166,36 @@ struct Trainer<'a> {
     model: Autoencoder,
     optimizer: AdamW,
     average: Option<Average>,
+    uploads: Uploads,
+    /// Behind the newest step that was queued.
     place: Place,
     steps_per_epoch: u64,
+}
+
+/// A batch whose first part is on its way to the device.
+struct Ready {
+    samples: Vec<Sample>,
+    behind: Behind,
+    first: Part,
+}
+
+/// A part of a batch, or all of it, on the device: what a pass needs.
+struct Part {
+    first: Tensor,
+    second: Tensor,
+    mask: PlacedMask,
+    dropout: u64,
+    /// Its share of the batch.
+    share: f64,
+}
+
+/// A step that the device has been asked for.
+struct Queued {
+    measured: Measured,
+    /// The parts' shares of the batch.
+    shares: Vec<f64>,
+    epoch: u64,
+    learning_rate: f64,
 }
 
 impl<'a> Trainer<'a> {
@@ -252,7 +226,8 @@ impl<'a> Trainer<'a> {
             average.restore(&parameters, &stored.tensors)?;
         }
         let model = Autoencoder { config, parameters, dtype: run.dtype };
-        Ok(Self { run, model, optimizer, average, place, steps_per_epoch })
+        let uploads = Uploads::new(run.device);
+        Ok(Self { run, model, optimizer, average, uploads, place, steps_per_epoch })
     }
 
     /// The network as it is, and averaged.
@@ -261,56 +236,103 @@ impl<'a> Trainer<'a> {
         Ok(Models { current: &self.model, average: average.transpose()? })
     }
 
-    /// Forward, backward and a step of the optimiser.
-    fn step(&mut self, batch: &[Sample]) -> Result<StepRecord> {
-        let steps = &self.run.config.optimization;
-        let micro = if steps.micro_batch == 0 { batch.len() } else { steps.micro_batch };
-        let (mut loss, mut sum) = (0.0, None::<Gradients>);
-        for (index, part) in batch.chunks(micro).enumerate() {
-            let share = part.len() as f64 / batch.len() as f64;
-            let (value, gradients) = self.gradients(part, index, share)?;
-            loss += value * share;
+    /// Sends the first part of a batch on its way to the device.
+    fn ready(&mut self, batch: Option<Batch>) -> Result<Option<Ready>> {
+        let Some(Batch { samples, behind }) = batch else { return Ok(None) };
+        let first = self.part(&samples, 0, self.place.step)?;
+        Ok(Some(Ready { samples, behind, first }))
+    }
+
+    /// Samples that pass together.
+    fn together(&self, batch: &[Sample]) -> usize {
+        match self.run.config.optimization.micro_batch {
+            0 => batch.len().max(1),
+            micro => micro,
+        }
+    }
+
+    /// Part `index` of the batch of step `step` of this epoch.
+    fn part(&mut self, batch: &[Sample], index: usize, step: u64) -> Result<Part> {
+        let Config { seed, masking_ratio, .. } = *self.run.config;
+        let epoch = self.place.epoch;
+        let part = batch.chunks(self.together(batch)).nth(index).unwrap_or_default();
+        let numbers = part.iter().map(|sample| sample.number);
+        let mask = mask(seed, epoch, numbers, self.model.config.patches(), masking_ratio)?;
+        let pairs: Vec<&Pair> = part.iter().map(|sample| &sample.pair).collect();
+        let (first, second) = loader::batch(&pairs, &mut self.uploads)?;
+        // a step has fewer parts than 2^16
+        let mut dropout = Stream::new(seed, Purpose::Dropout, epoch, (step << 16) + index as u64);
+        Ok(Part {
+            first,
+            second,
+            mask: mask.on(&mut self.uploads)?,
+            dropout: dropout.word(),
+            share: part.len() as f64 / batch.len() as f64,
+        })
+    }
+
+    /// Forward, backward and a step of the optimiser, none of which a GPU is waited for.
+    fn queue(&mut self, Ready { samples, behind, first }: Ready) -> Result<Queued> {
+        let Place { epoch, step, .. } = self.place;
+        let (mut shares, mut losses, mut sum) = (Vec::new(), Vec::new(), None::<Gradients>);
+        let mut next = Some(first);
+        for index in 0..samples.len().div_ceil(self.together(&samples)) {
+            let Part { first, second, mask, dropout, share } = match next.take() {
+                Some(part) => part,
+                None => self.part(&samples, index, step)?,
+            };
+            let views = Views { first: &first, second: &second, mask: &mask };
+            let (loss, gradients) = self.model.gradients(views, dropout, share)?;
+            shares.push(share);
+            losses.push(loss);
             match &mut sum {
                 Some(sum) => sum.add(&gradients)?,
                 None => sum = Some(gradients),
             }
         }
-        let mut gradients = sum.ok_or_else(|| Error::setting("batch", "is empty"))?;
-        let gradient_norm = gradients.norm()?;
-        self.guard(loss, gradient_norm)?;
-        if steps.clip_gradient > 0.0 && gradient_norm > steps.clip_gradient {
-            gradients.scale(steps.clip_gradient / gradient_norm)?;
-        }
-        let Place { epoch, step, .. } = self.place;
+        let gradients = sum.ok_or_else(|| Error::setting("batch", "is empty"))?;
+        let measured = gradients.measure(&losses, self.run.config.optimization.clip_gradient)?;
         let due = epoch * self.steps_per_epoch + step;
         let learning_rate = self.run.config.schedule().at(due, self.steps_per_epoch);
-        self.optimizer.step(&self.model.parameters, &gradients, learning_rate)?;
+        let parameters = &self.model.parameters;
+        self.optimizer.step(parameters, &gradients, &measured, learning_rate)?;
         if let Some(average) = &mut self.average {
-            average.update(&self.model.parameters)?;
+            average.update(parameters)?;
         }
-        self.place.step += 1;
-        self.place.steps += 1;
-        let steps = self.place.steps;
-        let images_per_second = 0.0;
+        let Behind { position, unreadable } = behind;
+        let steps = self.place.steps + 1;
+        self.place = Place { epoch, position, step: step + 1, steps, unreadable };
+        Ok(Queued { measured, shares, epoch, learning_rate })
+    }
+
+    /// Waits for a step: the newest one that was queued.
+    fn finish(
+        &self,
+        Queued { measured, shares, epoch, learning_rate }: Queued,
+    ) -> Result<StepRecord> {
+        let Figures { gradient_norm, losses } = measured.read()?;
+        let loss: f64 = losses.iter().zip(shares).map(|(loss, share)| loss * share).sum();
+        self.guard(loss, gradient_norm)?;
+        let (steps, images_per_second) = (self.place.steps, 0.0);
         Ok(StepRecord { steps, epoch, loss, learning_rate, gradient_norm, images_per_second })
     }
 
-    /// Loss and gradients, times `share`, of a part of a batch.
-    fn gradients(&self, part: &[Sample], index: usize, share: f64) -> Result<(f64, Gradients)> {
-        let Config { seed, masking_ratio, .. } = *self.run.config;
-        let Place { epoch, step, .. } = self.place;
-        let numbers = part.iter().map(|sample| sample.number);
-        let mask = mask(seed, epoch, numbers, self.model.config.patches(), masking_ratio)?;
-        let pairs: Vec<&Pair> = part.iter().map(|sample| &sample.pair).collect();
-        let (first, second) = loader::batch(&pairs, self.run.device)?;
-        // a step has fewer parts than 2^16
-        let dropout =
-            Stream::new(seed, Purpose::Dropout, epoch, (step << 16) + index as u64).word();
-        let views = Views { first: &first, second: &second, mask: &mask };
-        self.model.gradients(views, dropout, share)
+    /// Measures what there is to be measured, and goes on to the next epoch.
+    fn end_epoch(&mut self, watcher: &dyn Watcher, log: &mut Log) -> Result<()> {
+        let epochs = self.place.epoch + 1;
+        for (name, value) in watcher.epoch_done(&self.models()?, epochs)? {
+            let steps = self.place.steps;
+            log.push(&Entry::Measure(Measure { steps, epochs, name, value }))?;
+        }
+        self.place = Place { epoch: epochs, position: 0, step: 0, unreadable: 0, ..self.place };
+        if epochs.is_multiple_of(self.run.save_every.max(1)) || epochs == self.run.config.epochs {
+            self.save()?;
+            watcher.epoch_saved(epochs)?;
+        }
+        Ok(())
     }
 
-    /// Stops a run that has gone wrong before it spoils its weights.
+    /// Stops a run that has gone wrong: the step has moved nothing, and nothing is saved after it.
     fn guard(&self, loss: f64, gradient_norm: f64) -> Result<()> {
         if loss.is_finite() && gradient_norm.is_finite() {
             return Ok(());
@@ -319,7 +341,7 @@ impl<'a> Trainer<'a> {
             "loss",
             format!(
                 "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops, its last checkpoint is good; lower the learning rate or set optimization.clip_gradient",
-                self.place.steps + 1
+                self.place.steps
             ),
         ))
     }

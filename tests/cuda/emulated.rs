@@ -1,5 +1,6 @@
-//! Kernels on a machine without a GPU: compiled for the processor, with a header that
-//! stands for CUDA (`emulated/device.hpp`), and held against plain loops in double precision.
+//! Kernels on a machine without a GPU, the encoder's and those of a training step: compiled for the
+//! processor, with a header that stands for CUDA (`emulated/device.hpp`), and held against plain loops in
+//! double precision.
 
 use std::process::Command;
 
@@ -11,6 +12,10 @@ fn run(name: &str) {
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let mut command = Command::new(&compiler);
     command.args(["-O2", "-std=c++17", "-Wno-unknown-pragmas", "-I"]).arg(&folder);
+    // sums are not fused with products that a kernel rounds by themselves
+    command.arg("-ffp-contract=off");
+    // what is read 16 bytes at a time lies where a GPU would read it
+    command.args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]);
     command.arg("-o").arg(&program).arg(folder.join(name).with_extension("cpp"));
     match command.status() {
         Ok(status) => assert!(status.success(), "{name}.cpp does not compile"),
@@ -43,4 +48,10 @@ fn emulated_attention_of_training_agrees_with_its_definition_both_ways() {
 #[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
 fn emulated_kernels_of_training_between_products_agree_with_theirs() {
     run("branches");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_kernels_for_steps_of_the_optimiser_agree_with_theirs() {
+    run("step");
 }

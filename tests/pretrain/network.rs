@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use cropmae::autoencoder::{
-    Autoencoder, AutoencoderConfig, DecoderConfig, Gradients, Mask, Method, Parameters, Views,
+    Autoencoder, AutoencoderConfig, DecoderConfig, Figures, Gradients, Mask, Measured, Method,
+    Parameters, PlacedMask, Views,
 };
+use cropmae::device::Uploads;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
 
@@ -19,6 +21,10 @@ fn tiny(method: Method, normalize_target: bool) -> AutoencoderConfig {
         decoder: DecoderConfig { width: 32, depth: 2, heads: 4, hidden: 2048, dropout: 0.0 },
         normalize_target,
     }
+}
+
+fn placed(mask: &Mask) -> PlacedMask {
+    mask.on(&mut Uploads::new(&Device::Cpu)).unwrap()
 }
 
 struct Fixture {
@@ -48,14 +54,16 @@ fn fixture(normalize_target: bool) -> Option<Fixture> {
 }
 
 impl Fixture {
-    fn mask(&self, ratio: f64) -> Mask {
-        Mask::from_noise(&self.noise, 196, ratio).unwrap()
+    fn mask(&self, ratio: f64) -> PlacedMask {
+        placed(&Mask::from_noise(&self.noise, 196, ratio).unwrap())
     }
 
-    fn gradients(&self, ratio: f64) -> (f64, Gradients) {
+    fn gradients(&self, ratio: f64) -> (Gradients, Measured) {
         let mask = self.mask(ratio);
         let views = Views { first: &self.first, second: &self.second, mask: &mask };
-        self.model.gradients(views, 0, 1.0).unwrap()
+        let (loss, gradients) = self.model.gradients(views, 0, 1.0).unwrap();
+        let measured = gradients.measure(&[loss], 0.0).unwrap();
+        (gradients, measured)
     }
 }
 
@@ -103,18 +111,18 @@ fn encoder_decoder_and_losses_are_the_references() {
 fn every_gradient_is_the_references() {
     let Some(fixture) = fixture(false) else { return };
     let stored = tensors(shared("fixtures/pretrain/tiny_grads.safetensors").unwrap());
-    let (_, gradients) = fixture.gradients(0.985);
+    let (gradients, measured) = fixture.gradients(0.985);
     let names = fixture.model.parameters.iter().map(|(name, _)| name);
-    let ours: HashMap<&str, &Tensor> = names.zip(gradients.iter()).collect();
+    let ours: HashMap<&str, Tensor> = names.zip(gradients.tensors().unwrap()).collect();
     assert_eq!(ours.len(), stored.len());
     for (name, wanted) in &stored {
-        let gap = relative_gap(&values(ours[name.as_str()]), &values(wanted));
+        let gap = relative_gap(&values(&ours[name.as_str()]), &values(wanted));
         // f32 sums in another order, forth and back
         assert!(gap < 1e-4, "{name}: {gap}");
     }
     let report = json(shared("fixtures/pretrain/report.json").unwrap());
     let norm = report["grad_norm"].as_f64().unwrap();
-    assert!((gradients.norm().unwrap() / norm - 1.0).abs() < 1e-5);
+    assert!((measured.read().unwrap().gradient_norm / norm - 1.0).abs() < 1e-5);
 }
 
 #[test]
@@ -125,15 +133,17 @@ fn three_steps_end_where_the_references_do() {
     let wanted = json(shared("fixtures/pretrain/losses.json").unwrap());
     let wanted = &wanted["tiny_adamw_3_steps"]["loss_before_each_step"];
     for step in 0..3 {
-        let (loss, gradients) = fixture.gradients(0.985);
-        assert!((loss / wanted[step].as_f64().unwrap() - 1.0).abs() < 1e-5, "{step}: {loss}");
-        optimizer.step(parameters, &gradients, 1e-3).unwrap();
+        let (gradients, measured) = fixture.gradients(0.985);
+        let Figures { losses, .. } = measured.read().unwrap();
+        let off = losses[0] / wanted[step].as_f64().unwrap() - 1.0;
+        assert!(off.abs() < 1e-5, "{step}: {losses:?}");
+        optimizer.step(parameters, &gradients, &measured, 1e-3).unwrap();
     }
     let stored = tensors(shared("fixtures/pretrain/tiny_after_adamw3.safetensors").unwrap());
     let gradients = tensors(shared("fixtures/pretrain/tiny_grads.safetensors").unwrap());
     let (mut largest, mut noisy, mut count) = (0_f32, 0, 0);
-    for (name, variable) in parameters.iter() {
-        let (ours, wanted) = (values(variable.as_tensor()), values(&stored[name]));
+    for (name, tensor) in parameters.iter() {
+        let (ours, wanted) = (values(tensor), values(&stored[name]));
         let gradients = values(&gradients[name]);
         // of large tensors the fixture keeps the first 8192 values
         for ((ours, wanted), gradient) in ours.iter().zip(&wanted).zip(&gradients) {
@@ -168,11 +178,12 @@ fn every_parameter_gets_a_finite_gradient_that_is_not_zero() {
                 Tensor::from_iter(pixels, &Device::Cpu).unwrap().reshape((2, 3, 224, 224)).unwrap()
             };
             let noise: Vec<f32> = (0..2 * 196).map(|i| (i * 7919 % 397) as f32).collect();
-            let mask = Mask::from_noise(&noise, 196, 0.75).unwrap();
+            let mask = placed(&Mask::from_noise(&noise, 196, 0.75).unwrap());
             let (first, second) = (view(0.0), view(1.0));
             let views = Views { first: &first, second: &second, mask: &mask };
             let (_, gradients) = model.gradients(views, 5, 1.0).unwrap();
-            for ((name, _), gradient) in model.parameters.iter().zip(gradients.iter()) {
+            let gradients = gradients.tensors().unwrap();
+            for ((name, _), gradient) in model.parameters.iter().zip(&gradients) {
                 let gradient = values(gradient);
                 assert!(gradient.iter().all(|v| v.is_finite()), "{method:?} {name} is not finite");
                 assert!(gradient.iter().any(|v| *v != 0.0), "{method:?} {name} is zero");

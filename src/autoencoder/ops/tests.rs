@@ -32,7 +32,8 @@ fn run_on(
     let out = operation(&tape, &leaves).unwrap();
     let gradient = factors(&out.tensor);
     let gradients = tape.walk_back(&out, gradient, &leaves).unwrap();
-    (out.tensor, gradients.into_iter().map(Option::unwrap).collect())
+    let sum = |parts: Vec<Tensor>| parts.into_iter().reduce(|a, b| (a + b).unwrap()).unwrap();
+    (out.tensor, gradients.into_iter().map(sum).collect())
 }
 
 /// The output alone.
@@ -146,7 +147,7 @@ fn a_linear_layer_of_pixels_leaves_their_gradient_out() {
     let out = linear(&tape, &pixels, &weight, &bias).unwrap();
     let gradient = factors(&out.tensor);
     let gradients = tape.walk_back(&out, gradient, &[pixels, weight, bias]).unwrap();
-    assert_eq!(gradients.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(gradients.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 1]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
+
 use super::*;
 use crate::pretrain::samples::Options;
 use crate::pretrain::views::Strategy;
@@ -17,6 +19,10 @@ fn folder(count: usize, broken: &[usize]) -> tempfile::TempDir {
         image::RgbImage::from_raw(40, 30, bytes).unwrap().save(path).unwrap();
     }
     folder
+}
+
+fn cpu() -> Uploads {
+    Uploads::new(&Device::Cpu)
 }
 
 fn settings() -> ViewSettings {
@@ -106,7 +112,7 @@ fn batches_are_normalised_planes() {
     let red = Rgb { width: 2, height: 1, data: vec![255, 0, 0, 255, 0, 51] };
     let grey = Rgb { width: 2, height: 1, data: vec![128; 6] };
     let pairs = [Pair::new(red.clone(), grey.clone()), Pair::same(red)];
-    let (first, second) = batch(&pairs.iter().collect::<Vec<_>>(), &Device::Cpu).unwrap();
+    let (first, second) = batch(&pairs.iter().collect::<Vec<_>>(), &mut cpu()).unwrap();
     assert_eq!(first.dims(), [2, 3, 1, 2]);
     let first: Vec<f32> = first.flatten_all().unwrap().to_vec1().unwrap();
     let of = |value: f32, channel: usize| (value / 255.0 - MEAN[channel]) / STD[channel];
@@ -115,9 +121,9 @@ fn batches_are_normalised_planes() {
     let second: Vec<f32> = second.flatten_all().unwrap().to_vec1().unwrap();
     assert_eq!(second[..2], [of(128.0, 0); 2]);
     assert_eq!(second[6..], expected);
-    assert!(batch(&[], &Device::Cpu).is_err());
+    assert!(batch(&[], &mut cpu()).is_err());
     let small = Rgb { width: 1, height: 1, data: vec![0; 3] };
-    assert!(batch(&[&Pair::same(small), &Pair::same(grey)], &Device::Cpu).is_err());
+    assert!(batch(&[&Pair::same(small), &Pair::same(grey)], &mut cpu()).is_err());
 }
 
 #[test]
@@ -198,6 +204,6 @@ fn a_plain_mae_gets_one_tensor() {
     let loader = Loader::start(samples, &same, 0, 1, 1, range).unwrap();
     let pairs: Vec<Pair> = loader.map(|loaded| loaded.views.unwrap()).collect();
     assert!(pairs.iter().all(Pair::is_same));
-    let (first, second) = batch(&pairs.iter().collect::<Vec<_>>(), &Device::Cpu).unwrap();
+    let (first, second) = batch(&pairs.iter().collect::<Vec<_>>(), &mut cpu()).unwrap();
     assert_eq!(first.id(), second.id());
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::autoencoder::{Autoencoder, Mask, Method, Views, target};
+use crate::device::Uploads;
 use crate::error::Result;
 use crate::image::{Rgb, figure};
 use crate::pretrain::held_out::HeldOut;
@@ -38,8 +39,10 @@ pub fn panels(
     mask: &Mask,
     device: &Device,
 ) -> Result<Vec<Panels>> {
-    let (first, second) = loader::batch(pairs, device)?;
-    let views = Views { first: &first, second: &second, mask };
+    let mut uploads = Uploads::new(device);
+    let (first, second) = loader::batch(pairs, &mut uploads)?;
+    let placed = mask.on(&mut uploads)?;
+    let views = Views { first: &first, second: &second, mask: &placed };
     let prediction = model.predict(views)?;
     let patch = model.config.encoder.patch;
     let mut pixels = prediction.pixels.to_dtype(DType::F32)?;
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn colours_come_back_from_the_networks_numbers() {
         let pair = pair(11);
-        let (_, second) = loader::batch(&[&pair], &Device::Cpu).unwrap();
+        let (_, second) = loader::batch(&[&pair], &mut Uploads::new(&Device::Cpu)).unwrap();
         assert_eq!(colours(&second).unwrap(), [pair.second().clone()]);
         let bright = (second * 100.0).unwrap();
         assert!(colours(&bright).unwrap()[0].data.contains(&255));

@@ -25,6 +25,7 @@ struct Numbers {
 
 inline void set(float &to, float value) { to = value; }
 inline void set(__nv_bfloat16 &to, float value) { to = __float2bfloat16(value); }
+inline double get(double value) { return value; }
 inline double get(float value) { return value; }
 inline double get(__nv_bfloat16 value) { return __bfloat162float(value); }
 

@@ -171,7 +171,9 @@ inline float __uint_as_float(unsigned bits) {
 inline float rsqrtf(float value) { return 1.0f / sqrtf(value); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fsqrt_rn(float value) { return sqrtf(value); }
 
 // ------------------------------------------------------------------ in place of instructions.cuh
 

@@ -7,10 +7,12 @@
 //! Each function is the GPU's form of the operation of the same name and notes on the tape how to
 //! walk back, as that does; its kernels stand in the `.cu` file beside it. Nothing here waits for the
 //! device: a whole step is queued before its loss is read. The kernels' CPU twins, which the tests
-//! hold them against: the operations' own files.
+//! hold them against: the operations' own files. What follows on a pass, gradients put together and
+//! measured (`gather`, `sums`), is here too.
 
 mod attention;
 mod fused_attention;
+mod gather;
 mod hidden;
 mod linear;
 mod norm;
@@ -21,6 +23,7 @@ mod sums;
 mod values;
 
 pub(super) use self::attention::{attend, attend_across};
+pub(in crate::autoencoder) use self::gather::gather;
 pub(super) use self::hidden::linear_gelu;
 pub(super) use self::linear::linear;
 pub(super) use self::norm::norm;
@@ -28,7 +31,7 @@ pub(super) use self::pixels::masked_error;
 pub(in crate::autoencoder) use self::pixels::target;
 pub(super) use self::residual::add_norm;
 pub(super) use self::sums::column_sums;
-pub(in crate::autoencoder) use self::sums::square_sums;
+pub(in crate::autoencoder) use self::sums::measure;
 pub(super) use self::values::{dropout, gelu};
 pub(in crate::autoencoder) use crate::kernel::takes;
 use crate::kernel::{by_type, named, rows_of};

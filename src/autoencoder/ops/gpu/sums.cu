@@ -70,12 +70,36 @@ static __device__ __forceinline__ float block_sum(float value) {
     return warp_sum(threadIdx.x < blockDim.x / WARP ? sums[threadIdx.x] : 0);
 }
 
-// The sum of squares of `count` values, by one block of 1024 threads, to out[slot].
-extern "C" __global__ void square_sum(const float *values, float *out, unsigned count, unsigned slot) {
+// Sums of squares of the shares that blocks of 256 threads have in `count` values, which are whole packs.
+extern "C" __global__ void squares(const float *values, float *parts, unsigned count) {
     float sum = 0;
-    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) sum += values[i] * values[i];
+    for (unsigned i = place() * PACK; i < count; i += stride() * PACK) {
+        const Pack pack = load_pack(values + i);
+#pragma unroll
+        for (unsigned k = 0; k < PACK; k++) sum += pack.values[k] * pack.values[k];
+    }
     sum = block_sum(sum);
-    if (threadIdx.x == 0) out[slot] = sum;
+    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+// What a step is judged by, from the sums of squares of `count` shares, by one block of 1024 threads:
+// out[0] is what gradients are to be multiplied by so that they are no longer than `clip` (0: none), not
+// a number where their length or a loss is not finite; out[1] their length; then the losses.
+extern "C" __global__ void measure(const float *parts, unsigned count, const float *losses, unsigned passes,
+                                   double clip, double *out) {
+    float sum = 0;
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) sum += parts[i];
+    sum = block_sum(sum);
+    if (threadIdx.x != 0) return;
+    const double norm = sqrt((double)sum);
+    double bad = norm - norm;  // 0, or not a number
+    for (unsigned i = 0; i < passes; i++) {
+        const double loss = losses[i];
+        bad += loss - loss;
+        out[2 + i] = loss;
+    }
+    out[0] = (clip > 0 && norm > clip ? clip / norm : 1) + bad;
+    out[1] = norm;
 }
 
 // The sum of `count` values times `factor`, by one block of 1024 threads.

@@ -2,10 +2,10 @@
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::{by_type, named, rows_of};
-use crate::kernel::{self, Number, Operand, THREADS, by_value, launch, wrapped};
+use crate::kernel::{self, Number, Operand, PACK, THREADS, by_value, launch, wrapped};
 
 /// Rows whose sums a block adds up before the bands are added to one another.
 pub(super) const BAND: usize = 512;
@@ -13,6 +13,9 @@ pub(super) const BAND: usize = 512;
 const COLUMNS: usize = 64;
 /// Threads of a block that adds up a whole tensor.
 pub(super) const MOST_THREADS: u32 = 1024;
+
+/// The most shares that a sum of squares is added up in.
+const MOST_SHARES: usize = 1024;
 
 /// Number of bands of rows, and the launch that adds each of them up.
 pub(in crate::autoencoder) fn bands(rows: usize, columns: usize) -> (usize, LaunchConfig) {
@@ -66,24 +69,43 @@ pub(in crate::autoencoder) fn sum_bands<T: Number>(
     Ok(wrapped(sums, columns, device))
 }
 
-/// The sums of squares of tensors in f32, on the device: \[tensors\].
-pub(in crate::autoencoder) fn square_sums(tensors: &[Tensor]) -> Result<Option<Tensor>> {
-    let Some(first) = tensors.first() else { return Ok(None) };
-    let first = Operand::open(first);
-    let device: &CudaDevice = first.device()?;
-    let mut sums = kernel::room::<f32>(device, tensors.len())?;
-    for (slot, tensor) in tensors.iter().enumerate() {
-        let values = Operand::open(tensor);
-        launch!(
-            device,
-            SUMS,
-            "square_sum",
-            kernel::grid((1, 1), MOST_THREADS),
-            &values.values::<f32>()?,
-            &mut sums,
-            &(tensor.elem_count() as u32),
-            &(slot as u32),
-        );
+/// See [`crate::autoencoder::Gradients::measure`]: of a buffer of f32 and losses that are scalars of f32.
+pub(in crate::autoencoder) fn measure(
+    values: &Tensor,
+    losses: &[Tensor],
+    clip: f64,
+) -> Result<Tensor> {
+    let buffer = Operand::open(values);
+    let (device, count) = (buffer.device()?, values.elem_count());
+    if !count.is_multiple_of(PACK) {
+        candle_core::bail!("a buffer of {count} values, which are not whole packs")
     }
-    Ok(Some(wrapped(sums, tensors.len(), device)))
+    let shares = count.div_ceil(PACK * THREADS as usize).clamp(1, MOST_SHARES);
+    let mut parts = kernel::room::<f32>(device, shares)?;
+    launch!(
+        device,
+        SUMS,
+        "squares",
+        kernel::grid((shares, 1), THREADS),
+        &buffer.values::<f32>()?,
+        &mut parts,
+        &(count as u32),
+    );
+    let none = || Tensor::zeros(1, DType::F32, values.device());
+    let stacked = if losses.is_empty() { none()? } else { Tensor::stack(losses, 0)? };
+    let found = Operand::open(&stacked);
+    let mut out = kernel::room::<f64>(device, 2 + losses.len())?;
+    launch!(
+        device,
+        SUMS,
+        "measure",
+        kernel::grid((1, 1), MOST_THREADS),
+        &parts,
+        &(shares as u32),
+        &found.values::<f32>()?,
+        &(losses.len() as u32),
+        &clip,
+        &mut out,
+    );
+    Ok(wrapped(out, 2 + losses.len(), device))
 }
