@@ -137,20 +137,20 @@ int main() {
         for (bool goes_on : {false, true})
             for (auto [rows, width] : {std::pair{1u, 8u}, {70u, 48u}, {21u, 256u}, {9u, 384u}, {3u, 1024u}}) {
                 auto both = [&, rows = rows, width = width](auto backward, auto backward_bf16) {
-                    check_norm<float>("f32", rows, width, drops, goes_on, f32, add_norm_f32, backward, sum_parts_f32);
+                    check_norm<float>("f32", rows, width, drops, goes_on, f32, residual_f32, backward, sum_parts_f32);
                     check_norm<bf16>(
-                        "bf16", rows, width, drops, goes_on, bf16s, add_norm_bf16, backward_bf16, sum_parts_bf16);
+                        "bf16", rows, width, drops, goes_on, bf16s, residual_bf16, backward_bf16, sum_parts_bf16);
                 };
-                if (width <= 256) both(add_norm_backward_256_f32, add_norm_backward_256_bf16);
-                else if (width <= 512) both(add_norm_backward_512_f32, add_norm_backward_512_bf16);
-                else both(add_norm_backward_1024_f32, add_norm_backward_1024_bf16);
+                if (width <= 256) both(residual_backward_256_f32, residual_backward_256_bf16);
+                else if (width <= 512) both(residual_backward_512_f32, residual_backward_512_bf16);
+                else both(residual_backward_1024_f32, residual_backward_1024_bf16);
             }
     for (bool drops : {false, true})
         for (auto [rows, columns] : {std::pair{1u, 8u}, {70u, 72u}, {33u, 256u}}) {
-            check_gelu<float>("f32", rows, columns, drops, f32, bias_gelu_f32, bias_gelu_backward_f32,
+            check_gelu<float>("f32", rows, columns, drops, f32, hidden_f32, hidden_backward_f32,
                 sum_parts_f32);
-            check_gelu<bf16>("bf16", rows, columns, drops, bf16s, bias_gelu_bf16,
-                bias_gelu_backward_bf16, sum_parts_bf16);
+            check_gelu<bf16>("bf16", rows, columns, drops, bf16s, hidden_bf16,
+                hidden_backward_bf16, sum_parts_bf16);
         }
     puts(all_right ? "all right" : "WRONG");
     return !all_right;

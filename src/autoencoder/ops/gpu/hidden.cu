@@ -5,7 +5,7 @@
 
 // drop(x Phi(x)) of a product with its bias.
 template <typename T>
-static __device__ void bias_gelu(const T *product, const T *bias, T *out, unsigned count, unsigned columns, Drop drop) {
+static __device__ void hidden(const T *product, const T *bias, T *out, unsigned count, unsigned columns, Drop drop) {
     for (unsigned first = place() * PACK; first < count; first += stride() * PACK) {
         Pack pack = plus(load_pack(product + first), load_pack(bias + first % columns));
 #pragma unroll
@@ -17,7 +17,7 @@ static __device__ void bias_gelu(const T *product, const T *bias, T *out, unsign
 // The product's gradient, the derivative being Phi(x) + x phi(x); and its sums over the rows of a band,
 // which are the bias's: parts [bands, columns].
 template <typename T>
-static __device__ void bias_gelu_backward(const T *product, const T *bias, const T *gradient, T *out, float *parts,
+static __device__ void hidden_backward(const T *product, const T *bias, const T *gradient, T *out, float *parts,
                                           unsigned rows, unsigned columns, unsigned band, Drop drop) {
     const Column column(rows, columns, band);
     const Pack b = column.first < columns ? load_pack(bias + column.first) : Pack{};
@@ -37,9 +37,9 @@ static __device__ void bias_gelu_backward(const T *product, const T *bias, const
     column.write(sum, parts + (size_t)blockIdx.y * columns, columns);
 }
 
-#define P_BIAS_GELU(T) (const T *x, const T *b, T *o, unsigned count, unsigned columns, Drop drop)
-FOR_BOTH(bias_gelu, P_BIAS_GELU, (x, b, o, count, columns, drop))
-#define P_BIAS_GELU_BACKWARD(T)                                                                        \
+#define P_HIDDEN(T) (const T *x, const T *b, T *o, unsigned count, unsigned columns, Drop drop)
+FOR_BOTH(hidden, P_HIDDEN, (x, b, o, count, columns, drop))
+#define P_HIDDEN_BACKWARD(T)                                                                        \
     (const T *x, const T *b, const T *g, T *o, float *parts, unsigned rows, unsigned columns, unsigned band, \
         Drop drop)
-FOR_BOTH(bias_gelu_backward, P_BIAS_GELU_BACKWARD, (x, b, g, o, parts, rows, columns, band, drop))
+FOR_BOTH(hidden_backward, P_HIDDEN_BACKWARD, (x, b, g, o, parts, rows, columns, band, drop))

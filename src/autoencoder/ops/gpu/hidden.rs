@@ -45,7 +45,7 @@ fn forward<T: Number>(product: &Tensor, bias: &Tensor, drop: Dropout) -> Result<
     launch!(
         device,
         HIDDEN,
-        &named::<T>("bias_gelu"),
+        &named::<T>("hidden"),
         by_pack(rows * columns),
         &xs.values::<T>()?,
         &added.values::<T>()?,
@@ -70,7 +70,7 @@ fn backward<T: Number>(operands: [&Tensor; 3], drop: Dropout) -> Result<(Tensor,
     launch!(
         device,
         HIDDEN,
-        &named::<T>("bias_gelu_backward"),
+        &named::<T>("hidden_backward"),
         kernel::grid((columns.div_ceil(COLUMNS), bands), THREADS),
         &xs.values::<T>()?,
         &bias.values::<T>()?,

@@ -4,7 +4,7 @@
 
 // sum = xs + drop(product + bias), and its LayerNorm. A warp a row of whole packs that a warp can hold.
 template <typename T>
-static __device__ void add_norm(const T *xs, const T *product, const T *bias, const T *weight, const T *shift,
+static __device__ void residual(const T *xs, const T *product, const T *bias, const T *weight, const T *shift,
                                 T *sum, T *normed, unsigned rows, unsigned width, float epsilon, Drop drop) {
     const unsigned number = warp_row();
     if (number >= rows) return;
@@ -77,7 +77,7 @@ static __device__ __forceinline__ void write_sums(const RowOf<PER> &found, float
 // The gradients of sums and, where something drops, of branches; and what block x adds up of the rows
 // band x.. on: parts [blocks, 3, width], for the norm's weight, its bias, and the bias of the branch.
 template <typename T, unsigned PER>
-static __device__ void add_norm_backward(const T *sums, const T *weight, const T *of_normed, const T *of_sums, T *out,
+static __device__ void residual_backward(const T *sums, const T *weight, const T *of_normed, const T *of_sums, T *out,
                                          T *branch, float *parts, unsigned rows, unsigned width, unsigned band,
                                          float epsilon, Drop drop) {
     const unsigned lane = threadIdx.x % WARP, end = min(blockIdx.x * band + band, rows);
@@ -102,16 +102,16 @@ static __device__ void add_norm_backward(const T *sums, const T *weight, const T
     write_sums(of_bias, to + 2 * width, width, lane);
 }
 
-#define P_ADD_NORM(T)                                                                                  \
+#define P_RESIDUAL(T)                                                                                  \
     (const T *x, const T *product, const T *b, const T *w, const T *s, T *sum, T *normed, unsigned rows, \
         unsigned width, float e, Drop drop)
-FOR_BOTH(add_norm, P_ADD_NORM, (x, product, b, w, s, sum, normed, rows, width, e, drop))
+FOR_BOTH(residual, P_RESIDUAL, (x, product, b, w, s, sum, normed, rows, width, e, drop))
 
 #define BACKWARD(WIDTH, PER, BLOCKS, T, suffix)                                                        \
-    extern "C" __global__ void __launch_bounds__(256, BLOCKS) add_norm_backward_##WIDTH##_##suffix(    \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) residual_backward_##WIDTH##_##suffix(    \
         const T *sums, const T *w, const T *of_normed, const T *of_sums, T *out, T *branch, float *parts, \
         unsigned rows, unsigned width, unsigned band, float e, Drop drop) {                            \
-        add_norm_backward<T, PER>(                                                                     \
+        residual_backward<T, PER>(                                                                     \
             sums, w, of_normed, of_sums, out, branch, parts, rows, width, band, e, drop);              \
     }
 BACKWARD(256, 1, 3, float, f32)

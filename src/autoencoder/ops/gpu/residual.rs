@@ -62,7 +62,7 @@ fn forward<T: Number>(operands: [&Tensor; 5], epsilon: f32, drop: Dropout) -> Re
     launch!(
         device,
         RESIDUAL,
-        &named::<T>("add_norm"),
+        &named::<T>("residual"),
         by_row(rows),
         &xs.values::<T>()?,
         &product.values::<T>()?,
@@ -116,7 +116,7 @@ fn backward<T: Number>(call: &Call, of_normed: &Tensor, own: Option<&Tensor>) ->
     let mut branch = kernel::room::<T>(device, if drops { rows * width } else { PACK })?;
     let mut parts: CudaSlice<f32> = kernel::room(device, blocks * 3 * width)?;
     let most = [256, 512, MOST_WIDTH].into_iter().find(|most| width <= *most);
-    let name = named::<T>(&format!("add_norm_backward_{}", most.unwrap_or(MOST_WIDTH)));
+    let name = named::<T>(&format!("residual_backward_{}", most.unwrap_or(MOST_WIDTH)));
     macro_rules! with {
         ($own:expr) => {
             launch!(
