@@ -91,7 +91,8 @@ void check_norm(const char *type, unsigned rows, unsigned width, bool drops, boo
         }
     }
     char what[64];
-    snprintf(what, sizeof what, "%s, %u x %u%s%s", type, rows, width, drops ? ", dropout" : "", goes_on ? ", goes on" : "");
+    snprintf(what, sizeof what, "%s, %u x %u%s%s", type, rows, width, drops ? ", dropout" : "",
+        goes_on ? ", goes on" : "");
     expect(what, stored, wanted_sum, rounding * largest(wanted_sum));
     expect(what, normed, wanted_norm, rounding * largest(wanted_norm));
     expect(what, out, of_x, rounding * largest(of_x));
@@ -113,7 +114,8 @@ void check_gelu(const char *type, unsigned rows, unsigned columns, bool drops, d
         forward(product.data(), bias.data(), out.data(), rows * columns, columns, drop);
     });
     emulated::launch({(columns + 63) / 64, bands}, 256, [&] {
-        backward(product.data(), bias.data(), gradient.data(), of_product.data(), parts.data(), rows, columns, band, drop);
+        backward(product.data(), bias.data(), gradient.data(), of_product.data(), parts.data(), rows, columns, band,
+            drop);
     });
     Doubles wanted, of_x, of_bias(columns);
     for (size_t at = 0; at < size_t(rows) * columns; at++) {

@@ -99,9 +99,9 @@ struct Falls {
     }
 };
 
-// Walks over `count` rows tile by tile, of which the next is on its way while one is used: `copy` begins to
-// copy one into a stage of shared memory, so many rows from one on; `use` takes PIECE rows of a stage from one
-// on, whose place among all is its last argument.
+// Walks over `count` rows tile by tile; the next one is on its way while one is used.
+//   copy(to, first, rows): begins to copy so many rows, from `first` on, into a stage of shared memory
+//   use(stage, row, at): takes PIECE rows of a stage, from `row` on, which is place `at` among all
 template <u32 WIDTH, u32 STAGE, u32 PIECE, class Copy, class Use>
 static __device__ void walk(u32 count, bool idle, Copy copy, Use use) {
     extern __shared__ uint4 pool[];
@@ -263,9 +263,9 @@ static __device__ void of_keys(const bf16 *queries, const bf16 *keys, const bf16
     load_rows<1, WIDTH>(own, task.keys(keys, sizes), task.first);
     load_rows<1, WIDTH>(values, task.values(keys, sizes), task.first);
     Falls falls(drop, task, sizes, false);
-    float of_keys[1][WIDTH / 8][4], of_values[1][WIDTH / 8][4];
-    clear(of_keys);
-    clear(of_values);
+    float key_sums[1][WIDTH / 8][4], value_sums[1][WIDTH / 8][4];
+    clear(key_sums);
+    clear(value_sums);
     auto copy = [&](u32 *to, u32 first, u32 count) {
         others.copy(to, first, count);
         for (u32 n = threadIdx.x; n < count; n += blockDim.x)
@@ -299,17 +299,17 @@ static __device__ void of_keys(const bf16 *queries, const bf16 *keys, const bf16
                     if (gone) left[m][n][i] = 0.0f;
                     products[m][n][i] *= gone ? 0.0f : drop.scale;
                 });
-            mix<WIDTH>(left, gradients, of_values);
+            mix<WIDTH>(left, gradients, value_sums);
 #pragma unroll
             for (u32 n = 0; n < BACKWARD / 8; n++)
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) shares[0][n][i] *= products[0][n][i] - numbers[NUMBERS + n * 8 + i % 2];
-            mix<WIDTH>(shares, rows, of_keys);
+            mix<WIDTH>(shares, rows, key_sums);
         });
     float for_keys[1][2] = {{sizes.scale, sizes.scale}}, for_values[1][2] = {{drop.scale, drop.scale}};
     bf16 *head = task.head_of(out, sizes.keys, sizes.key_row, sizes);
-    write(head, sizes.key_row, task, of_keys, for_keys, sizes.width);
-    write(head + sizes.row(), sizes.key_row, task, of_values, for_values, sizes.width);
+    write(head, sizes.key_row, task, key_sums, for_keys, sizes.width);
+    write(head + sizes.row(), sizes.key_row, task, value_sums, for_values, sizes.width);
 }
 
 // Blocks that share a multiprocessor: as many as registers and shared memory are there for.
