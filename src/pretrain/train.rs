@@ -271,7 +271,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Forward, backward and a step of the optimiser, none of which a GPU is waited for.
+    /// Asks the device for a step: forward, backward, optimiser and average. Does not wait for it.
     fn queue(&mut self, Ready { samples, behind, first }: Ready) -> Result<Queued> {
         let Place { epoch, step, .. } = self.place;
         let (mut shares, mut losses, mut sum) = (Vec::new(), Vec::new(), None::<Gradients>);

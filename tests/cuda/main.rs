@@ -11,6 +11,7 @@
 mod common;
 mod emulated;
 mod encoder;
+mod runs;
 mod ties;
 mod training;
 
