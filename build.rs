@@ -33,11 +33,14 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// includes.
 #[cfg(feature = "cuda")]
 fn compile_kernels() {
-    const FILES: [&str; 14] = [
+    const FILES: [&str; 17] = [
         "src/autoencoder/ops/gpu/attention.cu",
+        "src/autoencoder/ops/gpu/fused_attention.cu",
         "src/autoencoder/ops/gpu/gather.cu",
+        "src/autoencoder/ops/gpu/hidden.cu",
         "src/autoencoder/ops/gpu/norm.cu",
         "src/autoencoder/ops/gpu/pixels.cu",
+        "src/autoencoder/ops/gpu/residual.cu",
         "src/autoencoder/ops/gpu/sums.cu",
         "src/autoencoder/ops/gpu/values.cu",
         "src/image/frames.cu",
@@ -49,10 +52,13 @@ fn compile_kernels() {
         "src/pretrain/step.cu",
         "src/propagation/fused/affinity.cu",
     ];
-    const HEADERS: [&str; 8] = [
+    const HEADERS: [&str; 11] = [
+        "src/kernel/columns.cuh",
         "src/kernel/instructions.cuh",
         "src/kernel/pack.cuh",
         "src/kernel/row.cuh",
+        "src/kernel/tile.cuh",
+        "src/kernel/tile_bf16.cuh",
         "src/model/gpu/attention.cuh",
         "src/model/gpu/tensor_cores.cuh",
         "src/propagation/fused/products.cuh",

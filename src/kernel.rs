@@ -8,7 +8,10 @@
 //! [`wrapped`] makes a tensor of what it wrote.
 
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig};
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, CudaView, DeviceRepr, LaunchConfig,
+};
 use candle_core::cuda_backend::{CudaDType, CudaDevice};
 use candle_core::op::BackpropOp;
 use candle_core::{
@@ -27,6 +30,8 @@ pub(crate) use ptx::*;
 pub(crate) const THREADS: u32 = 256;
 /// Threads that work in step.
 const WARP: u32 = 32;
+/// The oldest compute capability, times ten, with the instructions of tensor cores that we use.
+const TENSOR_CORES: i32 = 80;
 /// Values that a thread moves at a time.
 pub(crate) const PACK: usize = 8;
 /// Blocks that fill any card several times over; kernels that go value by value loop over the rest.
@@ -49,6 +54,12 @@ impl Number for bf16 {
 /// Whether a tensor is on a GPU in a number type of [`Number`].
 pub(crate) fn takes(xs: &Tensor) -> bool {
     xs.device().is_cuda() && matches!(xs.dtype(), DType::F32 | DType::BF16)
+}
+
+/// Whether a kernel was compiled with the instructions of tensor cores; without them it does nothing.
+pub(crate) fn has_tensor_cores(function: &CudaFunction) -> bool {
+    let compiled_for = CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION;
+    function.get_attribute(compiled_for).is_ok_and(|version| version >= TENSOR_CORES)
 }
 
 /// `name_f32` or `name_bf16`.

@@ -1,10 +1,10 @@
 //! The decoders: CropMAE's and SiamMAE's, which looks up the masked view in the other one, and MAE's.
 
 use super::config::{AutoencoderConfig, DecoderConfig};
-use super::encoder::{block, linear_named, norm_named};
+use super::encoder::{blocks, layer_named, linear_named, norm_named, normed};
 use super::masking::PlacedMask;
 use super::ops::{
-    Dropout, add, add_constant, attend, attend_across, dropout, gelu, linear, narrow, reshape,
+    Dropout, add_constant, add_norm, attend, attend_across, linear, linear_gelu, narrow, reshape,
     select_rows,
 };
 use super::parameters::Pass;
@@ -77,24 +77,25 @@ fn cross_block(
 ) -> Result<Value> {
     let part = |part: &str| format!("{name}.{part}");
     let (tape, width, heads) = (&pass.tape, config.width, config.heads);
-    let added = |xs: &Value, branch: Value, norm: &str| {
-        let sum = add(tape, xs, &dropout(tape, &branch, drops.next())?)?;
-        norm_named(pass, &part(norm), BLOCK_EPSILON, &sum)
+    // the norm alone goes on, not the sum
+    let added = |xs: &Value, (layer, inputs): (&str, &Value), norm: &str| {
+        let layer = layer_named(pass, &part(layer), inputs, drops.next())?;
+        let [_, normed] = add_norm(tape, xs, layer, norm_named(pass, &part(norm), BLOCK_EPSILON)?)?;
+        Ok::<_, crate::error::Error>(normed)
     };
 
     let attention = part("multihead_attn");
     let queries = project(pass, &attention, (0, width), xs)?;
     let looked_up = project(pass, &attention, (width, 2 * width), memory)?;
     let mixed = attend_across(tape, (&queries, &looked_up), heads, drops.next())?;
-    let xs = added(xs, linear_named(pass, &part("multihead_attn.out_proj"), &mixed)?, "norm2")?;
+    let xs = added(xs, ("multihead_attn.out_proj", &mixed), "norm2")?;
 
-    let hidden = gelu(tape, &linear_named(pass, &part("linear1"), &xs)?)?;
-    let hidden = dropout(tape, &hidden, drops.next())?;
-    let xs = added(&xs, linear_named(pass, &part("linear2"), &hidden)?, "norm3")?;
+    let hidden = linear_gelu(tape, layer_named(pass, &part("linear1"), &xs, drops.next())?)?;
+    let xs = added(&xs, ("linear2", &hidden), "norm3")?;
 
     let qkv = project(pass, &part("self_attn"), (0, 3 * width), &xs)?;
     let mixed = attend(tape, &qkv, heads, drops.next())?;
-    added(&xs, linear_named(pass, &part("self_attn.out_proj"), &mixed)?, "norm1")
+    added(&xs, ("self_attn.out_proj", &mixed), "norm1")
 }
 
 /// Pixels of every patch, [B, N, p·p·3], from the encoded visible tokens [B, 1 + visible, D] and, but
@@ -110,13 +111,17 @@ pub(super) fn decode(
     let mut xs = assemble(pass, encoded, mask, (config.patches(), decoder.width))?;
     // without positions: the decoder knows where it is, not where in the other view it looks
     let memory = memory.map(|memory| linear_named(pass, "decoder_embed", memory)).transpose()?;
-    for index in 0..decoder.depth {
+    let (depth, count) = (decoder.depth, config.patches());
+    let Some(memory) = memory else {
+        let sizes = (decoder.heads, EPSILON);
+        let xs = blocks(pass, ("decoder_blocks", depth), sizes, xs, "decoder_norm")?;
+        return linear_named(pass, "decoder_pred", &narrow(&pass.tape, &xs, 1, (1, count))?);
+    };
+    for index in 0..depth {
         let name = format!("decoder_blocks.{index}");
-        xs = match &memory {
-            Some(memory) => cross_block(pass, &name, decoder, (&xs, memory), drops)?,
-            None => block(pass, &name, (decoder.heads, EPSILON), &xs)?,
-        };
+        xs = cross_block(pass, &name, decoder, (&xs, &memory), drops)?;
     }
-    let patches = narrow(&pass.tape, &xs, 1, (1, config.patches()))?;
-    linear_named(pass, "decoder_pred", &norm_named(pass, "decoder_norm", EPSILON, &patches)?)
+    let patches = narrow(&pass.tape, &xs, 1, (1, count))?;
+    let last = norm_named(pass, "decoder_norm", EPSILON)?;
+    linear_named(pass, "decoder_pred", &normed(pass, last, &patches)?)
 }

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::ops::{Dropout, add, add_constant, attend, gelu, linear, norm, prepend};
+use super::ops::{
+    Dropout, Layer, Norm, add_constant, add_norm, attend, linear, linear_gelu, norm, prepend,
+};
 use super::parameters::Pass;
 use super::tape::Value;
 use crate::error::Result;
@@ -15,27 +17,59 @@ pub(super) fn linear_named(pass: &Pass<'_>, name: &str, xs: &Value) -> Result<Va
     Ok(linear(&pass.tape, xs, weight, pass.get(&format!("{name}.bias"))?)?)
 }
 
-/// A LayerNorm by the name of its weight and bias.
-pub(super) fn norm_named(pass: &Pass<'_>, name: &str, epsilon: f64, xs: &Value) -> Result<Value> {
+/// A linear layer on `inputs` by the name of its weight and bias, of whose output `drop` leaves some out.
+pub(super) fn layer_named<'a>(
+    pass: &'a Pass<'_>,
+    name: &str,
+    inputs: &'a Value,
+    drop: Dropout,
+) -> Result<Layer<'a>> {
     let weight = pass.get(&format!("{name}.weight"))?;
-    Ok(norm(&pass.tape, xs, (weight, pass.get(&format!("{name}.bias"))?), epsilon)?)
+    Ok(Layer { inputs, weight, bias: pass.get(&format!("{name}.bias"))?, drop })
 }
 
-/// A pre-norm block: attention among tokens, then a feed-forward, each added to what came in.
-pub(super) fn block(
+/// A LayerNorm by the name of its weight and bias.
+pub(super) fn norm_named<'a>(pass: &'a Pass<'_>, name: &str, epsilon: f64) -> Result<Norm<'a>> {
+    let weight = pass.get(&format!("{name}.weight"))?;
+    Ok(Norm { weight, bias: pass.get(&format!("{name}.bias"))?, epsilon })
+}
+
+/// `xs` after such a norm.
+pub(super) fn normed(pass: &Pass<'_>, by: Norm<'_>, xs: &Value) -> Result<Value> {
+    Ok(norm(&pass.tape, xs, (by.weight, by.bias), by.epsilon)?)
+}
+
+/// Pre-norm blocks, each attention among tokens and a feed-forward, either of which is added to what
+/// came in; and the norm `last` of all: `prefix` and its number name a block.
+pub(super) fn blocks(
     pass: &Pass<'_>,
-    name: &str,
+    (prefix, depth): (&str, usize),
     (heads, epsilon): (usize, f64),
-    xs: &Value,
+    xs: Value,
+    last: &str,
 ) -> Result<Value> {
-    let part = |part: &str| format!("{name}.{part}");
-    let normed = norm_named(pass, &part("norm1"), epsilon, xs)?;
-    let qkv = linear_named(pass, &part("attn.qkv"), &normed)?;
-    let mixed = attend(&pass.tape, &qkv, heads, Dropout::NONE)?;
-    let xs = add(&pass.tape, xs, &linear_named(pass, &part("attn.proj"), &mixed)?)?;
-    let normed = norm_named(pass, &part("norm2"), epsilon, &xs)?;
-    let hidden = gelu(&pass.tape, &linear_named(pass, &part("mlp.fc1"), &normed)?)?;
-    Ok(add(&pass.tape, &xs, &linear_named(pass, &part("mlp.fc2"), &hidden)?)?)
+    let norm_before = |index: usize| match index == depth {
+        true => norm_named(pass, last, epsilon),
+        false => norm_named(pass, &format!("{prefix}.{index}.norm1"), epsilon),
+    };
+    let tape = &pass.tape;
+    let first = normed(pass, norm_before(0)?, &xs)?;
+    let mut stream = [xs, first];
+    for index in 0..depth {
+        let part = |part: &str| format!("{prefix}.{index}.{part}");
+        let [xs, normed] = &stream;
+        let qkv = linear_named(pass, &part("attn.qkv"), normed)?;
+        let mixed = attend(tape, &qkv, heads, Dropout::NONE)?;
+        let projected = layer_named(pass, &part("attn.proj"), &mixed, Dropout::NONE)?;
+        let [xs, normed] =
+            add_norm(tape, xs, projected, norm_named(pass, &part("norm2"), epsilon)?)?;
+        let hidden = layer_named(pass, &part("mlp.fc1"), &normed, Dropout::NONE)?;
+        let hidden = linear_gelu(tape, hidden)?;
+        let added = layer_named(pass, &part("mlp.fc2"), &hidden, Dropout::NONE)?;
+        stream = add_norm(tape, &xs, added, norm_before(index + 1)?)?;
+    }
+    let [_, normed] = stream;
+    Ok(normed)
 }
 
 /// The patches of views [B, 3, S, S] as rows of pixels in the number type `dtype`: all of them
@@ -67,10 +101,6 @@ pub(super) fn encode(
     let embedded = linear_named(pass, "patch_embed.proj", &Value::constant(patches))?;
     let embedded = add_constant(&pass.tape, &embedded, positions)?;
     // the table's row for CLS is zero
-    let mut xs = prepend(&pass.tape, pass.get("cls_token")?, &embedded)?;
-    for index in 0..config.depth {
-        let sizes = (config.heads, config.norm_eps);
-        xs = block(pass, &format!("blocks.{index}"), sizes, &xs)?;
-    }
-    norm_named(pass, "norm", config.norm_eps, &xs)
+    let xs = prepend(&pass.tape, pass.get("cls_token")?, &embedded)?;
+    blocks(pass, ("blocks", config.depth), (config.heads, config.norm_eps), xs, "norm")
 }

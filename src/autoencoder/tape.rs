@@ -33,12 +33,18 @@ impl Value {
     }
 }
 
-/// Turns the gradient of an output into those of the inputs, in their order.
-type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
+/// Turns the gradients of outputs, of which one at least there is, into those of the inputs, in their
+/// order.
+type Backward = Box<dyn FnOnce(Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>>>;
 
-struct Note {
-    inputs: Vec<Option<usize>>,
-    backward: Option<Backward>,
+/// What stands at a place.
+enum Note {
+    /// A tensor whose gradient is asked for in the end.
+    Leaf,
+    /// An operation and the first of its outputs.
+    Operation { inputs: Vec<Option<usize>>, outputs: usize, backward: Backward },
+    /// A further output of the operation before it.
+    Output,
 }
 
 /// The notes of a forward pass.
@@ -59,7 +65,8 @@ impl Tape {
 
     /// A tensor whose gradient is wanted.
     pub(super) fn leaf(&self, tensor: Tensor) -> Value {
-        self.note(tensor, Vec::new(), None)
+        let place = self.note(Note::Leaf);
+        Value { tensor, place }
     }
 
     /// The output of an operation on `inputs`.
@@ -69,25 +76,49 @@ impl Tape {
         inputs: &[&Value],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Value {
-        let inputs: Vec<Option<usize>> = inputs.iter().map(|input| input.place).collect();
-        if inputs.iter().all(Option::is_none) {
-            return Value::constant(tensor);
-        }
-        self.note(tensor, inputs, Some(Box::new(backward)))
+        let backward = |gradients: Vec<Option<Tensor>>| match gradients.into_iter().flatten().next()
+        {
+            Some(gradient) => backward(&gradient),
+            None => Ok(Vec::new()),
+        };
+        let [value] = self.push_all([tensor], inputs, backward);
+        value
     }
 
-    fn note(
+    /// The two outputs of an operation on `inputs`, the gradient of either of which may be missing.
+    #[cfg(any(feature = "cuda", test))] // on a CPU such operations are put together from others
+    pub(super) fn push_two(
         &self,
-        tensor: Tensor,
-        inputs: Vec<Option<usize>>,
-        backward: Option<Backward>,
-    ) -> Value {
-        let place = self.notes.as_ref().map(|notes| {
-            let mut notes = notes.borrow_mut();
-            notes.push(Note { inputs, backward });
-            notes.len() - 1
-        });
-        Value { tensor, place }
+        tensors: [Tensor; 2],
+        inputs: &[&Value],
+        backward: impl FnOnce(Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> [Value; 2] {
+        self.push_all(tensors, inputs, backward)
+    }
+
+    fn push_all<const OUTPUTS: usize>(
+        &self,
+        tensors: [Tensor; OUTPUTS],
+        inputs: &[&Value],
+        backward: impl FnOnce(Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> [Value; OUTPUTS] {
+        let inputs: Vec<Option<usize>> = inputs.iter().map(|input| input.place).collect();
+        if inputs.iter().all(Option::is_none) {
+            return tensors.map(Value::constant);
+        }
+        let backward = Box::new(backward);
+        let mut first = Some(Note::Operation { inputs, outputs: OUTPUTS, backward });
+        tensors.map(|tensor| {
+            let place = self.note(first.take().unwrap_or(Note::Output));
+            Value { tensor, place }
+        })
+    }
+
+    /// Where the note stands; `None` on a tape that is off.
+    fn note(&self, note: Note) -> Option<usize> {
+        let mut notes = self.notes.as_ref()?.borrow_mut();
+        notes.push(note);
+        Some(notes.len() - 1)
     }
 
     /// Walks back from `output`, whose own gradient is `gradient`; returns those of `leaves`: for each
@@ -108,11 +139,15 @@ impl Tape {
         }
         while let Some(note) = notes.pop() {
             let place = notes.len();
-            let Some(backward) = note.backward else { continue };
-            let Some(gradient) = gradients.get_mut(place).and_then(Vec::pop) else { continue };
-            for (input, part) in note.inputs.into_iter().zip(backward(&gradient)?) {
+            let Note::Operation { inputs, outputs, backward } = note else { continue };
+            let outputs = gradients.iter_mut().skip(place).take(outputs);
+            let of_outputs: Vec<Option<Tensor>> = outputs.map(Vec::pop).collect();
+            if of_outputs.iter().all(Option::is_none) {
+                continue;
+            }
+            for (input, part) in inputs.into_iter().zip(backward(of_outputs)?) {
                 let (Some(input), Some(part)) = (input, part) else { continue };
-                let is_leaf = notes.get(input).is_some_and(|note| note.backward.is_none());
+                let is_leaf = matches!(notes.get(input), Some(Note::Leaf));
                 let Some(parts) = gradients.get_mut(input) else { continue };
                 let sum = if is_leaf { None } else { parts.pop() };
                 parts.push(match sum {
@@ -172,6 +207,37 @@ mod tests {
         let out = times(&tape, &c, &c);
         let found = tape.walk_back(&out, scalar(1.0), &[a, b]).unwrap();
         assert_eq!(numbers(&found), [[150.0], [90.0]]);
+    }
+
+    #[test]
+    fn an_operation_may_have_two_outputs() {
+        // of 3 and 5: their sum, 8, and their product, 15
+        let both = |tape: &Tape, a: &Value, b: &Value| {
+            let (left, right) = (a.tensor.clone(), b.tensor.clone());
+            let outputs = [(&left + &right).unwrap(), (&left * &right).unwrap()];
+            tape.push_two(outputs, &[a, b], move |gradients| {
+                let or_zero = |g: &Option<Tensor>| g.clone().unwrap_or_else(|| scalar(0.0));
+                let (sum, product) = (or_zero(&gradients[0]), or_zero(&gradients[1]));
+                let of = |other: &Tensor| (&sum + (&product * other)?)?.contiguous();
+                Ok(vec![Some(of(&right)?), Some(of(&left)?)])
+            })
+        };
+        // the product; three times the sum; the one times the other, (a + b) a b; the product's square
+        for (case, wanted) in
+            [(0, [5.0, 3.0]), (1, [3.0, 3.0]), (2, [55.0, 39.0]), (3, [150.0, 90.0])]
+        {
+            let tape = Tape::on();
+            let (a, b) = (tape.leaf(scalar(3.0)), tape.leaf(scalar(5.0)));
+            let [sum, product] = both(&tape, &a, &b);
+            let out = match case {
+                0 => times(&tape, &product, &Value::constant(scalar(1.0))),
+                1 => times(&tape, &sum, &Value::constant(scalar(3.0))),
+                2 => times(&tape, &sum, &product),
+                _ => times(&tape, &product, &product),
+            };
+            let found = tape.walk_back(&out, scalar(1.0), &[a, b]).unwrap();
+            assert_eq!(numbers(&found), wanted.map(|gradient| vec![gradient]), "{case}");
+        }
     }
 
     #[test]

@@ -26,6 +26,17 @@ __device__ inline void copy_async_or_zero(u32 *to, const uint4 *from, bool there
 #endif
 }
 
+// The same for a word. Unlike the others it may pass through the first cache.
+__device__ inline void copy_word_async_or_zero(u32 *to, const u32 *from, bool there) {
+#if __CUDA_ARCH__ >= 800
+    u32 address = (u32)__cvta_generic_to_shared(to), bytes = there ? 4 : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from), "r"(bytes)
+                 : "memory");
+#else
+    *to = there ? *from : 0;
+#endif
+}
+
 __device__ inline void commit_copies() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.commit_group;" ::: "memory");

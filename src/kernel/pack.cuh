@@ -71,6 +71,18 @@ static __device__ __forceinline__ Pack times(Pack pack, const Pack &other) {
     return pack;
 }
 
+// What is left of values that are stored as T.
+template <typename T>
+static __device__ __forceinline__ Pack as_stored(Pack pack) {
+#pragma unroll
+    for (unsigned i = 0; i < PACK; i++) {
+        T stored;
+        store(&stored, pack.values[i]);
+        pack.values[i] = load(&stored);
+    }
+    return pack;
+}
+
 static __device__ __forceinline__ float warp_sum(float value) {
     for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(ALL, value, step);
     return value;
@@ -96,14 +108,27 @@ struct Drop {
     uint32_t below, factor, offset;
     float scale;
 
-    __device__ __forceinline__ float operator()(float value, uint32_t at) const {
-        uint32_t bits = at * factor ^ offset;
+    // Whether the value falls whose place times `factor` is `product`.
+    __device__ __forceinline__ bool falls(uint32_t product) const {
+        uint32_t bits = product ^ offset;
         bits ^= bits >> 16;
         bits *= 0x7feb352du;
         bits ^= bits >> 15;
         bits *= 0x846ca68bu;
         bits ^= bits >> 16;
-        return bits < below ? 0.0f : value * scale;
+        return bits < below;
+    }
+
+    __device__ __forceinline__ float operator()(float value, uint32_t at) const {
+        return falls(at * factor) ? 0.0f : value * scale;
+    }
+
+    // The same for a pack that begins at a place; where nothing drops, nothing is drawn.
+    __device__ __forceinline__ Pack operator()(Pack pack, uint32_t at) const {
+        if (!below) return pack;
+#pragma unroll
+        for (unsigned i = 0; i < PACK; i++) pack.values[i] = (*this)(pack.values[i], at + i);
+        return pack;
     }
 };
 

@@ -8,38 +8,44 @@
 // not whole packs, are read again value by value.
 static const unsigned KEPT = 4;
 
-// A row in the registers of a warp; what lies behind its end is zero.
-struct Row {
-    Pack packs[KEPT];
+// A row of at most PER * 32 packs in the registers of a warp; what lies behind its end is zero.
+template <unsigned PER>
+struct RowOf {
+    Pack packs[PER];
 
-    Row() = default;
+    RowOf() = default;
 
     template <typename T>
-    __device__ __forceinline__ Row(const T *row, unsigned width, unsigned lane) {
+    __device__ __forceinline__ RowOf(const T *row, unsigned width, unsigned lane) {
 #pragma unroll
-        for (unsigned part = 0; part < KEPT; part++) {
+        for (unsigned part = 0; part < PER; part++) {
             const unsigned at = (part * WARP + lane) * PACK;
             packs[part] = at < width ? load_pack(row + at) : Pack{};
         }
     }
 };
 
+typedef RowOf<KEPT> Row;
+
 // Goes over the packs of a row that a lane keeps: `at` is the place of the first value of a pack.
-#define FOR_ROW(width, lane, part, at)                                                                 \
-    _Pragma("unroll") for (unsigned part = 0; part < KEPT; part++)                                     \
+#define FOR_ROW_OF(PER, width, lane, part, at)                                                         \
+    _Pragma("unroll") for (unsigned part = 0; part < PER; part++)                                      \
         if (const unsigned at = (part * WARP + lane) * PACK; at < (width))
+#define FOR_ROW(width, lane, part, at) FOR_ROW_OF(KEPT, width, lane, part, at)
 
 static __device__ __forceinline__ bool fits_row(unsigned width) {
     return width % PACK == 0 && width <= KEPT * WARP * PACK;
 }
 
 // A row's mean and one over its deviation, in every lane.
-static __device__ __forceinline__ float2 statistics(const Row &row, unsigned width, float epsilon, unsigned lane) {
+template <unsigned PER>
+static __device__ __forceinline__ float2 statistics(const RowOf<PER> &row, unsigned width, float epsilon,
+                                                    unsigned lane) {
     float sum = 0, squares = 0;
-    FOR_ROW(width, lane, part, at)
+    FOR_ROW_OF(PER, width, lane, part, at)
         for (unsigned i = 0; i < PACK; i++) sum += row.packs[part].values[i];
     const float mean = warp_sum(sum) / width;
-    FOR_ROW(width, lane, part, at)
+    FOR_ROW_OF(PER, width, lane, part, at)
         for (unsigned i = 0; i < PACK; i++) {
             const float off = row.packs[part].values[i] - mean;
             squares += off * off;

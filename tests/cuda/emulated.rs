@@ -1,5 +1,6 @@
-//! Kernels on a machine without a GPU, the encoder's and those of a training step: compiled for the processor, with a header that
-//! stands for CUDA (`emulated/device.hpp`), and held against plain loops in double precision.
+//! Kernels on a machine without a GPU, the encoder's and those of a training step: compiled for the
+//! processor, with a header that stands for CUDA (`emulated/device.hpp`), and held against plain loops in
+//! double precision.
 
 use std::process::Command;
 
@@ -35,6 +36,18 @@ fn emulated_attention_agrees_with_its_definition() {
 #[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
 fn emulated_kernels_for_tokens_and_frames_agree_with_theirs() {
     run("tokens");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_attention_of_training_agrees_with_its_definition_both_ways() {
+    run("fused_attention");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_kernels_of_training_between_products_agree_with_theirs() {
+    run("branches");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! [`super::encoder`] and [`super::decoder`].
 
 mod attention;
+mod branch;
 mod dropout;
 mod error;
 mod gelu;
@@ -19,10 +20,14 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use dropout::dropout;
+use gelu::gelu;
+use shape::add;
+
 pub(super) use attention::{attend, attend_across};
-pub(super) use dropout::{Dropout, dropout};
+pub(super) use branch::{Layer, Norm, add_norm, linear_gelu};
+pub(super) use dropout::Dropout;
 pub(super) use error::{Removed, masked_error};
-pub(super) use gelu::gelu;
 pub(super) use linear::linear;
 pub(super) use norm::norm;
-pub(super) use shape::{RowPlan, add, add_constant, cast, narrow, prepend, reshape, select_rows};
+pub(super) use shape::{RowPlan, add_constant, cast, narrow, prepend, reshape, select_rows};

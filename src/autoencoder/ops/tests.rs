@@ -183,6 +183,48 @@ fn norms() {
     check(&inputs, &|tape, t| norm(tape, &t[0], (&t[1], &t[2]), 1e-6));
 }
 
+/// A branch joins the stream: sum and norm are both used, as within an encoder, or one of them alone.
+#[test]
+fn branches_join_the_stream() {
+    // widths with a kernel on a GPU, narrow and wide, and one without
+    for width in [16, 264, 20] {
+        let inputs = [
+            numbers(&[2, 9, width], 1),
+            numbers(&[2, 9, 12], 2),
+            numbers(&[width, 12], 3),
+            numbers(&[width], 4),
+            numbers(&[width], 5),
+            numbers(&[width], 6),
+        ];
+        let both = |tape: &Tape, t: &[Value]| {
+            let layer = Layer { inputs: &t[1], weight: &t[2], bias: &t[3], drop: Dropout::NONE };
+            add_norm(tape, &t[0], layer, Norm { weight: &t[4], bias: &t[5], epsilon: 1e-6 })
+        };
+        check(&inputs, &|tape, t| both(tape, t).map(|[_, normed]| normed));
+        if width == 16 {
+            check(&inputs, &|tape, t| {
+                both(tape, t).and_then(|[sum, normed]| add(tape, &sum, &normed))
+            });
+            check(&inputs[..4], &|tape, t| {
+                let constant = Value::constant(like(&numbers(&[width], 7), &t[0]));
+                let all = [t, &[constant.clone(), constant]].concat();
+                both(tape, &all).map(|[sum, _]| sum)
+            });
+        }
+    }
+}
+
+#[test]
+fn first_layers_of_feed_forwards() {
+    for outputs in [24, 7] {
+        let inputs = [numbers(&[2, 5, 12], 1), numbers(&[outputs, 12], 2), numbers(&[outputs], 3)];
+        check(&inputs, &|tape, t| {
+            let (weight, bias) = (&t[1], &t[2]);
+            linear_gelu(tape, Layer { inputs: &t[0], weight, bias, drop: Dropout::NONE })
+        });
+    }
+}
+
 #[test]
 fn gelus() {
     check(&[(numbers(&[3, 50], 1) * 4.0).unwrap()], &|tape, t| gelu(tape, &t[0]));
@@ -212,19 +254,53 @@ fn attention_of_more_tokens_than_a_warp_takes_at_once() {
 fn a_gpu_drops_what_the_cpu_drops() {
     let Some(device) = gpu() else { return eprintln!("skipped: no GPU") };
     let drop = Dropout { probability: 0.3, seed: 0x1234_5678_9abc_def0 };
-    let inputs = [numbers(&[2, 37, 48], 1), numbers(&[2, 9, 32], 2)];
-    let operations: [Operation<'_>; 3] = [
-        &|tape, t| dropout(tape, &t[0], drop),
-        &|tape, t| attend(tape, &t[0], 2, drop),
-        &|tape, t| attend_across(tape, (&narrow(tape, &t[0], 2, (0, 16))?, &t[1]), 2, drop),
-    ];
-    for (operation, used) in operations.into_iter().zip([1, 1, 2]) {
-        let (ours, our_gradients) = run(&inputs[..used], DType::F32, operation);
-        let (theirs, gradients) = run_on(&device, &inputs[..used], DType::F32, operation);
-        assert_close("output", &theirs, &ours, 1e-5);
+    let (tokens, others) = (numbers(&[2, 37, 48], 1), numbers(&[2, 9, 32], 2));
+    let xs = || vec![tokens.clone()];
+    compare_on_gpu(&device, &xs(), &|tape, t| dropout(tape, &t[0], drop));
+    compare_on_gpu(&device, &xs(), &|tape, t| attend(tape, &t[0], 2, drop));
+    compare_on_gpu(&device, &[tokens.clone(), others], &|tape, t| {
+        attend_across(tape, (&narrow(tape, &t[0], 2, (0, 16))?, &t[1]), 2, drop)
+    });
+    let layer = [xs(), vec![numbers(&[48, 48], 3), numbers(&[48], 4)]].concat();
+    compare_on_gpu(&device, &layer, &|tape, t| {
+        linear_gelu(tape, Layer { inputs: &t[0], weight: &t[1], bias: &t[2], drop })
+    });
+    compare_on_gpu(&device, &layer, &|tape, t| {
+        let layer = Layer { inputs: &t[0], weight: &t[1], bias: &t[2], drop };
+        let by = Norm { weight: &t[2], bias: &t[2], epsilon: 1e-6 };
+        let [sum, normed] = add_norm(tape, &t[0], layer, by)?;
+        add(tape, &sum, &normed)
+    });
+}
+
+/// On the GPU in both number types what the CPU gives in f32; bounds as in [`check_on_gpu`].
+fn compare_on_gpu(device: &Device, inputs: &[Tensor], operation: Operation<'_>) {
+    let (ours, our_gradients) = run(inputs, DType::F32, operation);
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 4e-2)] {
+        let (theirs, gradients) = run_on(device, inputs, dtype, operation);
+        assert_close(&format!("{dtype:?} output"), &theirs, &ours, tolerance);
         for (theirs, ours) in gradients.iter().zip(&our_gradients) {
-            assert_close("gradient", theirs, ours, 1e-5);
+            assert_close(&format!("{dtype:?} gradient"), theirs, ours, tolerance);
         }
+    }
+}
+
+/// Heads and tokens of the networks that are trained: in bf16 the fused kernels of each width, with
+/// blocks of several warps and several of them to a head; and the few tokens of a masked view.
+#[test]
+fn attention_on_a_gpu_at_the_sizes_of_networks() {
+    let Some(device) = gpu() else { return eprintln!("skipped: no GPU") };
+    let drop = Dropout { probability: 0.1, seed: 0x0fed_cba9_8765_4321 };
+    let among = |how| move |tape: &Tape, t: &[Value]| attend(tape, &t[0], 2, how);
+    for (tokens, width) in [(197, 64), (4, 64), (197, 32), (50, 32), (70, 80)] {
+        let inputs = [numbers(&[2, tokens, 6 * width], 1)];
+        compare_on_gpu(&device, &inputs, &among(Dropout::NONE));
+        compare_on_gpu(&device, &inputs, &among(drop));
+    }
+    for (tokens, others) in [(197, 197), (50, 197), (197, 3)] {
+        let inputs = [numbers(&[2, tokens, 64], 1), numbers(&[2, others, 128], 2)];
+        let across = |tape: &Tape, t: &[Value]| attend_across(tape, (&t[0], &t[1]), 2, drop);
+        compare_on_gpu(&device, &inputs, &across);
     }
 }
 

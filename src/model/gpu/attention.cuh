@@ -13,7 +13,7 @@
 
 #pragma once
 
-#include "../../kernel/instructions.cuh"
+#include "../../kernel/tile.cuh"
 
 // attention.rs has the same structure.
 struct Sizes {
@@ -25,17 +25,17 @@ struct Sizes {
 // One head of one image in [B, tokens, 3, heads, width]: the grid's y.
 template <class T>
 struct Head {
-    const T *queries, *keys, *values;
-    u32 head, image, row;  // values from one token to the next
+    Rows<T> queries, keys, values;
+    u32 head, image;
 
     __device__ Head(const T *qkv, const Sizes &sizes) {
         head = blockIdx.y % sizes.heads;
         image = blockIdx.y / sizes.heads;
-        u32 part = sizes.heads * sizes.width;
-        row = 3 * part;
-        queries = qkv + (size_t)image * sizes.tokens * row + head * sizes.width;
-        keys = queries + part;
-        values = keys + part;
+        u32 part = sizes.heads * sizes.width, row = 3 * part;
+        const T *first = qkv + (size_t)image * sizes.tokens * row + head * sizes.width;
+        queries = {first, row, sizes.tokens, sizes.width};
+        keys = {first + part, row, sizes.tokens, sizes.width};
+        values = {first + 2 * part, row, sizes.tokens, sizes.width};
     }
 
     // Where the mixed values of a query go, in [B, tokens, heads, width].
@@ -49,16 +49,3 @@ struct Head {
         return all + (part * sizes.heads + head) * sizes.width;
     }
 };
-
-// Begins to copy ROWS tokens of one part from `first` on into rows of STRIDE words.
-template <u32 ROWS, u32 WIDTH, u32 STRIDE, u32 THREADS, class T>
-__device__ void copy_rows(u32 *to, const T *part, u32 row, u32 first, const Sizes &sizes) {
-    constexpr u32 PER = 16 / sizeof(T), PIECES = WIDTH / PER;
-#pragma unroll
-    for (u32 n = threadIdx.x; n < ROWS * PIECES; n += THREADS) {
-        u32 token = first + n / PIECES, piece = n % PIECES;
-        bool there = token < sizes.tokens && piece * PER < sizes.width;
-        const T *from = there ? part + (size_t)token * row + piece * PER : part;
-        copy_async_or_zero(to + n / PIECES * STRIDE + piece * 4, (const uint4 *)from, there);
-    }
-}

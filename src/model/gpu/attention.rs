@@ -12,9 +12,6 @@ use crate::kernel::{
     self, ATTENTION_BF16, ATTENTION_F32, ATTENTION_TF32, Operand, by_type, launch, wrapped,
 };
 
-/// The oldest compute capability, times ten, with the instructions of tensor cores that we use.
-const TENSOR_CORES: i32 = 80;
-
 /// How products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arithmetic {
@@ -75,9 +72,7 @@ impl Attention {
         let Ok(function) = device.get_or_load_custom_func(&self.name(), module, ptx) else {
             return false;
         };
-        let compiled_for = CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION;
-        let new_enough = self.arithmetic == Arithmetic::F32
-            || function.get_attribute(compiled_for).is_ok_and(|version| version >= TENSOR_CORES);
+        let new_enough = self.arithmetic == Arithmetic::F32 || kernel::has_tensor_cores(&function);
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         new_enough && function.set_attribute(attribute, self.shared_bytes() as i32).is_ok()
     }

@@ -38,7 +38,7 @@ struct Exact {
         for (u32 n = threadIdx.x; n < QUERIES * WIDTH; n += THREADS) {
             u32 token = first + n / WIDTH, column = n % WIDTH;
             bool there = token < sizes.tokens && column < sizes.width;
-            float value = there ? head.queries[(size_t)token * head.row + column] + bias[column] : 0.0f;
+            float value = there ? head.queries.first[(size_t)token * head.queries.stride + column] + bias[column] : 0.0f;
             queries[n / WIDTH * ROW + column] = __float_as_uint(value);
         }
     }
@@ -149,8 +149,8 @@ __device__ void attend(const float *qkv, const float *bias, float *out, Sizes si
     This block(reinterpret_cast<u32 *>(pool));
     Head<float> head(qkv, sizes);
     u32 first = blockIdx.x * This::QUERIES;
-    auto copy = [&](u32 *to, const float *part, u32 key) {
-        copy_rows<This::KEYS, WIDTH, This::ROW, This::THREADS>(to, part, head.row, key, sizes);
+    auto copy = [&](u32 *to, const Rows<float> &part, u32 key) {
+        copy_rows<WIDTH, This::ROW>(to, part, key, This::KEYS, This::THREADS);
         commit_copies();
     };
     copy(block.keys, head.keys, 0);

@@ -27,7 +27,8 @@ struct Tf32 {
                     u32 token = first + m * 16 + half * 8 + lane / 4, column = k * 16 + lane % 4 * 4;
                     float4 q = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
                     if (token < sizes.tokens && column < sizes.width) {
-                        q = *reinterpret_cast<const float4 *>(head.queries + (size_t)token * head.row + column);
+                        const float *from = head.queries.first + (size_t)token * head.queries.stride;
+                        q = *reinterpret_cast<const float4 *>(from + column);
                         const float *b = bias + column;
                         q = make_float4(q.x + b[0], q.y + b[1], q.z + b[2], q.w + b[3]);
                     }
@@ -41,12 +42,7 @@ struct Tf32 {
     __device__ void score(const u32 *keys, float (&scores)[TILES][KEYS / 8][4]) const {
         u32 lane = threadIdx.x % 32;
         const u32 *row = keys + lane / 4 * KEY_ROW + lane % 4 * 4;
-#pragma unroll
-        for (u32 m = 0; m < TILES; m++)
-#pragma unroll
-            for (u32 n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                for (u32 i = 0; i < 4; i++) scores[m][n][i] = 0.0f;
+        clear(scores);
 #pragma unroll
         for (u32 k = 0; k < WIDTH / 16; k++)
 #pragma unroll

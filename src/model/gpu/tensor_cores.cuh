@@ -1,9 +1,5 @@
-// Attention on tensor cores: the walk over the keys, whatever the products' arithmetic.
-//
-// A warp has TILES tiles of 16 queries, all keys of a tile, and all columns of the values. Of a product's
-// 16 × 8 sums a lane holds four: rows lane / 4 and 8 more, two neighbouring columns of four times
-// lane % 4 each. That is how scores come out; and with what an instruction takes for its k-th value
-// chosen to fit, it is how shares go into the next product, without a detour through shared memory.
+// Attention on tensor cores: the walk over the keys, whatever the products' arithmetic. A warp has TILES
+// tiles of 16 queries, all keys of a tile, and all columns of the values.
 
 #pragma once
 
@@ -20,72 +16,17 @@ struct Walk {
     static constexpr u32 OF_KEYS = KEYS * Arithmetic::KEY_ROW, OF_VALUES = KEYS * Arithmetic::VALUE_ROW;
     static constexpr u32 STAGE = OF_KEYS + OF_VALUES, WORDS = 2 * STAGE;
 
-    float mixed[TILES][Arithmetic::COLUMNS][4], most[TILES][2], sum[TILES][2];
+    float mixed[TILES][Arithmetic::COLUMNS][4];
+    Softmax<TILES> softmax;
 
-    __device__ Walk() {
-#pragma unroll
-        for (u32 m = 0; m < TILES; m++) {
-#pragma unroll
-            for (u32 n = 0; n < Arithmetic::COLUMNS; n++)
-#pragma unroll
-                for (u32 i = 0; i < 4; i++) mixed[m][n][i] = 0.0f;
-#pragma unroll
-            for (u32 half = 0; half < 2; half++) most[m][half] = -INFINITY, sum[m][half] = 0.0f;
-        }
-    }
-
-    // Scores become shares, not yet divided by their sum; `left` keys are there.
-    __device__ void soften(float (&scores)[TILES][KEYS / 8][4], u32 left, float scale) {
-        if (left < KEYS) {
-#pragma unroll
-            for (u32 n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                for (u32 i = 0; i < 4; i++)
-                    if (n * 8 + threadIdx.x % 4 * 2 + i % 2 >= left)
-#pragma unroll
-                        for (u32 m = 0; m < TILES; m++) scores[m][n][i] = -INFINITY;
-        }
-#pragma unroll
-        for (u32 m = 0; m < TILES; m++)
-#pragma unroll
-            for (u32 half = 0; half < 2; half++) {
-                float high = most[m][half];
-#pragma unroll
-                for (u32 n = 0; n < KEYS / 8; n++)
-                    high = fmaxf(high, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
-                high = over_row(high, [](float a, float b) { return fmaxf(a, b); });
-                float base = high * scale, keep = rough_exp2(fmaf(most[m][half], scale, -base));
-                most[m][half] = high;
-                float found = 0.0f;
-#pragma unroll
-                for (u32 n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (u32 i = 2 * half; i < 2 * half + 2; i++) {
-                        float share = rough_exp2(fmaf(scores[m][n][i], scale, -base));
-                        scores[m][n][i] = share;
-                        found += share;
-                    }
-                sum[m][half] = fmaf(sum[m][half], keep, found);
-#pragma unroll
-                for (u32 n = 0; n < Arithmetic::COLUMNS; n++)
-#pragma unroll
-                    for (u32 i = 2 * half; i < 2 * half + 2; i++) mixed[m][n][i] *= keep;
-            }
-    }
-
-    // Over the four lanes that share a row.
-    template <class Join>
-    __device__ static float over_row(float value, Join join) {
-        value = join(value, __shfl_xor_sync(0xffffffffu, value, 1));
-        return join(value, __shfl_xor_sync(0xffffffffu, value, 2));
-    }
+    __device__ Walk() { clear(mixed); }
 
     __device__ void write(const Head<Value> &head, const float *bias, Value *out, u32 first, const Sizes &sizes) {
 #pragma unroll
         for (u32 m = 0; m < TILES; m++)
 #pragma unroll
             for (u32 half = 0; half < 2; half++) {
-                float share = 1.0f / over_row(sum[m][half], [](float a, float b) { return a + b; });
+                float share = 1.0f / row_sum(softmax.sum[m][half]);
                 u32 token = first + 16 * m + 8 * half + threadIdx.x % 32 / 4;
                 if (token >= sizes.tokens) continue;
                 Value *row = head.out(out, sizes, token);
@@ -110,9 +51,8 @@ __device__ void attend(
     u32 *stage = reinterpret_cast<u32 *>(pool), *other = stage + This::STAGE;
     Head<typename This::Value> head(qkv, sizes);
     auto copy = [&](u32 *to, u32 key) {
-        copy_rows<This::KEYS, WIDTH, Arithmetic::KEY_ROW, THREADS>(to, head.keys, head.row, key, sizes);
-        copy_rows<This::KEYS, WIDTH, Arithmetic::VALUE_ROW, THREADS>(
-            to + This::OF_KEYS, head.values, head.row, key, sizes);
+        copy_rows<WIDTH, Arithmetic::KEY_ROW>(to, head.keys, key, This::KEYS, THREADS);
+        copy_rows<WIDTH, Arithmetic::VALUE_ROW>(to + This::OF_KEYS, head.values, key, This::KEYS, THREADS);
         commit_copies();
     };
     copy(stage, 0);
@@ -125,7 +65,8 @@ __device__ void attend(
         if (key + This::KEYS < sizes.tokens) copy(other, key + This::KEYS);
         float scores[This::TILES][This::KEYS / 8][4];
         queries.score(stage, scores);
-        walk.soften(scores, sizes.tokens - key, sizes.scale);
+        cut_off(scores, sizes.tokens - key);
+        walk.softmax.soften(scores, walk.mixed, sizes.scale);
         Arithmetic::mix(scores, stage + This::OF_KEYS, walk.mixed);
         u32 *done = stage;
         stage = other;

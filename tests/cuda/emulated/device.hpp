@@ -53,7 +53,10 @@ namespace emulated {
 
 struct Copy {
     u32 *to;
-    const uint4 *from;  // zeros where there is none
+    const void *from;  // zeros where there is none
+    size_t bytes;
+
+    void arrive() const { from ? memcpy(to, from, bytes) : memset(to, 0, bytes); }
 };
 
 struct Fiber {
@@ -243,19 +246,21 @@ inline float __fsqrt_rn(float value) { return sqrtf(value); }
 inline bool copies_arrive_at_once;  // else when they are waited for: a kernel must bear both
 
 inline std::deque<std::vector<emulated::Copy>> &copies() { return emulated::fibers[emulated::current].copies; }
+inline void copy_later(const emulated::Copy &copy) {
+    copies_arrive_at_once ? copy.arrive() : copies().back().push_back(copy);
+}
 inline void copy_async_or_zero(u32 *to, const uint4 *from, bool there) {
-    if (copies_arrive_at_once)
-        there ? memcpy(to, from, 16) : memset(to, 0, 16);
-    else
-        copies().back().push_back({to, there ? from : nullptr});
+    copy_later({to, there ? from : nullptr, 16});
+}
+inline void copy_word_async_or_zero(u32 *to, const u32 *from, bool there) {
+    copy_later({to, there ? from : nullptr, 4});
 }
 inline void copy_async(u32 *to, const uint4 *from) { copy_async_or_zero(to, from, true); }
 inline void commit_copies() { copies().emplace_back(); }
 template <int PENDING>
 void await_copies() {
     for (; copies().size() > PENDING + 1; copies().pop_front())
-        for (const emulated::Copy &copy : copies().front())
-            copy.from ? memcpy(copy.to, copy.from, 16) : memset(copy.to, 0, 16);
+        for (const emulated::Copy &copy : copies().front()) copy.arrive();
 }
 inline u32 to_tf32(float value) { return (__float_as_uint(value) + 0x1000u) & ~0x1fffu; }
 inline float rough_exp2(float value) { return exp2f(value); }

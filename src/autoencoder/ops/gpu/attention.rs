@@ -1,4 +1,5 @@
-//! Attention on a GPU: cuBLAS's products of whole batches of heads, and the softmax between them.
+//! Attention on a GPU in f32, and in bfloat16 where [`super::fused_attention`] has no kernels: cuBLAS's
+//! products of whole batches of heads, and the softmax between them.
 //!
 //! Heads become matrices of their own, tokens padded to groups of eight, which is what the tensor
 //! cores take without detours. Probabilities are kept for the backward pass: recomputing them would
@@ -6,7 +7,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{by_type, named};
+use super::{by_type, fused_attention, named};
 use crate::autoencoder::ops::dropout::{Dropout, Numbers};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::kernel::{self, Number, Operand, by_row, by_value, launch, wrapped};
@@ -297,6 +298,9 @@ pub(in crate::autoencoder) fn attend(
     heads: usize,
     drop: Dropout,
 ) -> Result<Option<Value>> {
+    if let Some(out) = fused_attention::attend(tape, qkv, heads, drop)? {
+        return Ok(Some(out));
+    }
     let (batch, tokens, width) = qkv.tensor.dims3()?;
     if !fits(width / 3, heads, tokens) {
         return Ok(None);
@@ -317,6 +321,9 @@ pub(in crate::autoencoder) fn attend_across(
     heads: usize,
     drop: Dropout,
 ) -> Result<Option<Value>> {
+    if let Some(out) = fused_attention::attend_across(tape, (queries, memory), heads, drop)? {
+        return Ok(Some(out));
+    }
     let (batch, tokens, width) = queries.tensor.dims3()?;
     let others = memory.tensor.dim(1)?;
     if !fits(width, heads, others) {

@@ -1,48 +1,6 @@
 // Sums over the rows of a tensor, band by band, and over a whole tensor.
 
-#include "../../../kernel/pack.cuh"
-
-// Packs of columns and rows that a block of 256 threads adds up at a time.
-static const unsigned PACKS = 8, LANES = 32, COLUMNS = PACKS * PACK;
-
-// A thread's place in such a block.
-struct Column {
-    unsigned pack, lane, first, rows_from, rows_to;
-    bool whole;
-
-    __device__ __forceinline__ Column(unsigned rows, unsigned columns, unsigned band) {
-        pack = threadIdx.x % PACKS;
-        lane = threadIdx.x / PACKS;
-        first = blockIdx.x * COLUMNS + pack * PACK;
-        rows_from = blockIdx.y * band + lane;
-        rows_to = first < columns ? min(blockIdx.y * band + band, rows) : 0;
-        whole = columns % PACK == 0;
-    }
-
-    // The columns' values of a row; what lies behind its end is zero.
-    template <typename T>
-    __device__ __forceinline__ Pack values(const T *xs, unsigned row, unsigned columns) const {
-        const T *from = xs + (size_t)row * columns + first;
-        if (whole) return load_pack(from);
-        Pack pack = {};
-        for (unsigned i = 0; i < PACK && first + i < columns; i++) pack.values[i] = load(from + i);
-        return pack;
-    }
-
-    // Adds up what the lanes found and writes it to `out`.
-    __device__ __forceinline__ void write(const Pack &found, float *out, unsigned columns) const {
-        static __shared__ float sums[LANES][COLUMNS];
-        __syncthreads();
-#pragma unroll
-        for (unsigned i = 0; i < PACK; i++) sums[lane][pack * PACK + i] = found.values[i];
-        __syncthreads();
-        const unsigned column = blockIdx.x * COLUMNS + threadIdx.x;
-        if (threadIdx.x >= COLUMNS || column >= columns) return;
-        float sum = 0;
-        for (unsigned other = 0; other < LANES; other++) sum += sums[other][threadIdx.x];
-        out[column] = sum;
-    }
-};
+#include "../../../kernel/columns.cuh"
 
 // Block (x, y) adds up columns 64x.. of the rows band y.. of `values`: parts [bands, columns].
 template <typename T>
@@ -85,6 +43,21 @@ static __device__ void sum_bands(const float *parts, T *out, unsigned bands, uns
     float sum = 0;
     for (unsigned band = 0; band < bands; band++) sum += parts[(size_t)band * columns + column];
     store(out + column, sum);
+}
+
+// Adds up few parts of many columns by blocks of 32 warps: a block takes 32 columns, a warp's lanes the
+// parts of one of them.
+template <typename T>
+static __device__ void sum_parts(const float *parts, T *out, unsigned count, unsigned columns) {
+    static __shared__ float sums[WARP][WARP + 1];
+    const unsigned lane = threadIdx.x % WARP, other = threadIdx.x / WARP, first = blockIdx.x * WARP;
+    float sum = 0;
+    if (first + lane < columns)
+        for (unsigned part = other; part < count; part += WARP) sum += parts[(size_t)part * columns + first + lane];
+    sums[other][lane] = sum;
+    __syncthreads();
+    sum = warp_sum(sums[lane][other]);
+    if (lane == 0 && first + other < columns) store(out + first + other, sum);
 }
 
 // The sum over a block of whole warps, in its first warp.
@@ -144,3 +117,5 @@ FOR_BOTH(column_sums, P_COLUMN_SUMS, (x, parts, rows, columns, band))
 FOR_BOTH(norm_sums, P_NORM_SUMS, (x, g, kept, parts, rows, columns, band))
 #define P_SUM_BANDS(T) (const float *parts, T *o, unsigned bands, unsigned columns)
 FOR_BOTH(sum_bands, P_SUM_BANDS, (parts, o, bands, columns))
+#define P_SUM_PARTS(T) (const float *parts, T *o, unsigned count, unsigned columns)
+FOR_BOTH(sum_parts, P_SUM_PARTS, (parts, o, count, columns))
