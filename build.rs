@@ -54,6 +54,7 @@ fn compile_kernels() {
         "src/kernel/row.cuh",
         "src/model/gpu/attention.cuh",
         "src/model/gpu/tensor_cores.cuh",
+        "src/propagation/fused/nearest.cuh",
         "src/propagation/fused/products.cuh",
         "src/propagation/fused/search.cuh",
         "src/propagation/fused/sequence.cuh",

@@ -231,7 +231,9 @@ impl Propagation {
                 let first = tiled::Frame::new(features, labels)?;
                 Frames::Tiled(Context::new(first, queue, padded, free))
             }
-            Engine::Fused(precision) if fused::fits(settings, labels.grid) => {
+            Engine::Fused(precision)
+                if fused::fits(settings, labels.grid, precision, features.device()) =>
+            {
                 Frames::Fused(fused::Fused::new(settings, precision, features, labels)?)
             }
             Engine::Fused(precision) if precision != Precision::F32 => {

@@ -32,3 +32,9 @@ fn emulated_attention_agrees_with_its_definition() {
 fn emulated_kernels_for_tokens_and_frames_agree_with_theirs() {
     run("tokens");
 }
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_affinity_agrees_with_its_definition_and_shares_of_blocks_change_nothing() {
+    run("affinity");
+}

@@ -6,6 +6,8 @@
 
 #pragma once
 
+#undef _FORTIFY_SOURCE  // which takes a jump from one stack to another for a mistake
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -55,9 +57,10 @@ struct Copy {
 };
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t context;  // where it begins
+    jmp_buf place;       // where it waits: jumping there costs no call of the system
     std::vector<char> stack;
-    bool done;
+    bool begun, done;
     std::deque<std::vector<Copy>> copies;  // the last group is not committed yet
 };
 
@@ -80,10 +83,10 @@ inline void go(int from, bool back) {
     if (next == from) return;
     current = next;
     threadIdx.x = next;
-    if (back)
-        swapcontext(&fibers[from].context, &fibers[next].context);
-    else
-        setcontext(&fibers[next].context);
+    if (back && _setjmp(fibers[from].place) != 0) return;
+    if (fibers[next].begun) _longjmp(fibers[next].place, 1);
+    fibers[next].begun = true;
+    setcontext(&fibers[next].context);
 }
 
 inline void thread() {
@@ -124,7 +127,7 @@ inline void launch(Place grid, int count, std::function<void()> kernel) {
         for (int i = 0; i < count; i++) {
             Fiber &fiber = fibers[i];
             fiber.stack.resize(1 << 16);
-            fiber.done = false;
+            fiber.begun = i == 0, fiber.done = false;
             fiber.copies.assign(1, {});
             getcontext(&fiber.context);
             fiber.context.uc_stack.ss_sp = fiber.stack.data();
@@ -143,6 +146,17 @@ inline void launch(Place grid, int count, std::function<void()> kernel) {
 
 inline void __syncthreads() { emulated::wait(emulated::block_barrier, emulated::threads); }
 
+inline bool __syncthreads_or(bool said) {
+    static bool any[2];  // of this barrier and of the next one
+    static int turn;
+    int mine = turn;
+    any[mine] |= said;
+    __syncthreads();
+    turn = 1 - mine;
+    any[1 - mine] = false;
+    return any[mine];
+}
+
 inline void __syncwarp() { emulated::wait_for_warp(); }
 
 template <class T>
@@ -155,6 +169,38 @@ T __shfl_xor_sync(unsigned, T value, int step) {
     return value;
 }
 
+// What the lane that `from` names by this one's number shows, or this one's own.
+template <class T>
+T shown_by(T value, int from) {
+    auto &shown = emulated::shown();
+    memcpy(shown[emulated::lane()], &value, 4);
+    emulated::wait_for_warp();
+    memcpy(&value, shown[from], 4);
+    emulated::wait_for_warp();
+    return value;
+}
+template <class T>
+T __shfl_sync(unsigned, T value, int lane, int width = 32) {
+    int self = emulated::lane();
+    return shown_by(value, self / width * width + lane % width);
+}
+template <class T>
+T __shfl_up_sync(unsigned, T value, int step, int width = 32) {
+    int self = emulated::lane();
+    return shown_by(value, self % width >= step ? self - step : self);
+}
+inline unsigned __ballot_sync(unsigned, bool said) {
+    auto &shown = emulated::shown();
+    shown[emulated::lane()][0] = said;
+    emulated::wait_for_warp();
+    unsigned all = 0;
+    for (int lane = 0; lane < 32; lane++) all |= (shown[lane][0] & 1) << lane;
+    emulated::wait_for_warp();
+    return all;
+}
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __ffs(unsigned bits) { return __builtin_ffs(int(bits)); }
+
 inline unsigned __float_as_uint(float value) {
     unsigned bits;
     memcpy(&bits, &value, 4);
@@ -165,6 +211,8 @@ inline float __uint_as_float(unsigned bits) {
     memcpy(&value, &bits, 4);
     return value;
 }
+template <class T>
+T __ldg(const T *from) { return *from; }
 inline float rsqrtf(float value) { return 1.0f / sqrtf(value); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
@@ -192,6 +240,7 @@ void await_copies() {
             copy.from ? memcpy(copy.to, copy.from, 16) : memset(copy.to, 0, 16);
 }
 inline float rough_exp2(float value) { return exp2f(value); }
+inline u32 to_tf32(float value) { return (__float_as_uint(value) + 0x1000) & ~0x1fffu; }
 inline u32 to_bf16(float first, float second) {
     return __float2bfloat16(first).bits | u32(__float2bfloat16(second).bits) << 16;
 }
