@@ -48,7 +48,7 @@ fn compile_kernels() {
         "src/pretrain/step.cu",
         "src/propagation/fused/affinity.cu",
     ];
-    const HEADERS: [&str; 8] = [
+    const HEADERS: [&str; 9] = [
         "src/kernel/instructions.cuh",
         "src/kernel/pack.cuh",
         "src/kernel/row.cuh",

@@ -89,6 +89,8 @@ void what_else(Table &table, Device &device) {
     product<F32>(table, device, "f32 again");
     tuned<F32, Wide, 3, 2>(table, device, IN_F32, "f32");
     tuned<F32, Wide, 4, 2>(table, device, IN_F32, "f32");
+    tuned<HalfLoop, Wide, 3, 3>(table, device, IN_F32, "f32, loop of half a slice");
+    tuned<HalfLoop, Wide, 3, 2>(table, device, IN_F32, "f32, loop of half a slice");
     tuned<F32, Wide, 3, 3, ByKeys>(table, device, IN_F32, "f32, shares not in whole tiles");
     tuned<InRows, Wide, 3, 3>(table, device, IN_F32, "f32, queries in rows");
     tuned<F32, Wide, 3, 3, Even, SideBySide>(table, device, IN_F32, "f32, nothing ahead");

@@ -127,7 +127,7 @@ fn kept(settings: &Settings) -> usize {
 
 /// Whether a clip is of a size that the kernel can do: k up to 32, and fewer rows and pairs of a tile
 /// and a key than 32 bits count, which is a grid of some 280 × 280 cells. A GPU also needs 74 KB of
-/// shared memory for a block in f32, 62 KB in the others, and 256 bytes more for each k beyond 7.
+/// shared memory for a block in f32 and 61 KB in the others, where k is 7.
 pub(super) fn fits(
     settings: &Settings,
     (height, width): (usize, usize),

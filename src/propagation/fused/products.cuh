@@ -25,6 +25,7 @@ struct F32 {
     static constexpr u32 WORDS = CHANNELS + 4;  // padded: 8 rows touch all banks
     static constexpr u32 PADDING = 2;           // of rows of scores: every 4th starts 8 banks further
     static constexpr u32 PARTS = PIECES;
+    static constexpr u32 TURN = PARTS;  // parts between two jumps
     static constexpr bool LAID = true;
     struct Queries {
         float4 four[4][2];  // by channel, two times four neighbours
@@ -93,7 +94,7 @@ template <class Product>
 struct Tensor {
     static constexpr u32 WORDS = CHANNELS;
     static constexpr u32 PADDING = 8;  // of rows of scores: no bank conflicts
-    static constexpr u32 PARTS = 1;
+    static constexpr u32 PARTS = 1, TURN = 1;
     static constexpr bool LAID = false;
     struct Queries {
         uint4 rows[4];

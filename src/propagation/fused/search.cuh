@@ -61,7 +61,7 @@ struct Rows {
     // Begins to copy a slice into a stage.
     __device__ void fetch(const Features &features, u32 slice, u32 *stage) const {
         constexpr u32 WORDS = Arithmetic::WORDS;
-        const uint4 *ring = features.ring + slice * PIECES;
+        const uint4 *ring = settled(features.ring + slice * PIECES);
         const uint4 *laid = features.laid + slice * PIECES * Tile::QUERIES;
         u32 at = threadIdx.x / PIECES * WORDS + threadIdx.x % PIECES * 4;
 #pragma unroll
@@ -88,7 +88,8 @@ __device__ void score(
     constexpr bool SEVERAL = Arithmetic::PARTS > 1;
     constexpr int ARRIVED = SEVERAL ? STAGES - 3 : STAGES - 2;
     static_assert(ARRIVED >= 0, "too few stages");
-    constexpr u32 STAGE = Layout<Arithmetic, Tile, STAGES>::STAGE, LAST = Arithmetic::PARTS - 1;
+    constexpr u32 STAGE = Layout<Arithmetic, Tile, STAGES>::STAGE, TURN = Arithmetic::TURN;
+    static_assert(!SEVERAL || TURN % 2 == 0, "queries are read into one of two places in turn");
     u32 slices = step.pieces / PIECES;
     auto fetch = [&](u32 slice, u32 stage) {
         if (slice < slices) rows.fetch(features, slice, stages + stage * STAGE);
@@ -106,22 +107,31 @@ __device__ void score(
         const u32 *here = stages + stage * STAGE;
         u32 before = stage == 0 ? STAGES - 1 : stage - 1;
         stage = stage + 1 == STAGES ? 0 : stage + 1;
-        if (NEEDED && SEVERAL) {
+#pragma unroll 1
+        for (u32 first = 0; first < Arithmetic::PARTS; first += TURN) {
+            u32 next = first + TURN;
+            if (NEEDED && SEVERAL) {
 #pragma unroll
-            for (u32 part = 1; part <= LAST; part++) {
-                Arithmetic::template load<Tile>(here, part, queries[part % 2]);
-                Arithmetic::template multiply<Tile>(here, part - 1, queries[(part - 1) % 2], sums);
+                for (u32 part = 1; part < TURN; part++) {
+                    Arithmetic::template load<Tile>(here, first + part, queries[part % 2]);
+                    Arithmetic::template multiply<Tile>(
+                        here, first + part - 1, queries[(part - 1) % 2], sums);
+                }
             }
-        }
-        await_copies<ARRIVED>();
-        // What was copied is seen by all, and nobody reads the slice before this one any more.
-        __syncthreads();
-        fetch(slice + STAGES - 1, before);
-        if (NEEDED) {
-            // Behind the last slice lies anything; nobody uses what is read there.
-            const u32 *ahead = SEVERAL ? stages + stage * STAGE : here;
-            Arithmetic::template load<Tile>(ahead, 0, queries[(LAST + 1) % 2]);
-            Arithmetic::template multiply<Tile>(here, LAST, queries[SEVERAL ? LAST % 2 : 1], sums);
+            const u32 *ahead = here;
+            if (next == Arithmetic::PARTS) {
+                await_copies<ARRIVED>();
+                // What was copied is seen by all, and nobody reads the slice before this one any more.
+                __syncthreads();
+                fetch(slice + STAGES - 1, before);
+                // Behind the last slice lies anything; nobody uses what is read there.
+                if (SEVERAL) ahead = stages + stage * STAGE, next = 0;
+            }
+            if (NEEDED) {
+                Arithmetic::template load<Tile>(ahead, SEVERAL ? next : 0, queries[0]);
+                Arithmetic::template multiply<Tile>(
+                    here, first + TURN - 1, queries[(TURN - 1) % 2], sums);
+            }
         }
     }
     __syncthreads();

@@ -92,7 +92,7 @@ Step step_of(const Problem &p, const Kernels &kernels, u32 tiles) {
 std::vector<float> labelled(const Case &c, const Kernels &kernels, const PlanWords &plan, Step step,
     const std::vector<float> &features, std::vector<float> labels) {
     const Problem &p = c.problem;
-    size_t frame = size_t(p.cells()) * p.dim, words = size_t(step.pieces) * 4;
+    size_t frame = size_t(p.cells()) * p.dim;
     std::vector<uint4> ring(p.frames() * p.cells() * step.pieces + 1), laid(plan.tiles * kernels.queries * step.pieces);
     memset((void *)ring.data(), 0xff, ring.size() * 16);
     memset((void *)laid.data(), 0xff, laid.size() * 16);
@@ -105,17 +105,17 @@ std::vector<float> labelled(const Case &c, const Kernels &kernels, const PlanWor
                 (float *)laid.data());
         });
     }
-    if (words == 0) return {};
     size_t lists = size_t(plan.tiles + step.blocks) * kernels.queries * step.kept;
-    auto scores = poisoned<float>(lists + 1);
-    std::vector<u32> keys(lists + 1, 0xffffffffu);
+    // Lists that nobody writes promise more than any score, as those of an earlier frame may.
+    std::vector<float> scores(lists + 1, 1e30f);
+    std::vector<u32> keys(lists + 1, 0);
     std::vector<float2> ties(plan.tiles * kernels.queries, make_float2(NAN, NAN));
     size_t slot = size_t(p.cells()) * p.channels;
     std::fill_n(labels.begin() + p.query() * slot, slot, NAN);
     emulated::launch({step.blocks, 1}, THREADS, [&] {
         kernels.search(step, plan.words.data(), ring.data(), laid.data(), scores.data(), keys.data());
     });
-    if (!std::isnan(scores[lists]) || keys[lists] != 0xffffffffu) all_right = false, puts("wrote behind the lists");
+    if (scores[lists] != 1e30f || keys[lists] != 0) all_right = false, puts("wrote behind the lists");
     emulated::launch({(step.tiles * step.queries + MIXERS - 1) / MIXERS, 1}, MIXERS * 32, [&] {
         affinity_mix(step, plan.words.data(), scores.data(), keys.data(), labels.data(), ties.data());
     });

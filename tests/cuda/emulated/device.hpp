@@ -240,6 +240,8 @@ void await_copies() {
             copy.from ? memcpy(copy.to, copy.from, 16) : memset(copy.to, 0, 16);
 }
 inline float rough_exp2(float value) { return exp2f(value); }
+template <class T>
+T *settled(T *address) { return address; }
 inline u32 to_tf32(float value) { return (__float_as_uint(value) + 0x1000) & ~0x1fffu; }
 inline u32 to_bf16(float first, float second) {
     return __float2bfloat16(first).bits | u32(__float2bfloat16(second).bits) << 16;
