@@ -184,7 +184,7 @@ struct OneByOne {
             if (query == NOWHERE) break;
             float bar = shared.scores[row * step.kept + step.kept - 1];
             bool touched = false;
-            List list;
+            List list = {-INFINITY, 0};
 #pragma unroll
             for (u32 part = 0; part < Tile::KEYS; part += 32) {
                 float score = matrix[row * stride + part + lane];

@@ -38,3 +38,9 @@ fn emulated_kernels_for_tokens_and_frames_agree_with_theirs() {
 fn emulated_affinity_agrees_with_its_definition_and_shares_of_blocks_change_nothing() {
     run("affinity");
 }
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_versions_of_the_affinity_agree_with_its_definition() {
+    run("ladder");
+}

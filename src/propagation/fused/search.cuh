@@ -12,7 +12,9 @@
 // tile's first slice arrives while the scores of this one are looked at.
 template <class Arithmetic, class Tile, int STAGES>
 struct Layout {
-    static constexpr u32 STAGE = Tile::QUERIES * CHANNELS + Tile::KEYS * Arithmetic::WORDS;
+    static constexpr u32 KEYS_AT =
+        Tile::QUERIES * (Arithmetic::LAID ? CHANNELS : Arithmetic::WORDS);  // in a stage
+    static constexpr u32 STAGE = KEYS_AT + Tile::KEYS * Arithmetic::WORDS;
     static constexpr u32 ROW = Tile::KEYS + Arithmetic::PADDING;  // from one query's scores to the next's
     static constexpr u32 MATRIX = Tile::QUERIES * ROW;
     static constexpr u32 QUEUES = Tile::QUERIES * Tile::KEYS / 4;
@@ -71,7 +73,7 @@ struct Rows {
             else
                 copy_async(stage + at + n * 32 * WORDS, ring + query[n]);
         }
-        stage += Tile::QUERIES * CHANNELS + at;
+        stage += Layout<Arithmetic, Tile, 1>::KEYS_AT + at;
 #pragma unroll
         for (u32 n = 0; n < KEYS; n++) copy_async(stage + n * 32 * WORDS, ring + key[n]);
     }
