@@ -89,8 +89,8 @@ struct ByKeys {
 struct InRows : F32 {
     static constexpr bool LAID = false;
     static constexpr u32 PADDING = 8;
-    struct Queries {
-        float4 rows[8];
+    struct Ahead {
+        float4 queries[8];
     };
     template <class Tile>
     __device__ static u32 query() {
@@ -98,14 +98,14 @@ struct InRows : F32 {
         return Tile::query() + (lane & 1) + (lane >> 4) * 2;
     }
     template <class Tile>
-    __device__ static void load(const u32 *slice, u32 part, Queries &queries) {
+    __device__ static void load(const u32 *slice, u32 part, Ahead &ahead) {
         slice += query<Tile>() * WORDS + part * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; i++)
-            queries.rows[i] = *reinterpret_cast<const float4 *>(slice + i * 4 * WORDS);
+            ahead.queries[i] = *reinterpret_cast<const float4 *>(slice + i * 4 * WORDS);
     }
     template <class Tile>
-    __device__ static void multiply(const u32 *slice, u32 part, const Queries &queries, float (&sums)[64]) {
+    __device__ static void multiply(const u32 *slice, u32 part, const Ahead &ahead, float (&sums)[64]) {
         slice += (Tile::QUERIES + key<Tile>()) * WORDS + part * 4;
 #pragma unroll
         for (u32 j = 0; j < 8; j++) {
@@ -113,7 +113,7 @@ struct InRows : F32 {
 #pragma unroll
             for (u32 i = 0; i < 8; i++) {
                 float &sum = sums[i * 8 + j];
-                const float4 &a = queries.rows[i];
+                const float4 &a = ahead.queries[i];
                 sum = fmaf(a.x, b.x, sum);
                 sum = fmaf(a.y, b.y, sum);
                 sum = fmaf(a.z, b.z, sum);
@@ -158,9 +158,9 @@ __device__ void score_plainly(const Step &step, const Features &features, const 
         if (needed) {
 #pragma unroll
             for (u32 part = 0; part < Arithmetic::PARTS; part++) {
-                typename Arithmetic::Queries queries;
-                Arithmetic::template load<Tile>(stages + stage * STAGE, part, queries);
-                Arithmetic::template multiply<Tile>(stages + stage * STAGE, part, queries, sums);
+                typename Arithmetic::Ahead ahead;
+                Arithmetic::template load<Tile>(stages + stage * STAGE, part, ahead);
+                Arithmetic::template multiply<Tile>(stages + stage * STAGE, part, ahead, sums);
             }
         }
         if (STAGES == 1) __syncthreads();

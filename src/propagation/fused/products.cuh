@@ -8,7 +8,7 @@
 
 // Each arithmetic multiplies a slice, PIECES × 16 bytes of every row, in shared memory: the queries,
 // and behind them the rows of the keys, WORDS apart. It does so in PARTS, each of which begins with
-// what a thread needs of its queries (`load`): those values are read while the part before is
+// what a thread needs of one side (`load`): those values are read while the part before is
 // multiplied, so nobody waits for them. A thread holds 64 of the tile's sums.
 
 constexpr u32 CHANNELS = PIECES * 4;  // words of a slice
@@ -27,8 +27,8 @@ struct F32 {
     static constexpr u32 PARTS = PIECES;
     static constexpr u32 TURN = PARTS;  // parts between two jumps
     static constexpr bool LAID = true;
-    struct Queries {
-        float4 four[4][2];  // by channel, two times four neighbours
+    struct Ahead {
+        float4 keys[8];
     };
 
     // Lane bits 1–3 choose the key, bits 0 and 4 the query: so neighbours in both directions read
@@ -44,35 +44,28 @@ struct F32 {
     }
 
     template <class Tile>
-    __device__ static void load(const u32 *slice, u32 part, Queries &queries) {
-        slice += query<Tile>() + part * 4 * Tile::QUERIES;
+    __device__ static void load(const u32 *slice, u32 part, Ahead &ahead) {
+        slice += Tile::QUERIES * CHANNELS + key<Tile>() * WORDS + part * 4;
 #pragma unroll
-        for (u32 channel = 0; channel < 4; channel++)
-#pragma unroll
-            for (u32 half = 0; half < 2; half++)
-                queries.four[channel][half] = *reinterpret_cast<const float4 *>(
-                    slice + channel * Tile::QUERIES + half * 16);
+        for (u32 j = 0; j < 8; j++)
+            ahead.keys[j] = *reinterpret_cast<const float4 *>(slice + j * 8 * WORDS);
     }
 
     template <class Tile>
     __device__ static void multiply(
-        const u32 *slice, u32 part, const Queries &queries, float (&sums)[64]) {
-        slice += Tile::QUERIES * CHANNELS + key<Tile>() * WORDS + part * 4;
+        const u32 *slice, u32 part, const Ahead &ahead, float (&sums)[64]) {
+        slice += query<Tile>() + part * 4 * Tile::QUERIES;
 #pragma unroll
-        for (u32 j = 0; j < 8; j++) {
-            float4 key = *reinterpret_cast<const float4 *>(slice + j * 8 * WORDS);
+        for (u32 channel = 0; channel < 4; channel++) {
+            float4 four = *reinterpret_cast<const float4 *>(slice + channel * Tile::QUERIES);
+            float4 more = *reinterpret_cast<const float4 *>(slice + channel * Tile::QUERIES + 16);
+            float a[8] = {four.x, four.y, four.z, four.w, more.x, more.y, more.z, more.w};
 #pragma unroll
-            for (u32 channel = 0; channel < 4; channel++) {
+            for (u32 j = 0; j < 8; j++) {
+                const float4 &key = ahead.keys[j];
                 float b = channel == 0 ? key.x : channel == 1 ? key.y : channel == 2 ? key.z : key.w;
 #pragma unroll
-                for (u32 half = 0; half < 2; half++) {
-                    const float4 &a = queries.four[channel][half];
-                    float *sum = sums + half * 32 + j;
-                    sum[0] = fmaf(a.x, b, sum[0]);
-                    sum[8] = fmaf(a.y, b, sum[8]);
-                    sum[16] = fmaf(a.z, b, sum[16]);
-                    sum[24] = fmaf(a.w, b, sum[24]);
-                }
+                for (u32 i = 0; i < 8; i++) sums[i * 8 + j] = fmaf(a[i], b, sums[i * 8 + j]);
             }
         }
     }
@@ -96,22 +89,22 @@ struct Tensor {
     static constexpr u32 PADDING = 8;  // of rows of scores: no bank conflicts
     static constexpr u32 PARTS = 1, TURN = 1;
     static constexpr bool LAID = false;
-    struct Queries {
-        uint4 rows[4];
+    struct Ahead {
+        uint4 queries[4];
     };
 
     template <class Tile>
-    __device__ static void load(const u32 *slice, u32, Queries &queries) {
+    __device__ static void load(const u32 *slice, u32, Ahead &ahead) {
         u32 lane = threadIdx.x % 32;
         slice += (Tile::query() + lane / 4) * WORDS + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 4; i++)
-            queries.rows[i] = *reinterpret_cast<const uint4 *>(slice + i * 8 * WORDS);
+            ahead.queries[i] = *reinterpret_cast<const uint4 *>(slice + i * 8 * WORDS);
     }
 
     template <class Tile>
     __device__ static void multiply(
-        const u32 *slice, u32, const Queries &queries, float (&sums)[64]) {
+        const u32 *slice, u32, const Ahead &ahead, float (&sums)[64]) {
         u32 lane = threadIdx.x % 32;
         slice += Tile::QUERIES * CHANNELS + (Tile::key() + lane / 4) * WORDS + lane % 4 * 4;
 #pragma unroll
@@ -119,7 +112,7 @@ struct Tensor {
             uint4 b = *reinterpret_cast<const uint4 *>(slice + j * 8 * WORDS);
 #pragma unroll
             for (u32 i = 0; i < 2; i++)
-                Product::add(sums + (i * 8 + j) * 4, queries.rows[2 * i], queries.rows[2 * i + 1], b);
+                Product::add(sums + (i * 8 + j) * 4, ahead.queries[2 * i], ahead.queries[2 * i + 1], b);
         }
     }
 

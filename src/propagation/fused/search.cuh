@@ -91,7 +91,7 @@ __device__ void score(
     constexpr int ARRIVED = SEVERAL ? STAGES - 3 : STAGES - 2;
     static_assert(ARRIVED >= 0, "too few stages");
     constexpr u32 STAGE = Layout<Arithmetic, Tile, STAGES>::STAGE, TURN = Arithmetic::TURN;
-    static_assert(!SEVERAL || TURN % 2 == 0, "queries are read into one of two places in turn");
+    static_assert(!SEVERAL || TURN % 2 == 0, "what is read ahead goes to one of two places in turn");
     u32 slices = step.pieces / PIECES;
     auto fetch = [&](u32 slice, u32 stage) {
         if (slice < slices) rows.fetch(features, slice, stages + stage * STAGE);
@@ -99,11 +99,11 @@ __device__ void score(
     };
 #pragma unroll
     for (u32 slice = 1; slice < STAGES - 1; slice++) fetch(slice, slice);
-    typename Arithmetic::Queries queries[2];
+    typename Arithmetic::Ahead ahead[2];
     if (SEVERAL) {
         await_copies<STAGES - 2>();
         __syncthreads();
-        if (NEEDED) Arithmetic::template load<Tile>(stages, 0, queries[0]);
+        if (NEEDED) Arithmetic::template load<Tile>(stages, 0, ahead[0]);
     }
     for (u32 slice = 0, stage = 0; slice < slices; slice++) {
         const u32 *here = stages + stage * STAGE;
@@ -115,24 +115,24 @@ __device__ void score(
             if (NEEDED && SEVERAL) {
 #pragma unroll
                 for (u32 part = 1; part < TURN; part++) {
-                    Arithmetic::template load<Tile>(here, first + part, queries[part % 2]);
+                    Arithmetic::template load<Tile>(here, first + part, ahead[part % 2]);
                     Arithmetic::template multiply<Tile>(
-                        here, first + part - 1, queries[(part - 1) % 2], sums);
+                        here, first + part - 1, ahead[(part - 1) % 2], sums);
                 }
             }
-            const u32 *ahead = here;
+            const u32 *there = here;
             if (next == Arithmetic::PARTS) {
                 await_copies<ARRIVED>();
                 // What was copied is seen by all, and nobody reads the slice before this one any more.
                 __syncthreads();
                 fetch(slice + STAGES - 1, before);
                 // Behind the last slice lies anything; nobody uses what is read there.
-                if (SEVERAL) ahead = stages + stage * STAGE, next = 0;
+                if (SEVERAL) there = stages + stage * STAGE, next = 0;
             }
             if (NEEDED) {
-                Arithmetic::template load<Tile>(ahead, SEVERAL ? next : 0, queries[0]);
+                Arithmetic::template load<Tile>(there, SEVERAL ? next : 0, ahead[0]);
                 Arithmetic::template multiply<Tile>(
-                    here, first + TURN - 1, queries[(TURN - 1) % 2], sums);
+                    here, first + TURN - 1, ahead[(TURN - 1) % 2], sums);
             }
         }
     }
