@@ -9,7 +9,7 @@
 // at the rate of cuBLAS's large matrix product. FILE gets the times as JSON (reference.py reads it).
 //
 // The versions before the product stand in versions.cuh, a frame and its check in frame.cuh, clocks
-// and ceilings in measure.cuh.
+// and ceilings in measure.cuh. tests/cuda/emulated/ladder.cpp runs the same versions without a GPU.
 
 #include <string>
 #include <type_traits>
