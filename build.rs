@@ -52,7 +52,7 @@ fn compile_kernels() {
         "src/pretrain/step.cu",
         "src/propagation/fused/affinity.cu",
     ];
-    const HEADERS: [&str; 11] = [
+    const HEADERS: [&str; 12] = [
         "src/kernel/columns.cuh",
         "src/kernel/instructions.cuh",
         "src/kernel/pack.cuh",
@@ -61,6 +61,7 @@ fn compile_kernels() {
         "src/kernel/tile_bf16.cuh",
         "src/model/gpu/attention.cuh",
         "src/model/gpu/tensor_cores.cuh",
+        "src/propagation/fused/nearest.cuh",
         "src/propagation/fused/products.cuh",
         "src/propagation/fused/search.cuh",
         "src/propagation/fused/sequence.cuh",

@@ -9,9 +9,10 @@
 // at the rate of cuBLAS's large matrix product. FILE gets the times as JSON (reference.py reads it).
 //
 // The versions before the product stand in versions.cuh, a frame and its check in frame.cuh, clocks
-// and ceilings in measure.cuh.
+// and ceilings in measure.cuh. tests/cuda/emulated/ladder.cpp runs the same versions without a GPU.
 
 #include <string>
+#include <type_traits>
 
 #include "frame.cuh"
 
@@ -51,97 +52,140 @@ struct Table {
     }
 };
 
-template <class Arithmetic, int STAGES, int MINIMUM>
+// A version of the fused search, the earlier loops with `Scan` or the product's without.
+template <class Arithmetic, class Tile, int STAGES, class Share, class Scan, int MINIMUM>
+auto kernel_of() {
+    if constexpr (std::is_same<Scan, void>::value)
+        return search_kernel<Arithmetic, Tile, STAGES, Share, MINIMUM>;
+    else
+        return plain_kernel<Arithmetic, Tile, STAGES, Share, Scan, MINIMUM>;
+}
+
+template <class Arithmetic, class Tile, int STAGES, int MINIMUM, class Share = Even, class Scan = void>
 double tuned(Table &table, Device &device, Precision precision, const std::string &name) {
-    auto kernel = search_kernel<Arithmetic, STAGES, Even, MINIMUM>;
-    Step step = device.step(precision, 1);
-    u32 bytes = prepare<Arithmetic, STAGES>(kernel, step.kept), blocks = resident(kernel, bytes);
-    step.blocks = blocks * multiprocessors;
+    auto kernel = kernel_of<Arithmetic, Tile, STAGES, Share, Scan, MINIMUM>();
+    constexpr Tiles tiles = TILES<Tile>;
+    Step step = device.step(precision, tiles, 1);
+    u32 bytes = prepare<Arithmetic, Tile, STAGES>(kernel, step.kept), blocks = resident(kernel, bytes);
+    step = device.step(precision, tiles, device.blocks(tiles, blocks));
     return table.row(name + ", " + std::to_string(STAGES) + " stages, " + std::to_string(blocks) + " blocks",
-        device, precision, multiplied_pairs(device.problem, device.plan),
-        fused<Even>(device, precision, kernel, bytes, step, device.plan_words));
+        device, precision, multiplied_pairs(device.problem, device.plan[tiles]),
+        fused<Share>(device, precision, kernel, bytes, step, device.plan_words[tiles]));
+}
+
+// The product's kernels, as affinity.cu names them.
+template <class Arithmetic>
+double product(Table &table, Device &device, const std::string &name) {
+    if constexpr (std::is_same<Arithmetic, F32>::value)
+        return tuned<F32, Wide, 3, 3>(table, device, IN_F32, name);
+    else
+        return tuned<Arithmetic, Square, 4, 3>(
+            table, device, std::is_same<Arithmetic, Tf32>::value ? IN_TF32 : IN_BF16, name);
+}
+
+void what_else(Table &table, Device &device) {
+    printf("\nwhat else was tried, and where the time goes\n");
+    table.head();
+    product<F32>(table, device, "f32 again");
+    tuned<F32, Wide, 3, 2>(table, device, IN_F32, "f32");
+    tuned<F32, Wide, 4, 2>(table, device, IN_F32, "f32");
+    tuned<HalfLoop, Wide, 3, 3>(table, device, IN_F32, "f32, loop of half a slice");
+    tuned<HalfLoop, Wide, 3, 2>(table, device, IN_F32, "f32, loop of half a slice");
+    tuned<F32, Wide, 3, 3, ByKeys>(table, device, IN_F32, "f32, shares not in whole tiles");
+    tuned<InRows, Wide, 3, 3>(table, device, IN_F32, "f32, queries in rows");
+    tuned<F32, Wide, 3, 3, Even, SideBySide>(table, device, IN_F32, "f32, nothing ahead");
+    tuned<F32, Wide, 3, 3, Even, OneByOne>(table, device, IN_F32, "f32, nothing ahead, one list at a time");
+    tuned<F32, Square, 4, 3>(table, device, IN_F32, "f32, 64 x 128");
+    tuned<F32, Square, 3, 2>(table, device, IN_F32, "f32, 64 x 128");
+    tuned<Tf32, Square, 3, 3>(table, device, IN_TF32, "TF32");
+    tuned<Tf32, Square, 4, 3, Even, SideBySide>(table, device, IN_TF32, "TF32, nothing ahead");
+    tuned<Tf32, Wide, 3, 3>(table, device, IN_TF32, "TF32, 32 x 256");
+    tuned<Bf16, Square, 3, 3>(table, device, IN_BF16, "bfloat16");
+    tuned<Bf16, Square, 4, 3, Even, SideBySide>(table, device, IN_BF16, "bfloat16, nothing ahead");
+    tuned<Bf16, Wide, 3, 3>(table, device, IN_BF16, "bfloat16, 32 x 256");
+    auto part = [&](const char *name, const std::function<void(int)> &run) {
+        printf("%-58s %9.4f\n", name, median_ms(run));
+    };
+    auto search_time = [&](const char *name, auto arithmetic, auto tile, auto stages, Precision precision, u32 topk) {
+        using Arithmetic = decltype(arithmetic);
+        using Tile = decltype(tile);
+        constexpr int STAGES = decltype(stages)::value;
+        auto kernel = search_kernel<Arithmetic, Tile, STAGES, Even, 3>;
+        u32 bytes = prepare<Arithmetic, Tile, STAGES>(kernel, topk);
+        Step step = device.step(precision, TILES<Tile>, device.blocks(TILES<Tile>, resident(kernel, bytes)));
+        step.topk = step.kept = topk;
+        part(name, fused<Even>(device, precision, kernel, bytes, step, device.plan_words[TILES<Tile>], true));
+    };
+    std::integral_constant<int, 3> three;
+    std::integral_constant<int, 4> four;
+    search_time("f32: search alone", F32(), Wide(), three, IN_F32, 7);
+    search_time("f32: search alone, k 1 (hardly any insertion)", F32(), Wide(), three, IN_F32, 1);
+    search_time("TF32: search alone", Tf32(), Square(), four, IN_TF32, 7);
+    search_time("TF32: search alone, k 1", Tf32(), Square(), four, IN_TF32, 1);
+    search_time("bfloat16: search alone", Bf16(), Square(), four, IN_BF16, 7);
+    search_time("bfloat16: search alone, k 1", Bf16(), Square(), four, IN_BF16, 1);
+    part("a frame into the ring, f32",
+        [&](int n) { device.stow(IN_F32, WIDE, n % Device::SETS, device.problem.query()); });
 }
 
 void ladder(Table &table, FILE *file) {
     Problem problem;
     Device device(problem, 1);
-    uint64_t cells = problem.cells(), everything = uint64_t(device.plan.tiles) * 64 * problem.sources * cells;
-    uint64_t near = multiplied_pairs(problem, device.plan);
-    printf("\n%ux%u cells, %u frames, D %u, k %u, radius %g: %.1f GFLOP visible, %.1f multiplied, %.1f in all\n",
+    const PlanWords &square = device.plan[SQUARE];
+    uint64_t cells = problem.cells(), everything = uint64_t(square.tiles) * 64 * problem.sources * cells;
+    uint64_t near = multiplied_pairs(problem, square);
+    auto work = [&](uint64_t pairs) { return 2e-9 * problem.dim * pairs; };
+    printf("\n%ux%u cells, %u frames, D %u, k %u, radius %g: %.1f GFLOP visible, %.1f multiplied in tiles of 32, "
+           "%.1f of 64, %.1f in all\n",
         problem.height, problem.width, problem.sources, problem.dim, problem.topk, problem.radius,
-        2e-9 * problem.dim * visible_pairs(problem), 2e-9 * problem.dim * near, 2e-9 * problem.dim * everything);
+        work(visible_pairs(problem)), work(multiplied_pairs(problem, device.plan[WIDE])), work(near), work(everything));
     table.head();
-    Step step = device.step(IN_F32, device.plan.tiles);
-    u32 columns = problem.sources * cells, rows = step.tiles * QUERIES;
+    Step step = device.step(IN_F32, SQUARE, square.tiles);
+    u32 columns = problem.sources * cells, rows = step.tiles * Square::QUERIES;
     float *matrix = allocate<float>(size_t(rows) * columns);
-    auto complete = [&](int set, const u32 *plan) {
+    const u32 *words = device.plan_words[SQUARE];
+    auto complete = [&](int set) {
         mix_kernel<Complete><<<(rows + MIXERS - 1) / MIXERS, MIXERS * 32>>>(
-            step, plan, device.scores, device.keys, device.labels[set], device.ties);
+            step, words, device.scores, device.keys, device.labels[set], device.ties);
     };
     table.row("0 a thread a score, matrix in memory, a thread a query", device, IN_F32, everything, [&](int n) {
         int set = n % Device::SETS;
         naive_scores<<<dim3((columns + 255) / 256, rows), 256>>>(
-            step, device.plan_words, (float *)device.rings[IN_F32][set], matrix);
-        naive_topk<<<(rows + 63) / 64, 64>>>(step, device.plan_words, matrix, device.scores, device.keys);
-        complete(set, device.plan_words);
+            step, words, (float *)device.rings[IN_F32][set], matrix);
+        naive_topk<<<(rows + 63) / 64, 64>>>(step, words, matrix, device.scores, device.keys);
+        complete(set);
     });
-    u32 bytes = prepare<F32, 1>(tiled_scores, step.kept);
+    u32 bytes = prepare<InRows, Square, 1>(tiled_scores, step.kept);
     table.row("1 tiles in shared memory, a warp a query", device, IN_F32, everything, [&](int n) {
         int set = n % Device::SETS;
-        tiled_scores<<<dim3((columns + KEYS - 1) / KEYS, step.tiles), THREADS, bytes>>>(
+        tiled_scores<<<dim3((columns + Square::KEYS - 1) / Square::KEYS, step.tiles), THREADS, bytes>>>(
             step, device.everything_words, (uint4 *)device.rings[IN_F32][set], matrix);
-        warp_topk<<<(rows + 7) / 8, 256>>>(step, device.plan_words, matrix, device.scores, device.keys);
-        complete(set, device.plan_words);
+        warp_topk<<<(rows + 7) / 8, 256>>>(step, words, matrix, device.scores, device.keys);
+        complete(set);
     });
     CHECK(cudaFree(matrix));
-    Step per_frame = device.step(IN_F32, device.plan.tiles * problem.sources);
-    auto synchronous = search_kernel<F32, 1, PerFrame, 3>;
-    bytes = prepare<F32, 1>(synchronous, step.kept);
+    Step per_frame = device.step(IN_F32, SQUARE, square.tiles * problem.sources);
+    auto synchronous = plain_kernel<InRows, Square, 1, PerFrame, OneByOne, 3>;
+    bytes = prepare<InRows, Square, 1>(synchronous, step.kept);
     table.row("2 running top-k: no matrix", device, IN_F32, everything,
         fused<PerFrame>(device, IN_F32, synchronous, bytes, per_frame, device.everything_words));
     table.row("3 keys out of reach not multiplied", device, IN_F32, near,
-        fused<PerFrame>(device, IN_F32, synchronous, bytes, per_frame, device.plan_words));
-    auto asynchronous = search_kernel<F32, 3, PerFrame, 3>;
-    bytes = prepare<F32, 3>(asynchronous, step.kept);
+        fused<PerFrame>(device, IN_F32, synchronous, bytes, per_frame, words));
+    auto asynchronous = plain_kernel<InRows, Square, 3, PerFrame, OneByOne, 3>;
+    bytes = prepare<InRows, Square, 3>(asynchronous, step.kept);
     table.row("4 copies two slices ahead", device, IN_F32, near,
-        fused<PerFrame>(device, IN_F32, asynchronous, bytes, per_frame, device.plan_words));
+        fused<PerFrame>(device, IN_F32, asynchronous, bytes, per_frame, words));
+    tuned<InRows, Square, 3, 3, ByKeys, OneByOne>(table, device, IN_F32, "5 equal shares");
+    tuned<InRows, Square, 3, 3, ByKeys, SideBySide>(table, device, IN_F32, "6 first bars, four lists at a time");
+    tuned<InRows, Square, 3, 3>(table, device, IN_F32, "7 queries, tiles ahead");
+    tuned<F32, Square, 3, 3>(table, device, IN_F32, "8 queries by channel");
     double ours[3];
-    ours[0] = tuned<F32, 3, 3>(table, device, IN_F32, "5 equal shares (the product, f32)");
-    ours[1] = tuned<Tf32, 3, 3>(table, device, IN_TF32, "6 tensor cores, TF32");
-    ours[2] = tuned<Bf16, 3, 3>(table, device, IN_BF16, "7 tensor cores, bfloat16");
+    ours[0] = product<F32>(table, device, "9 tiles of 32 x 256 (the product, f32)");
+    ours[1] = product<Tf32>(table, device, "10 tensor cores, TF32");
+    ours[2] = product<Bf16>(table, device, "11 tensor cores, bfloat16");
     if (file)
         fprintf(file, "{\"f32_ms\": %.5f, \"tf32_ms\": %.5f, \"bf16_ms\": %.5f}\n", ours[0], ours[1], ours[2]);
-
-    printf("\nwhat else was tried, and where the time goes\n");
-    table.head();
-    tuned<F32, 3, 3>(table, device, IN_F32, "f32 again");
-    tuned<F32, 2, 3>(table, device, IN_F32, "f32");
-    tuned<F32, 2, 2>(table, device, IN_F32, "f32");
-    tuned<F32, 3, 2>(table, device, IN_F32, "f32");
-    tuned<F32, 4, 2>(table, device, IN_F32, "f32");
-    tuned<Tf32, 2, 3>(table, device, IN_TF32, "TF32");
-    tuned<Tf32, 4, 3>(table, device, IN_TF32, "TF32");
-    tuned<Tf32, 3, 4>(table, device, IN_TF32, "TF32");
-    tuned<Bf16, 2, 3>(table, device, IN_BF16, "bfloat16");
-    tuned<Bf16, 4, 3>(table, device, IN_BF16, "bfloat16");
-    tuned<Bf16, 3, 4>(table, device, IN_BF16, "bfloat16");
-    auto part = [&](const char *name, const std::function<void(int)> &run) {
-        printf("%-58s %9.4f\n", name, median_ms(run));
-    };
-    auto search_time = [&](const char *name, auto kernel, auto arithmetic, Precision precision, u32 topk) {
-        Step step = device.step(precision, 1);
-        step.topk = step.kept = topk;
-        u32 bytes = prepare<decltype(arithmetic), 3>(kernel, step.kept);
-        step.blocks = resident(kernel, bytes) * multiprocessors;
-        part(name, fused<Even>(device, precision, kernel, bytes, step, device.plan_words, true));
-    };
-    search_time("f32: search alone", search_kernel<F32, 3, Even, 3>, F32(), IN_F32, 7);
-    search_time("f32: search alone, k 1 (hardly any insertion)", search_kernel<F32, 3, Even, 3>, F32(), IN_F32, 1);
-    search_time("TF32: search alone", search_kernel<Tf32, 3, Even, 3>, Tf32(), IN_TF32, 7);
-    search_time("TF32: search alone, k 1", search_kernel<Tf32, 3, Even, 3>, Tf32(), IN_TF32, 1);
-    search_time("bfloat16: search alone", search_kernel<Bf16, 3, Even, 3>, Bf16(), IN_BF16, 7);
-    search_time("bfloat16: search alone, k 1", search_kernel<Bf16, 3, Even, 3>, Bf16(), IN_BF16, 1);
-    part("a frame into the ring, f32", [&](int n) { device.stow(IN_F32, n % Device::SETS, 0); });
+    what_else(table, device);
 }
 
 void other_sizes(Table &table) {
@@ -169,9 +213,9 @@ void other_sizes(Table &table) {
         printf("\n%s: %ux%u cells, %u frames, D %u, k %u\n", test.name, test.problem.height, test.problem.width,
             test.problem.sources, test.problem.dim, test.problem.topk);
         table.head();
-        tuned<F32, 3, 3>(table, device, IN_F32, "f32");
-        tuned<Tf32, 3, 3>(table, device, IN_TF32, "TF32");
-        tuned<Bf16, 3, 3>(table, device, IN_BF16, "bfloat16");
+        product<F32>(table, device, "f32");
+        product<Tf32>(table, device, "TF32");
+        product<Bf16>(table, device, "bfloat16");
     }
 }
 

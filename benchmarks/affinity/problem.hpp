@@ -46,13 +46,14 @@ struct Problem {
 // ---------------------------------------------------------------------------------------- plan
 
 struct PlanWords {
-    uint32_t tiles;
+    uint32_t tiles, queries;  // of a tile
     std::vector<uint32_t> words;
 };
 
-// `everything` puts every cell on every list: what nothing is skipped costs.
-inline PlanWords make_plan(const Problem &problem, bool everything = false) {
-    constexpr uint32_t QUERIES = 64, SIDE = 8;
+// In tiles of so many queries. `everything` puts every cell on every list: what nothing is skipped
+// costs.
+inline PlanWords make_plan(const Problem &problem, bool everything, uint32_t queries) {
+    constexpr uint32_t SIDE = 8;
     const int height = problem.height, width = problem.width;
     std::vector<uint32_t> order;
     // Bands of 8 rows, read column by column, there and back.
@@ -62,8 +63,8 @@ inline PlanWords make_plan(const Problem &problem, bool everything = false) {
                 int x = band % 2 == 0 ? step : width - 1 - step;
                 order.push_back(y << 16 | x);
             }
-    uint32_t tiles = (order.size() + QUERIES - 1) / QUERIES;
-    order.resize(tiles * QUERIES, 0xffffffffu);
+    uint32_t tiles = (order.size() + queries - 1) / queries;
+    order.resize(tiles * queries, 0xffffffffu);
 
     std::vector<uint32_t> all;
     bool columns = width > height;
@@ -80,8 +81,8 @@ inline PlanWords make_plan(const Problem &problem, bool everything = false) {
     for (uint32_t tile = 0; tile < tiles; tile++) {
         for (uint32_t key : all) {
             bool seen = everything;
-            for (uint32_t n = 0; n < QUERIES && !seen; n++) {
-                uint32_t query = order[tile * QUERIES + n];
+            for (uint32_t n = 0; n < queries && !seen; n++) {
+                uint32_t query = order[tile * queries + n];
                 if (query == 0xffffffffu) break;
                 seen = problem.inside(int(query >> 16) - int(key >> 16),
                     int(query & 0xffff) - int(key & 0xffff));
@@ -90,7 +91,7 @@ inline PlanWords make_plan(const Problem &problem, bool everything = false) {
         }
         start.push_back(near.size());
     }
-    PlanWords plan{tiles, {}};
+    PlanWords plan{tiles, queries, {}};
     for (const auto *part : {&start, &reach, &order, &all, &near})
         plan.words.insert(plan.words.end(), part->begin(), part->end());
     return plan;
@@ -245,5 +246,5 @@ inline uint64_t visible_pairs(const Problem &problem) {
 // Pairs of a tile's queries and the keys on its list: what is multiplied.
 inline uint64_t multiplied_pairs(const Problem &problem, const PlanWords &plan) {
     uint64_t near = plan.words[plan.tiles], all = uint64_t(plan.tiles) * problem.cells();
-    return ((problem.free > 0 ? all : near) + (problem.sources - 1) * near) * 64;
+    return ((problem.free > 0 ? all : near) + (problem.sources - 1) * near) * plan.queries;
 }

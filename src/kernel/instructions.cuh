@@ -51,6 +51,14 @@ __device__ inline void await_copies() {
 #endif
 }
 
+// An address that the compiler takes as it is: what is added to it later stays one instruction, where
+// it would else add all parts anew for every copy.
+template <class T>
+__device__ inline T *settled(T *address) {
+    asm("" : "+l"(address));
+    return address;
+}
+
 __device__ inline u32 to_tf32(float value) {
     u32 bits = 0;
 #if __CUDA_ARCH__ >= 800

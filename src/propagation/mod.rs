@@ -186,13 +186,19 @@ impl Engine {
         if device.is_cpu() { Self::Tiled } else { Self::Fused(Precision::F32) }
     }
 
-    /// The one that labels clips of this grid: what the kernel cannot do in f32, tensor operations do.
+    /// The one that labels clips of this grid on this device: what the kernel cannot do in f32, tensor
+    /// operations do.
     ///
     /// # Errors
     /// It was asked for in another precision, which it alone has.
-    pub fn fitting(self, settings: &Settings, grid: (usize, usize)) -> Result<Self> {
+    pub fn fitting(
+        self,
+        settings: &Settings,
+        grid: (usize, usize),
+        device: &Device,
+    ) -> Result<Self> {
         match self {
-            Self::Fused(_) if fused::fits(settings, grid) => Ok(self),
+            Self::Fused(precision) if fused::fits(settings, grid, precision, device) => Ok(self),
             Self::Fused(Precision::F32) => Ok(Self::TensorOps),
             Self::Fused(precision) => Err(Error::setting(
                 "--affinity",
@@ -255,7 +261,7 @@ impl Propagation {
         }
         let (queue, padded) = (settings.queue, settings.padded);
         let free = !settings.restrict_first;
-        let frames = match engine.fitting(settings, labels.grid)? {
+        let frames = match engine.fitting(settings, labels.grid, features.device())? {
             Engine::Tiled => {
                 let first = tiled::Frame::new(features, labels)?;
                 Frames::Tiled(Context::new(first, queue, padded, free))

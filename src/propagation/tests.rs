@@ -288,10 +288,10 @@ fn neighbours_that_cannot_be_told() {
 fn what_the_kernel_cannot_do_is_done_by_others_or_refused() {
     let (few, many) = (settings(), Settings { topk: 33, ..settings() });
     let [f32, bf16] = [Precision::F32, Precision::Bf16].map(Engine::Fused);
-    assert_eq!(f32.fitting(&few, (30, 55)).unwrap(), f32);
-    assert_eq!(f32.fitting(&many, (30, 55)).unwrap(), Engine::TensorOps);
-    assert_eq!(f32.fitting(&few, (1000, 1000)).unwrap(), Engine::TensorOps);
-    let refused = bf16.fitting(&many, (30, 55)).unwrap_err().to_string();
+    assert_eq!(f32.fitting(&few, (30, 55), &Device::Cpu).unwrap(), f32);
+    assert_eq!(f32.fitting(&many, (30, 55), &Device::Cpu).unwrap(), Engine::TensorOps);
+    assert_eq!(f32.fitting(&few, (1000, 1000), &Device::Cpu).unwrap(), Engine::TensorOps);
+    let refused = bf16.fitting(&many, (30, 55), &Device::Cpu).unwrap_err().to_string();
     assert!(refused.starts_with("--affinity: bf16 takes no such --topk"), "{refused}");
-    assert_eq!(Engine::Tiled.fitting(&many, (1000, 1000)).unwrap(), Engine::Tiled);
+    assert_eq!(Engine::Tiled.fitting(&many, (1000, 1000), &Device::Cpu).unwrap(), Engine::Tiled);
 }

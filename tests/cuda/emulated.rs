@@ -46,6 +46,12 @@ fn emulated_attention_of_training_agrees_with_its_definition_both_ways() {
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_affinity_agrees_with_its_definition_and_shares_of_blocks_change_nothing() {
+    run("affinity");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
 fn emulated_kernels_of_training_between_products_agree_with_theirs() {
     run("branches");
 }
@@ -54,4 +60,10 @@ fn emulated_kernels_of_training_between_products_agree_with_theirs() {
 #[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
 fn emulated_kernels_for_steps_of_the_optimiser_agree_with_theirs() {
     run("step");
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "fibers are those of glibc")]
+fn emulated_versions_of_the_affinity_agree_with_its_definition() {
+    run("ladder");
 }

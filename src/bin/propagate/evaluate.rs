@@ -231,7 +231,8 @@ impl Ready {
         done: Done,
     ) -> (Option<Summary>, RunRecord) {
         let weights = Some(self.weights.clone());
-        let affinity = plan::affinity(self.engine, &protocol.values, self.grid);
+        let by = (self.engine, self.loaded.encoder.device());
+        let affinity = plan::affinity(by, &protocol.values, self.grid);
         let provenance = Provenance { affinity, ..self.provenance.clone() };
         record(&self.clips, &provenance, self.start, protocol, weights, done)
     }

@@ -155,13 +155,14 @@ fn fitting(free: Option<u64>, bytes_per_frame: u64) -> usize {
 /// How the affinity was computed, in words; none where it was as always. Tensor operations step in
 /// silently where the kernel cannot do a clip, and are slower: the record says so.
 pub(crate) fn affinity(
-    engine: Engine,
+    (engine, device): (Engine, &Device),
     protocol: &Value,
     grid: Option<(usize, usize)>,
 ) -> Option<String> {
     let Engine::Fused(precision) = engine else { return None };
     let settings = Protocol::from_values(protocol).ok().map(|protocol| protocol.propagation);
-    let by = settings.zip(grid).and_then(|(settings, grid)| engine.fitting(&settings, grid).ok());
+    let fitting = |(settings, grid)| engine.fitting(&settings, grid, device).ok();
+    let by = settings.zip(grid).and_then(fitting);
     match (by, precision) {
         (Some(Engine::TensorOps), _) => Some("f32 by tensor operations".into()),
         (_, Precision::F32) => None,
@@ -331,7 +332,8 @@ pub(crate) fn describe(
     let grid = grid(clips, protocol, loaded.encoder.patch())?;
     let mut engine = engine;
     if let Some((frame, input, [rows, columns])) = grid {
-        engine = engine.fitting(&protocol.propagation, (rows, columns))?;
+        let device = loaded.encoder.device();
+        engine = engine.fitting(&protocol.propagation, (rows, columns), device)?;
         let context = protocol.propagation.queue.saturating_add(1);
         let bytes = (4 * rows * columns * loaded.encoder.width()) as f64 * context as f64;
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
@@ -360,13 +362,16 @@ mod tests {
     fn the_record_says_how_the_affinity_was_computed() {
         let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis).unwrap();
         let words = |precision, protocol: &Protocol| {
-            affinity(Engine::Fused(precision), &protocol.values(), Some((30, 55)))
+            affinity((Engine::Fused(precision), &Device::Cpu), &protocol.values(), Some((30, 55)))
         };
         assert_eq!(words(Precision::F32, &protocol), None);
         assert_eq!(words(Precision::Bf16, &protocol).as_deref(), Some("bf16"));
         protocol.propagation.topk = 50;
         let by_others = words(Precision::F32, &protocol);
         assert_eq!(by_others.as_deref(), Some("f32 by tensor operations"));
-        assert_eq!(affinity(Engine::Tiled, &protocol.values(), Some((30, 55))), None);
+        assert_eq!(
+            affinity((Engine::Tiled, &Device::Cpu), &protocol.values(), Some((30, 55))),
+            None
+        );
     }
 }

@@ -1,21 +1,23 @@
 // The affinity on a GPU: products, top-k, softmax and labels in two kernels, no matrix of scores.
 //
-// `affinity_search` walks tiles of 64 queries × 128 keys. A tile's scores are made in registers, go
-// through shared memory once and are tested against each query's k-th best so far; nearly all fail.
-// `affinity_mix` merges the lists that several blocks kept for a query, and mixes the labels.
-// Before either, `affinity_stow` puts a frame's features into the ring that both read.
+// `affinity_search` walks tiles of 32 queries × 256 keys (64 × 128 on tensor cores). A tile's scores
+// are made in registers, go through shared memory once and are tested against each query's k-th best
+// so far; nearly all fail, and the others are inserted several queries at a time. `affinity_mix`
+// merges the lists that several blocks kept for a query, and mixes the labels. Before either,
+// `affinity_stow` puts a frame's features into the ring that both read.
 //
-// The plan (made in plan.rs, once a clip) cuts the grid into tiles of 64 queries that lie close
-// together and lists, for each, the cells that any of them can reach. Keys are gathered by such a
-// list, so what no query of a tile can see is never multiplied. The keys of all frames for all tiles
-// form one sequence, of which every block takes an equal share, 128 keys at a time: the grid is as
-// many blocks as the GPU holds at a time, whatever the sizes.
+// The plan (made in plan.rs, once a clip) cuts the grid into tiles of queries that lie close together
+// and lists, for each, the cells that any of them can reach. Keys are gathered by such a list, so
+// what no query of a tile can see is never multiplied. The keys of all frames for all tiles form one
+// sequence, of which every block takes an equal share in whole tiles: the grid is as many blocks as
+// the GPU holds at a time, whatever the sizes.
 //
 // The result does not depend on that share. A list is sorted by score and then by order of arrival,
 // keys arrive frame by frame and cell by cell along the grid's longer axis, and lists are merged in
 // the order of the blocks: the order of a stable sort, that of `nearest.rs`.
 //
-// In the order of the work: sequence.cuh, products.cuh, search.cuh, and here what becomes of the lists.
+// In the order of the work: sequence.cuh, products.cuh, search.cuh with nearest.cuh, and here what
+// becomes of the lists.
 
 #include "search.cuh"
 
@@ -44,7 +46,7 @@ template <class Share>
 __device__ List merge(
     const Step &step, const Plan &plan, u32 index, const float *scores, const u32 *keys) {
     constexpr u32 AT_ONCE = 4;
-    u32 lane = threadIdx.x % 32, tile = index / QUERIES;
+    u32 lane = threadIdx.x % 32, tile = index / step.queries;
     u32 block = Share::first(step, plan, tile), last = Share::last(step, plan, tile);
     List list = {-INFINITY, 0};
     float bar = -INFINITY;
@@ -53,7 +55,7 @@ __device__ List merge(
         u32 key[AT_ONCE];
 #pragma unroll
         for (u32 n = 0; n < AT_ONCE; n++) {
-            size_t row = (size_t)partial(tile, block + n) * QUERIES + index % QUERIES;
+            size_t row = (size_t)partial(tile, block + n) * step.queries + index % step.queries;
             bool there = block + n <= last && lane < step.kept;
             score[n] = there ? scores[row * step.kept + lane] : -INFINITY;
             key[n] = there ? keys[row * step.kept + lane] : 0;
@@ -71,7 +73,7 @@ __device__ List merge(
 }
 
 // The softmax of the k nearest keys' scores and the mean of their labels by it, a warp a query.
-// `ties` [tiles * QUERIES] gets the score that a key must reach and the best one where keys tied
+// `ties` [tiles * queries] gets the score that a key must reach and the best one where keys tied
 // with the k-th may be missing from the list, and infinity elsewhere.
 template <class Share>
 __device__ void mix(
@@ -80,7 +82,7 @@ __device__ void mix(
     Plan plan(step, words);
     u32 lane = threadIdx.x % 32, cells = step.height * step.width;
     u32 index = blockIdx.x * MIXERS + threadIdx.x / 32;
-    if (index >= step.tiles * QUERIES) return;
+    if (index >= step.tiles * step.queries) return;
     if (step.keep_ties && lane == 0) ties[index] = make_float2(INFINITY, 0.0f);
     u32 query = plan.order[index];
     if (query == NOWHERE) return;
@@ -121,71 +123,84 @@ __device__ void mix(
     }
 }
 
-// Adds what a tile's keys contribute to the queries that have more ties than a list holds.
-__device__ inline void weigh(
-    const Step &step, const Plan &plan, const float *tile, const Shared &shared,
-    const float2 *ties, float *labels) {
+// Adds what a tile's keys contribute to the queries that have more ties than a list holds, and to the
+// sum of their weights, which stands in the place of their lists.
+template <class Tile>
+__device__ void weigh(
+    const Step &step, const Plan &plan, const float *matrix, u32 stride, const Shared<Tile> &shared,
+    const Keys<Tile> &keys, const float2 *ties, float *labels) {
     u32 lane = threadIdx.x % 32, cells = step.height * step.width;
-    for (u32 row = threadIdx.x / 32; row < QUERIES; row += THREADS / 32) {
+    for (u32 row = threadIdx.x / 32; row < Tile::QUERIES; row += WARPS) {
         float2 tied = ties[row];
         if (tied.x == INFINITY) continue;
         u32 query = shared.cells[row];
-        float total = shared.bar[row];
+        float total = shared.scores[row];
         float *out = labels + (size_t)(step.query * cells + cell_of(step, query)) * step.channels;
-        for (u32 key = lane; key < KEYS; key += 32) {
-            float score = tile[row * SCORES + key];
-            bool worthy = score >= tied.x && shared.seen(step, plan, query, key);
+        for (u32 key = lane; key < Tile::KEYS; key += 32) {
+            float score = matrix[row * stride + key];
+            bool worthy = score >= tied.x && keys.seen(step, plan, query, key);
             float weight = 0.0f;
             if (worthy)
-                weight = copies_of(step, plan, query, shared.rows[key])
+                weight = copies_of(step, plan, query, keys.rows[key])
                     * expf(score / step.temperature - tied.y / step.temperature);
             for (u32 left = __ballot_sync(ALL, worthy); left != 0; left &= left - 1) {
                 int from = __ffs(left) - 1;
                 float share = __shfl_sync(ALL, weight, from);
-                const float *label = labels + (size_t)shared.rows[key - lane + from] * step.channels;
+                const float *label = labels + (size_t)keys.rows[key - lane + from] * step.channels;
                 for (u32 channel = lane; channel < step.channels; channel += 32)
                     out[channel] += share * label[channel];
                 total += share;
             }
         }
         __syncwarp();
-        if (lane == 0) shared.bar[row] = total;
+        if (lane == 0) shared.scores[row] = total;
         __syncwarp();
     }
 }
 
 // All keys once more for the queries that `ties` names, a block a tile of queries: rare (a picture
 // with flat areas), so it need not be fast, but it has to be the same scores.
-template <class Arithmetic, int STAGES>
+template <class Arithmetic, class Tile, int STAGES>
 __device__ void search_ties(
-    const Step &step, const u32 *words, const uint4 *ring, const float2 *ties, float *labels) {
+    const Step &step, const u32 *words, const Features &features, const float2 *ties, float *labels) {
+    using At = Layout<Arithmetic, Tile, STAGES>;
     extern __shared__ uint4 pool[];
-    u32 *tile_of_scores = reinterpret_cast<u32 *>(pool);
-    Shared shared(step, tile_of_scores + TILE_WORDS<Arithmetic, STAGES>);
+    u32 *stages = reinterpret_cast<u32 *>(pool);
+    float *matrix = reinterpret_cast<float *>(stages + At::MATRIX_AT);
+    Shared<Tile> shared(step, stages + At::WORDS);
+    Keys<Tile> now = shared.keys_of(0);
     Plan plan(step, words);
     u32 tile = blockIdx.x, lane = threadIdx.x % 32, cells = step.height * step.width;
-    ties += tile * QUERIES;
-    bool tied = threadIdx.x < QUERIES && ties[threadIdx.x].x != INFINITY;
+    ties += tile * Tile::QUERIES;
+    bool tied = threadIdx.x < Tile::QUERIES && ties[threadIdx.x].x != INFINITY;
     if (!__syncthreads_or(tied)) return;
-    shared.set_queries(step, plan, tile, 0.0f);
+    shared.set_queries(step, plan, tile);
+    __syncthreads();
     // The first pass clears the labels, the last one divides them by the sum of the weights.
     auto each_label = [&](auto change) {
-        for (u32 row = threadIdx.x / 32; row < QUERIES; row += THREADS / 32) {
+        for (u32 row = threadIdx.x / 32; row < Tile::QUERIES; row += WARPS) {
             if (ties[row].x == INFINITY) continue;
             size_t at = step.query * cells + cell_of(step, shared.cells[row]);
             for (u32 channel = lane; channel < step.channels; channel += 32)
-                change(labels[at * step.channels + channel], shared.bar[row]);
+                change(labels[at * step.channels + channel], shared.scores[row]);
         }
     };
     each_label([](float &label, float) { label = 0.0f; });
-    Rows rows;
-    rows.queries(step, shared.cells);
+    if (threadIdx.x < Tile::QUERIES) shared.scores[threadIdx.x] = 0.0f;
+    Rows<Arithmetic, Tile> rows;
+    rows.queries(step, tile, shared.cells);
     u32 keys = keys_before(step, plan, tile + 1) - keys_before(step, plan, tile);
-    for (u32 key = 0; key < keys; key += KEYS) {
-        shared.set_keys(step, plan, tile, key, keys);
-        rows.keys(step, shared.rows);
-        score<Arithmetic, STAGES>(step, ring, rows, true, tile_of_scores);
-        weigh(step, plan, reinterpret_cast<float *>(tile_of_scores), shared, ties, labels);
+    for (u32 key = 0; key < keys; key += Tile::KEYS) {
+        now.set(step, plan, tile, key, keys);
+        __syncthreads();
+        rows.keys(step, now.rows);
+        rows.fetch(features, 0, stages);
+        commit_copies();
+        float sums[64] = {};
+        score<Arithmetic, Tile, STAGES, true>(step, features, rows, stages, sums);
+        Arithmetic::template store<Tile>(sums, matrix);
+        __syncthreads();
+        weigh(step, plan, matrix, At::ROW, shared, now, ties, labels);
         __syncthreads();
     }
     each_label([](float &label, float total) { label /= total; });
@@ -193,15 +208,14 @@ __device__ void search_ties(
 
 // ----------------------------------------------------------------------------- features into the ring
 
-// `features` [cells, width] become a slot of the ring, [cells, pieces] of 16 bytes, filled up with
-// zeros; `convert` makes a word of one value or of two.
+// `features` [cells, width] become slot `step.query` of the ring, [cells, pieces] of 16 bytes, filled
+// up with zeros; `convert` makes a word of one value or of two.
 template <u32 VALUES, class Convert>
 __device__ void stow(
-    const float *features, u32 cells, u32 width, u32 pieces, u32 slot, u32 *ring, Convert convert) {
-    u32 words = pieces * 4;
-    ring += (size_t)slot * cells * words;
-    for (u32 n = blockIdx.x * blockDim.x + threadIdx.x; n < cells * words;
-         n += gridDim.x * blockDim.x) {
+    const Step &step, const float *features, u32 width, u32 *ring, Convert convert) {
+    u32 words = step.pieces * 4, all = step.height * step.width * words;
+    ring += (size_t)step.query * all;
+    for (u32 n = blockIdx.x * blockDim.x + threadIdx.x; n < all; n += gridDim.x * blockDim.x) {
         const float *row = features + (size_t)(n / words) * width;
         u32 column = n % words * VALUES;
         float first = column < width ? row[column] : 0.0f;
@@ -210,21 +224,38 @@ __device__ void stow(
     }
 }
 
+// `features` as the queries that they will be: tile by tile, channel by channel. Where the last tile
+// has no more queries its first one stands again.
+__device__ inline void lay(
+    const Step &step, const u32 *words, const float *features, u32 width, float *laid) {
+    Plan plan(step, words);
+    u32 channels = step.pieces * 4, all = step.tiles * step.queries * channels;
+    for (u32 n = blockIdx.x * blockDim.x + threadIdx.x; n < all; n += gridDim.x * blockDim.x) {
+        u32 tile = n / (step.queries * channels), channel = n / step.queries % channels;
+        const u32 *cells = plan.order + tile * step.queries;
+        u32 place = cells[n % step.queries];
+        size_t row = cell_of(step, place == NOWHERE ? cells[0] : place);
+        laid[n] = channel < width ? features[row * width + channel] : 0.0f;
+    }
+}
+
 // ---------------------------------------------------------------------------------- entry points
 
-#define AFFINITY(NAME, ARITHMETIC, STAGES, MINIMUM)                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS, MINIMUM) affinity_search_##NAME(       \
-        Step step, const u32 *plan, const uint4 *ring, float *scores, u32 *keys) {               \
-        search<ARITHMETIC, STAGES, Even>(step, plan, ring, scores, keys);                        \
+#define AFFINITY(NAME, ARITHMETIC, TILE, STAGES)                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS, 3) affinity_search_##NAME(             \
+        Step step, const u32 *plan, const uint4 *ring, const uint4 *laid, float *scores,         \
+        u32 *keys) {                                                                             \
+        search<ARITHMETIC, TILE, STAGES, Even>(step, plan, {ring, laid}, scores, keys);          \
     }                                                                                            \
-    extern "C" __global__ void __launch_bounds__(THREADS, MINIMUM) affinity_ties_##NAME(         \
-        Step step, const u32 *plan, const uint4 *ring, const float2 *ties, float *labels) {      \
-        search_ties<ARITHMETIC, STAGES>(step, plan, ring, ties, labels);                         \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2) affinity_ties_##NAME(               \
+        Step step, const u32 *plan, const uint4 *ring, const uint4 *laid, const float2 *ties,    \
+        float *labels) {                                                                         \
+        search_ties<ARITHMETIC, TILE, STAGES>(step, plan, {ring, laid}, ties, labels);           \
     }
 
-AFFINITY(f32, F32, 3, 3)
-AFFINITY(tf32, Tf32, 3, 3)
-AFFINITY(bf16, Bf16, 3, 3)
+AFFINITY(f32, F32, Wide, 3)
+AFFINITY(tf32, Tf32, Square, 4)
+AFFINITY(bf16, Bf16, Square, 4)
 
 extern "C" __global__ void __launch_bounds__(MIXERS * 32) affinity_mix(
     Step step, const u32 *plan, const float *scores, const u32 *keys, float *labels, float2 *ties) {
@@ -232,19 +263,18 @@ extern "C" __global__ void __launch_bounds__(MIXERS * 32) affinity_mix(
 }
 
 extern "C" __global__ void affinity_stow_f32(
-    const float *features, u32 cells, u32 width, u32 pieces, u32 slot, u32 *ring) {
-    stow<1>(features, cells, width, pieces, slot, ring,
-        [](float value, float) { return __float_as_uint(value); });
+    Step step, const u32 *plan, const float *features, u32 width, u32 *ring, float *laid) {
+    stow<1>(step, features, width, ring, [](float value, float) { return __float_as_uint(value); });
+    lay(step, plan, features, width, laid);
 }
 
 extern "C" __global__ void affinity_stow_tf32(
-    const float *features, u32 cells, u32 width, u32 pieces, u32 slot, u32 *ring) {
-    stow<1>(features, cells, width, pieces, slot, ring,
-        [](float value, float) { return to_tf32(value); });
+    Step step, const u32 *, const float *features, u32 width, u32 *ring, float *) {
+    stow<1>(step, features, width, ring, [](float value, float) { return to_tf32(value); });
 }
 
 extern "C" __global__ void affinity_stow_bf16(
-    const float *features, u32 cells, u32 width, u32 pieces, u32 slot, u32 *ring) {
-    stow<2>(features, cells, width, pieces, slot, ring,
+    Step step, const u32 *, const float *features, u32 width, u32 *ring, float *) {
+    stow<2>(step, features, width, ring,
         [](float first, float second) { return to_bf16(first, second); });
 }

@@ -5,19 +5,15 @@ use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunct
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig};
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
-use super::plan::{Plan, QUERIES};
-use super::{LabelMap, Precision, Step};
+use super::plan::Plan;
+use super::{LabelMap, Precision, Step, keys, queries};
 use crate::error::Result;
 use crate::kernel::{self, AFFINITY, Operand, by_value, launch, room};
 
-/// Threads of a block that multiplies, and keys of its tile.
+/// Threads of a block that multiplies.
 const THREADS: usize = 128;
 /// Queries of a block that mixes labels, a warp each.
 const MIXERS: usize = 8;
-/// Slices of a tile's rows in flight.
-const STAGES: usize = 3;
-/// Words from one row of scores to the next.
-const SCORES: usize = THREADS + 8;
 
 // SAFETY: a `repr(C)` structure of 32-bit numbers, as the kernels declare it.
 #[allow(unsafe_code)]
@@ -29,13 +25,15 @@ pub(super) struct Ring {
     precision: Precision,
     /// [slots, h·w, pieces] of 16 bytes
     features: CudaSlice<u32>,
+    /// [tiles, width, queries]: in f32 the frame to be labelled, channel by channel
+    laid: CudaSlice<f32>,
     /// [slots, h·w, C]
     labels: CudaSlice<f32>,
     plan: CudaSlice<u32>,
-    /// [tiles + blocks, 64, kept]: what each block found for a tile
+    /// [tiles + blocks, queries, kept]: what each block found for a tile
     scores: CudaSlice<f32>,
     keys: CudaSlice<u32>,
-    /// [tiles, 64, 2]: the queries that have more ties than a list holds
+    /// [tiles, queries, 2]: the queries that have more ties than a list holds
     ties: CudaSlice<f32>,
     shared_bytes: usize,
     /// As many blocks of the search as the GPU holds at a time.
@@ -51,17 +49,19 @@ impl Ring {
         precision: Precision,
         labels: &LabelMap,
     ) -> Result<Self> {
-        let shared_bytes = shared_bytes(step, precision);
+        let shared_bytes = shared_bytes(precision, step.kept as usize);
         let most_blocks = prepare(device, precision, shared_bytes)?;
         let (slots, kept) = (step.slots as usize + 1, step.kept as usize);
-        let lists = (plan.tiles + most_blocks) * QUERIES * kept;
+        let lists = (plan.tiles + most_blocks) * plan.queries * kept;
+        let laid = plan.tiles * plan.queries * step.pieces as usize * 4;
         let mut ring = Self {
             features: room(device, slots * step.cells() * step.pieces as usize * 4)?,
+            laid: room(device, if precision == Precision::F32 { laid } else { 1 })?,
             labels: room(device, slots * labels.values.len())?,
             plan: device.clone_htod(&plan.words)?,
             scores: room(device, lists)?,
             keys: room(device, lists)?,
-            ties: room(device, plan.tiles * QUERIES * 2)?,
+            ties: room(device, plan.tiles * plan.queries * 2)?,
             device: device.clone(),
             precision,
             shared_bytes,
@@ -78,12 +78,12 @@ impl Ring {
             AFFINITY,
             &self.named("stow"),
             by_value(step.cells() * step.pieces as usize * 4),
+            step,
+            &self.plan,
             &Operand::open(features).values::<f32>()?,
-            &(step.cells() as u32),
             &(features.dim(1)? as u32),
-            &step.pieces,
-            &step.query,
             &mut self.features,
+            &mut self.laid,
         );
         Ok(())
     }
@@ -91,7 +91,9 @@ impl Ring {
     /// Labels the frame in slot `step.query`.
     pub(super) fn propagate(&mut self, step: &Step, plan: &Plan) -> Result<Vec<f32>> {
         let keys = plan.keys(step.sources as usize, step.free > 0);
-        let step = Step { blocks: self.most_blocks.min(keys) as u32, ..*step };
+        // A share is no less than a tile of keys.
+        let most = (keys / step.keys as usize).max(1);
+        let step = Step { blocks: self.most_blocks.min(most) as u32, ..*step };
         let searching = self.multiplying(step.blocks as usize);
         let looking_again = self.multiplying(plan.tiles);
         launch!(
@@ -102,6 +104,7 @@ impl Ring {
             &step,
             &self.plan,
             &self.features,
+            &self.laid,
             &mut self.scores,
             &mut self.keys,
         );
@@ -109,7 +112,7 @@ impl Ring {
             self.device,
             AFFINITY,
             "affinity_mix",
-            kernel::grid((plan.tiles * QUERIES / MIXERS, 1), (MIXERS * 32) as u32),
+            kernel::grid((plan.tiles * plan.queries / MIXERS, 1), (MIXERS * 32) as u32),
             &step,
             &self.plan,
             &self.scores,
@@ -126,6 +129,7 @@ impl Ring {
                 &step,
                 &self.plan,
                 &self.features,
+                &self.laid,
                 &self.ties,
                 &mut self.labels,
             );
@@ -154,13 +158,25 @@ fn named(kernel: &str, precision: Precision) -> String {
     format!("affinity_{kernel}_{arithmetic}")
 }
 
-/// Shared memory of a block that multiplies: the slices of its rows, or their scores in the same
-/// place, its keys and queries, and their lists.
-fn shared_bytes(step: &Step, precision: Precision) -> usize {
-    // f32 keeps rows apart by four words, for the banks' sake.
-    let row = if precision == Precision::F32 { 20 } else { 16 };
-    let tile = (STAGES * (QUERIES + THREADS) * row).max(QUERIES * SCORES);
-    4 * (tile + 2 * THREADS + 2 * QUERIES + 2 * QUERIES * step.kept as usize)
+/// Shared memory of a block that multiplies, as `search.cuh` lays it out: the slices of a tile's rows
+/// and, in the place of all but the first, its scores with a byte for each; then its queries, which
+/// warps are needed, its keys and the next tile's, and the lists.
+fn shared_bytes(precision: Precision, kept: usize) -> usize {
+    let (queries, keys) = (queries(precision), keys(precision));
+    // f32 keeps rows apart by four words, for the banks' sake; the others by none, and have more
+    // slices in flight.
+    let (row, padding, stages) = if precision == Precision::F32 { (20, 2, 3) } else { (16, 8, 4) };
+    let stage = queries * 16 + keys * row;
+    let scores = queries * (keys + padding) + queries * keys / 4;
+    let tile = (stages * stage).max(stage + scores);
+    4 * (tile + queries + THREADS / 32 + 4 * keys + 2 * queries * kept)
+}
+
+/// Whether a block's shared memory suffices for lists of so many entries.
+pub(super) fn has_room(device: &CudaDevice, precision: Precision, kept: usize) -> bool {
+    let most = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+    let most = device.cuda_stream().context().attribute(most);
+    most.is_ok_and(|most| shared_bytes(precision, kept) <= most as usize)
 }
 
 /// Allows the kernels that much shared memory; returns how many blocks of the search the GPU holds.

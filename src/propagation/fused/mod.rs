@@ -11,7 +11,7 @@ mod gpu;
 mod plan;
 mod twin;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::context::Context;
 use super::{LabelMap, Precision, Settings};
@@ -37,6 +37,8 @@ struct Step {
     width: u32,
     pieces: u32,
     tiles: u32,
+    queries: u32,
+    keys: u32,
     slots: u32,
     query: u32,
     oldest: u32,
@@ -60,12 +62,13 @@ impl Step {
         settings: &Settings,
         of: Precision,
     ) -> Self {
-        let kept = if settings.keep_ties { settings.topk + TIES } else { settings.topk };
         Self {
             height: labels.grid.0 as u32,
             width: labels.grid.1 as u32,
             pieces: ((width * of.bytes()).div_ceil(SLICE) * SLICE / 16) as u32,
             tiles: plan.tiles as u32,
+            queries: plan.queries as u32,
+            keys: keys(of) as u32,
             slots: settings.queue as u32 + 1,
             query: 0,
             oldest: 0,
@@ -73,7 +76,7 @@ impl Step {
             free: 0,
             near: 0,
             topk: settings.topk as u32,
-            kept: kept.min(MOST) as u32,
+            kept: kept(settings) as u32,
             keep_ties: settings.keep_ties.into(),
             channels: labels.channels as u32,
             blocks: 0,
@@ -92,6 +95,17 @@ impl Step {
     }
 }
 
+/// Queries of a tile that is multiplied in one go. In f32 products are dear, so tiles are small, that
+/// few keys are multiplied with queries that do not see them; tensor cores would then wait for rows.
+fn queries(precision: Precision) -> usize {
+    if precision == Precision::F32 { 32 } else { 64 }
+}
+
+/// Keys of such a tile, of 8,192 products.
+fn keys(precision: Precision) -> usize {
+    8192 / queries(precision)
+}
+
 enum Ring {
     Cpu(twin::Ring),
     #[cfg(feature = "cuda")]
@@ -106,12 +120,29 @@ pub(super) struct Fused {
     ring: Ring,
 }
 
+/// Entries of a query's list.
+fn kept(settings: &Settings) -> usize {
+    MOST.min(if settings.keep_ties { settings.topk + TIES } else { settings.topk })
+}
+
 /// Whether a clip is of a size that the kernel can do: k up to 32, and fewer rows and pairs of a tile
-/// and a key than 32 bits count, which is a grid of some 300 × 300 cells.
-pub(super) fn fits(settings: &Settings, (height, width): (usize, usize)) -> bool {
+/// and a key than 32 bits count, which is a grid of some 280 × 280 cells. A GPU also needs 74 KB of
+/// shared memory for a block in f32 and 61 KB in the others, where k is 7.
+pub(super) fn fits(
+    settings: &Settings,
+    (height, width): (usize, usize),
+    precision: Precision,
+    device: &Device,
+) -> bool {
     let cells = height.saturating_mul(width);
-    let keys = cells.saturating_mul(settings.queue + 2).saturating_mul(cells / plan::QUERIES + 1);
-    settings.topk <= MOST && height.max(width) < 0xffff && keys < u32::MAX as usize
+    let tiles = cells / queries(precision) + 1;
+    let keys = cells.saturating_mul(settings.queue + 2).saturating_mul(tiles);
+    let room = match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => gpu::has_room(device, precision, kept(settings)),
+        _ => true,
+    };
+    settings.topk <= MOST && height.max(width) < 0xffff && keys < u32::MAX as usize && room
 }
 
 impl Fused {
@@ -122,13 +153,13 @@ impl Fused {
         features: &Tensor,
         labels: &LabelMap,
     ) -> Result<Self> {
-        let plan = Plan::new(labels.grid, settings);
+        let plan = Plan::new(labels.grid, settings, queries(precision));
         let step = Step::new(&plan, features.dim(1)?, labels, settings, precision);
         let free = !settings.restrict_first;
         let context = Context::new(Slot(0), settings.queue, settings.padded, free);
         let mut ring = match features.device() {
             #[cfg(feature = "cuda")]
-            candle_core::Device::Cuda(device) => {
+            Device::Cuda(device) => {
                 Ring::Gpu(Box::new(gpu::Ring::new(device, &plan, &step, precision, labels)?))
             }
             _ => Ring::Cpu(twin::Ring::new(&step, precision, labels)),

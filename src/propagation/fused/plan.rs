@@ -1,14 +1,12 @@
 //! What a GPU multiplies: the grid cut into tiles of queries, and the keys that each can reach.
 //!
-//! Made once a clip. A tile is 64 cells that lie close together, so that what one of them sees is
-//! mostly what all see; its list is the union. `affinity.cu` says how the lists are walked; the words
+//! Made once a clip. A tile is 32 or 64 cells that lie close together, so that what one of them sees
+//! is mostly what all see; its list is the union. `affinity.cu` says how the lists are walked; the words
 //! here lie as it reads them, cells as `y << 16 | x`.
 
 use crate::propagation::Settings;
 use crate::propagation::grid::{lines, order, reach, seen};
 
-/// Queries in a tile.
-pub(super) const QUERIES: usize = 64;
 /// In place of a cell: none.
 const NOWHERE: u32 = u32::MAX;
 
@@ -22,30 +20,32 @@ pub(super) fn packed((y, x): (usize, usize)) -> u32 {
 pub(super) struct Plan {
     /// Tiles of queries.
     pub(super) tiles: usize,
+    /// Queries in a tile.
+    pub(super) queries: usize,
     /// The parts after one another: start of each tile's list [tiles + 1], reach by distance in rows
-    /// [h], queries [tiles · 64], all cells [h · w], lists.
+    /// [h], queries [tiles · queries], all cells [h · w], lists.
     pub(super) words: Vec<u32>,
     grid: (usize, usize),
 }
 
 impl Plan {
-    /// The plan of a grid (rows and columns).
-    pub(super) fn new(grid: (usize, usize), settings: &Settings) -> Self {
+    /// The plan of a grid (rows and columns), in tiles of so many queries.
+    pub(super) fn new(grid: (usize, usize), settings: &Settings, queries: usize) -> Self {
         let reach = reach(settings.neighborhood, grid);
         let order = order(grid);
-        let tiles = order.len().div_ceil(QUERIES);
+        let tiles = order.len().div_ceil(queries);
         let all = lines(grid);
         let (mut start, mut near) = (vec![0], Vec::new());
-        for tile in order.chunks(QUERIES) {
+        for tile in order.chunks(queries) {
             let seen = seen(tile, grid, &reach);
             near.extend(all.iter().filter(|&&(y, x)| seen[y * grid.1 + x]).map(|&at| packed(at)));
             start.push(near.len() as u32);
         }
-        let mut queries: Vec<u32> = order.iter().map(|&cell| packed(cell)).collect();
-        queries.resize(tiles * QUERIES, NOWHERE);
+        let mut order: Vec<u32> = order.iter().map(|&cell| packed(cell)).collect();
+        order.resize(tiles * queries, NOWHERE);
         let all: Vec<u32> = all.into_iter().map(packed).collect();
         let reach = reach.into_iter().map(|columns| columns as u32).collect();
-        Self { tiles, words: [start, reach, queries, all, near].concat(), grid }
+        Self { tiles, queries, words: [start, reach, order, all, near].concat(), grid }
     }
 
     /// Keys that the queries of all tiles are multiplied with, once each tile.
@@ -62,15 +62,15 @@ impl Plan {
     }
 
     /// A tile's queries.
-    pub(super) fn queries(&self, tile: usize) -> impl Iterator<Item = u32> + '_ {
-        let before = self.tiles + 1 + self.grid.0 + tile * QUERIES;
-        self.part(before, QUERIES).iter().copied().filter(|&cell| cell != NOWHERE)
+    pub(super) fn of_tile(&self, tile: usize) -> impl Iterator<Item = u32> + '_ {
+        let before = self.tiles + 1 + self.grid.0 + tile * self.queries;
+        self.part(before, self.queries).iter().copied().filter(|&cell| cell != NOWHERE)
     }
 
     /// The keys of a frame that a tile is multiplied with.
     pub(super) fn list(&self, tile: usize, everywhere: bool) -> &[u32] {
         let (cells, before) =
-            (self.grid.0 * self.grid.1, self.tiles + 1 + self.grid.0 + self.tiles * QUERIES);
+            (self.grid.0 * self.grid.1, self.tiles + 1 + self.grid.0 + self.tiles * self.queries);
         if everywhere {
             return self.part(before, cells);
         }
@@ -112,12 +112,13 @@ mod tests {
             radius in 0.5_f64..25.0,
             shape in
                 prop_oneof![Just(Shape::Circle), Just(Shape::CircleInclusive), Just(Shape::Square)],
+            tile in prop_oneof![Just(32_usize), Just(64)],
         ) {
             let settings = settings(shape, radius);
-            let plan = Plan::new((height, width), &settings);
+            let plan = Plan::new((height, width), &settings, tile);
             let mut queries = Vec::new();
             for tile in 0..plan.tiles {
-                let of_tile: Vec<u32> = plan.queries(tile).collect();
+                let of_tile: Vec<u32> = plan.of_tile(tile).collect();
                 let sees = |query: u32, key: u32| {
                     let [dy, dx] = [16, 0].map(|shift| {
                         ((query >> shift) & 0xffff).abs_diff((key >> shift) & 0xffff) as usize
@@ -148,13 +149,16 @@ mod tests {
     #[test]
     fn skips_what_the_radius_excludes() {
         // 30×55 cells and a radius of 20: 46 % of all pairs are visible, and no more than a third
-        // beyond that is multiplied.
-        let plan = Plan::new((30, 55), &settings(Shape::Circle, 20.0));
-        let seen =
-            |query: u32| plan.list(0, true).iter().filter(|&&k| plan.inside(query, k)).count();
-        let visible: usize = (0..plan.tiles).flat_map(|tile| plan.queries(tile)).map(seen).sum();
-        let share = visible as f64 / (1650.0 * 1650.0);
-        let excess = (plan.words[plan.tiles] as usize * QUERIES) as f64 / visible as f64;
-        assert!((share - 0.455).abs() < 0.01 && excess < 1.34, "{share} {excess}");
+        // beyond that is multiplied, a fifth in the smaller tiles.
+        for (queries, most) in [(64, 1.34), (32, 1.21)] {
+            let plan = Plan::new((30, 55), &settings(Shape::Circle, 20.0), queries);
+            let seen =
+                |query: u32| plan.list(0, true).iter().filter(|&&k| plan.inside(query, k)).count();
+            let visible: usize =
+                (0..plan.tiles).flat_map(|tile| plan.of_tile(tile)).map(seen).sum();
+            let share = visible as f64 / (1650.0 * 1650.0);
+            let excess = (plan.words[plan.tiles] as usize * queries) as f64 / visible as f64;
+            assert!((share - 0.455).abs() < 0.01 && excess < most, "{share} {excess}");
+        }
     }
 }

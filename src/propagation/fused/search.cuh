@@ -1,249 +1,157 @@
-// A tile's scores, the lists of the k nearest keys, and the walk over a block's share of the keys.
+// A tile's scores, and the walk over a block's share of the keys. What becomes of the scores stands in
+// nearest.cuh.
 
 #pragma once
 
-#include "products.cuh"
+#include "nearest.cuh"
 
 // -------------------------------------------------------------------------------- a tile's scores
 
-constexpr u32 COPIES = (QUERIES + KEYS) * PIECES / THREADS;  // pieces a thread copies for a slice
+// Shared memory of a block, in words: the stages of its slices and, where the first stage does not
+// lie, the scores that take the others' place, with a byte for each that may matter. So the next
+// tile's first slice arrives while the scores of this one are looked at.
+template <class Arithmetic, class Tile, int STAGES>
+struct Layout {
+    static constexpr u32 KEYS_AT =
+        Tile::QUERIES * (Arithmetic::LAID ? CHANNELS : Arithmetic::WORDS);  // in a stage
+    static constexpr u32 STAGE = KEYS_AT + Tile::KEYS * Arithmetic::WORDS;
+    static constexpr u32 ROW = Tile::KEYS + Arithmetic::PADDING;  // from one query's scores to the next's
+    static constexpr u32 MATRIX = Tile::QUERIES * ROW;
+    static constexpr u32 QUEUES = Tile::QUERIES * Tile::KEYS / 4;
+    static constexpr u32 LEAST = STAGE + MATRIX + QUEUES;
+    static constexpr u32 WORDS = STAGES * STAGE > LEAST ? STAGES * STAGE : LEAST;
+    static constexpr u32 MATRIX_AT = WORDS - MATRIX - QUEUES;
+    static constexpr u32 QUEUES_AT = WORDS - QUEUES;
+};
 
-// Words of the stages, or of the scores that take their place.
-template <class Arithmetic, int STAGES>
-constexpr u32 TILE_WORDS = STAGES * (QUERIES + KEYS) * Arithmetic::WORDS > QUERIES * SCORES
-    ? STAGES * (QUERIES + KEYS) * Arithmetic::WORDS
-    : QUERIES * SCORES;
+// Where features come from: the ring [slots, cells, pieces], and the queries channel by channel
+// [tiles, 4 * pieces, QUERIES] for the arithmetic that wants them so.
+struct Features {
+    const uint4 *ring, *laid;
+};
 
-// Where in the ring this thread's share of a tile's rows lies: it copies piece `threadIdx.x % 4` of
-// every 32nd row.
+// This thread's share of what a tile needs: of rows piece `threadIdx.x % 4` of every 32nd, of queries
+// that are laid out every 128th piece.
+template <class Arithmetic, class Tile>
 struct Rows {
-    u32 piece[COPIES];
+    static constexpr u32 QUERIES = Tile::QUERIES / 32, KEYS = Tile::KEYS / 32;
+    u32 query[Arithmetic::LAID ? 1 : QUERIES], key[KEYS];
 
-    __device__ void queries(const Step &step, const u32 *cells) {
+    __device__ void queries(const Step &step, u32 tile, const u32 *cells) {
+        if constexpr (Arithmetic::LAID) {
+            query[0] = tile * step.pieces * Tile::QUERIES + threadIdx.x;
+        } else {
 #pragma unroll
-        for (u32 n = 0; n < QUERIES / 32; n++) {
-            // The last tile's rows are filled up with the first of its cells.
-            u32 place = cells[threadIdx.x / PIECES + 32 * n];
-            if (place == NOWHERE) place = cells[0];
-            set(step, n, step.query * step.height * step.width + cell_of(step, place));
+            for (u32 n = 0; n < QUERIES; n++) {
+                // The last tile's rows are filled up with the first of its cells.
+                u32 place = cells[threadIdx.x / PIECES + 32 * n];
+                if (place == NOWHERE) place = cells[0];
+                query[n] = piece(step, step.query * step.height * step.width + cell_of(step, place));
+            }
         }
     }
 
     __device__ void keys(const Step &step, const u32 *rows) {
 #pragma unroll
-        for (u32 n = 0; n < KEYS / 32; n++)
-            set(step, QUERIES / 32 + n, rows[threadIdx.x / PIECES + 32 * n]);
+        for (u32 n = 0; n < KEYS; n++) key[n] = piece(step, rows[threadIdx.x / PIECES + 32 * n]);
     }
 
-    __device__ void set(const Step &step, u32 n, u32 row) {
-        piece[n] = row * step.pieces + threadIdx.x % PIECES;
+    __device__ static u32 piece(const Step &step, u32 row) {
+        return row * step.pieces + threadIdx.x % PIECES;
     }
 
     // Begins to copy a slice into a stage.
-    template <class Arithmetic>
-    __device__ void fetch(const uint4 *ring, u32 slice, u32 *stage) const {
-        u32 *to = stage + threadIdx.x / PIECES * Arithmetic::WORDS + threadIdx.x % PIECES * 4;
+    __device__ void fetch(const Features &features, u32 slice, u32 *stage) const {
+        constexpr u32 WORDS = Arithmetic::WORDS;
+        const uint4 *ring = settled(features.ring + slice * PIECES);
+        const uint4 *laid = features.laid + slice * PIECES * Tile::QUERIES;
+        u32 at = threadIdx.x / PIECES * WORDS + threadIdx.x % PIECES * 4;
 #pragma unroll
-        for (u32 n = 0; n < COPIES; n++)
-            copy_async(to + n * 32 * Arithmetic::WORDS, ring + piece[n] + slice * PIECES);
+        for (u32 n = 0; n < QUERIES; n++) {
+            if constexpr (Arithmetic::LAID)
+                copy_async(stage + (threadIdx.x + n * THREADS) * 4, laid + query[0] + n * THREADS);
+            else
+                copy_async(stage + at + n * 32 * WORDS, ring + query[n]);
+        }
+        stage += Layout<Arithmetic, Tile, 1>::KEYS_AT + at;
+#pragma unroll
+        for (u32 n = 0; n < KEYS; n++) copy_async(stage + n * 32 * WORDS, ring + key[n]);
     }
 };
 
-// The scores of a tile, [QUERIES, SCORES], into `tile`, which the stages use before. A warp that is
-// not needed leaves its part as it is, and its time to others.
-template <class Arithmetic, int STAGES>
+// Adds up a tile's scores; its first slice is on its way into the first stage. A warp that is not
+// NEEDED only copies and keeps up with the others: barriers count warps, wherever each of them waits.
+template <class Arithmetic, class Tile, int STAGES, bool NEEDED>
 __device__ void score(
-    const Step &step, const uint4 *ring, const Rows &rows, bool needed, u32 *tile) {
-    constexpr u32 STAGE = (QUERIES + KEYS) * Arithmetic::WORDS;
-    constexpr int AHEAD = STAGES - 1;
+    const Step &step, const Features &features, const Rows<Arithmetic, Tile> &rows, u32 *stages,
+    float (&sums)[64]) {
+    // With several parts the next slice has to be there before the last part of this one is through:
+    // of the stages one is multiplied, one is read ahead of it, and the others are filled.
+    constexpr bool SEVERAL = Arithmetic::PARTS > 1;
+    constexpr int ARRIVED = SEVERAL ? STAGES - 3 : STAGES - 2;
+    static_assert(ARRIVED >= 0, "too few stages");
+    constexpr u32 STAGE = Layout<Arithmetic, Tile, STAGES>::STAGE, TURN = Arithmetic::TURN;
+    static_assert(!SEVERAL || TURN % 2 == 0, "what is read ahead goes to one of two places in turn");
     u32 slices = step.pieces / PIECES;
-    float sums[64] = {};
-#pragma unroll
-    for (int slice = 0; slice < AHEAD; slice++) {
-        if (slice < (int)slices) rows.fetch<Arithmetic>(ring, slice, tile + slice * STAGE);
+    auto fetch = [&](u32 slice, u32 stage) {
+        if (slice < slices) rows.fetch(features, slice, stages + stage * STAGE);
         commit_copies();
+    };
+#pragma unroll
+    for (u32 slice = 1; slice < STAGES - 1; slice++) fetch(slice, slice);
+    typename Arithmetic::Ahead ahead[2];
+    if (SEVERAL) {
+        await_copies<STAGES - 2>();
+        __syncthreads();
+        if (NEEDED) Arithmetic::template load<Tile>(stages, 0, ahead[0]);
     }
-    for (u32 slice = 0, stage = 0, next = AHEAD; slice < slices; slice++) {
-        if (STAGES == 1) {
-            rows.fetch<Arithmetic>(ring, slice, tile);
-            commit_copies();
-            await_copies<0>();
-            __syncthreads();
-        } else {
-            await_copies<(STAGES > 2 ? STAGES - 2 : 0)>();
-            // What was copied is seen by all, and nobody reads the stage any more that comes next.
-            __syncthreads();
-            if (slice + AHEAD < slices)
-                rows.fetch<Arithmetic>(ring, slice + AHEAD, tile + next * STAGE);
-            commit_copies();
-        }
-        if (needed) Arithmetic::multiply(tile + stage * STAGE, sums);
-        if (STAGES == 1) __syncthreads();
+    for (u32 slice = 0, stage = 0; slice < slices; slice++) {
+        const u32 *here = stages + stage * STAGE;
+        u32 before = stage == 0 ? STAGES - 1 : stage - 1;
         stage = stage + 1 == STAGES ? 0 : stage + 1;
-        next = next + 1 == STAGES ? 0 : next + 1;
+#pragma unroll 1
+        for (u32 first = 0; first < Arithmetic::PARTS; first += TURN) {
+            u32 next = first + TURN;
+            if (NEEDED && SEVERAL) {
+#pragma unroll
+                for (u32 part = 1; part < TURN; part++) {
+                    Arithmetic::template load<Tile>(here, first + part, ahead[part % 2]);
+                    Arithmetic::template multiply<Tile>(
+                        here, first + part - 1, ahead[(part - 1) % 2], sums);
+                }
+            }
+            const u32 *there = here;
+            if (next == Arithmetic::PARTS) {
+                await_copies<ARRIVED>();
+                // What was copied is seen by all, and nobody reads the slice before this one any more.
+                __syncthreads();
+                fetch(slice + STAGES - 1, before);
+                // Behind the last slice lies anything; nobody uses what is read there.
+                if (SEVERAL) there = stages + stage * STAGE, next = 0;
+            }
+            if (NEEDED) {
+                Arithmetic::template load<Tile>(there, SEVERAL ? next : 0, ahead[0]);
+                Arithmetic::template multiply<Tile>(
+                    here, first + TURN - 1, ahead[(TURN - 1) % 2], sums);
+            }
+        }
     }
-    __syncthreads();
-    if (needed) Arithmetic::store(sums, reinterpret_cast<float *>(tile));
     __syncthreads();
 }
 
-// ------------------------------------------------------------------------------ the k nearest keys
-
-// A sorted list, best first, an entry a lane; beyond the kept ones lies what fell out. Empty places
-// score -infinity.
-struct List {
-    float score;
-    u32 key;
-
-    // Puts a key behind those that score as much or more; returns the last kept one's score.
-    __device__ float insert(float value, u32 id, u32 kept) {
-        u32 lane = threadIdx.x % 32;
-        u32 place = __popc(__ballot_sync(ALL, score >= value));
-        float better_score = __shfl_up_sync(ALL, score, 1);
-        u32 better_key = __shfl_up_sync(ALL, key, 1);
-        if (lane >= place) {
-            score = lane == place ? value : better_score;
-            key = lane == place ? id : better_key;
-        }
-        return __shfl_sync(ALL, score, kept - 1);
-    }
-};
-
-// What a block keeps beside the tile of scores.
-struct Shared {
-    u32 *rows;      // [KEYS] of the tile of keys in the ring
-    u32 *places;    // [KEYS] their cells, NOWHERE if there are no more keys
-    u32 *cells;     // [QUERIES] of its tile
-    float *bar;     // [QUERIES] the score a key has to exceed
-    float *scores;  // [QUERIES, kept] lists
-    u32 *keys;      // [QUERIES, kept]
-
-    __device__ Shared(const Step &step, u32 *words) {
-        rows = words;
-        places = rows + KEYS;
-        cells = places + KEYS;
-        bar = reinterpret_cast<float *>(cells + QUERIES);
-        scores = bar + QUERIES;
-        keys = reinterpret_cast<u32 *>(scores + QUERIES * step.kept);
-    }
-
-    __device__ void set_queries(const Step &step, const Plan &plan, u32 tile, float level) {
-        for (u32 n = threadIdx.x; n < QUERIES; n += THREADS) {
-            cells[n] = plan.order[tile * QUERIES + n];
-            bar[n] = level;
-        }
-        for (u32 n = threadIdx.x; n < QUERIES * step.kept; n += THREADS) scores[n] = -INFINITY;
-        __syncthreads();
-    }
-
-    // The keys of a tile of queries from number `from` on, up to number `to`.
-    __device__ void set_keys(const Step &step, const Plan &plan, u32 tile, u32 from, u32 to) {
-        u32 key = min(from + threadIdx.x, to - 1), source = 0;
-        u32 first = first_keys(step, plan, tile);
-        const u32 *list = plan.near + plan.start[tile];
-        if (key >= first) {
-            u32 each = plan.start[tile + 1] - plan.start[tile];
-            source = 1 + (key - first) / each;
-            key = (key - first) % each;
-        } else if (step.free > 0) {
-            list = plan.all;
-        }
-        u32 place = list[key];
-        rows[threadIdx.x] = slot_of(step, source) * step.height * step.width + cell_of(step, place);
-        places[threadIdx.x] = from + threadIdx.x < to ? place : NOWHERE;
-        __syncthreads();
-    }
-
-    // Whether a query can see a key of this tile.
-    __device__ bool seen(const Step &step, const Plan &plan, u32 query, u32 key) const {
-        if (places[key] == NOWHERE) return false;
-        bool everywhere = step.free > 0 && rows[key] < step.height * step.width;
-        return everywhere || plan.inside(query, places[key]);
-    }
-};
-static_assert(KEYS == THREADS, "a thread looks up a key");
-
-// The rectangle around the 32 queries that this warp multiplies.
-struct Window {
-    int top, bottom, left, right;
-
-    __device__ Window(const u32 *cells) {
-        u32 cell = cells[threadIdx.x / 32 % 2 * 32 + threadIdx.x % 32];
-        bool there = cell != NOWHERE;
-        top = there ? cell >> 16 : 0xffff, bottom = there ? cell >> 16 : 0;
-        left = there ? cell & 0xffff : 0xffff, right = there ? cell & 0xffff : 0;
-#pragma unroll
-        for (u32 other = 16; other > 0; other /= 2) {
-            top = min(top, __shfl_xor_sync(ALL, top, other));
-            bottom = max(bottom, __shfl_xor_sync(ALL, bottom, other));
-            left = min(left, __shfl_xor_sync(ALL, left, other));
-            right = max(right, __shfl_xor_sync(ALL, right, other));
-        }
-    }
-
-    // Whether any of the 64 keys that this warp multiplies may be seen from the rectangle.
-    __device__ bool sees(const Step &step, const Plan &plan, const Shared &shared) const {
-        bool any = false;
-#pragma unroll
-        for (u32 half = 0; half < 2; half++) {
-            u32 key = threadIdx.x / 64 * 64 + half * 32 + threadIdx.x % 32;
-            u32 place = shared.places[key];
-            int y = min(max((int)(place >> 16), top), bottom);
-            int x = min(max((int)(place & 0xffff), left), right);
-            any = any || (top <= bottom && shared.seen(step, plan, (u32)(y << 16 | x), key));
-        }
-        return __ballot_sync(ALL, any) != 0;
-    }
-};
-
-// Offers the scores of a tile to its queries' lists, a warp a query at a time.
-__device__ inline void scan(
-    const Step &step, const Plan &plan, const float *tile, const Shared &shared) {
-    u32 lane = threadIdx.x % 32;
-    for (u32 row = threadIdx.x / 32; row < QUERIES; row += THREADS / 32) {
-        u32 query = shared.cells[row];
-        if (query == NOWHERE) break;
-        float bar = shared.bar[row];
-        bool touched = false;
-        List list;
-#pragma unroll
-        for (u32 part = 0; part < KEYS; part += 32) {
-            float score = tile[row * SCORES + part + lane];
-            bool worthy = score > bar && shared.seen(step, plan, query, part + lane);
-            u32 worthies = __ballot_sync(ALL, worthy);
-            if (worthies == 0) continue;
-            if (!touched) {
-                touched = true;
-                bool there = lane < step.kept;
-                list.score = there ? shared.scores[row * step.kept + lane] : -INFINITY;
-                list.key = there ? shared.keys[row * step.kept + lane] : 0;
-            }
-            while (worthies != 0) {
-                int from = __ffs(worthies) - 1;
-                float value = __shfl_sync(ALL, score, from);
-                bar = list.insert(value, shared.rows[part + from], step.kept);
-                worthy = worthy && score > bar && (int)lane > from;
-                worthies = __ballot_sync(ALL, worthy);
-            }
-        }
-        if (touched) {
-            if (lane < step.kept) {
-                shared.scores[row * step.kept + lane] = list.score;
-                shared.keys[row * step.kept + lane] = list.key;
-            }
-            if (lane == 0) shared.bar[row] = bar;
-        }
-    }
-}
+// ---------------------------------------------------------------------------------- a block's share
 
 // The lists of a block's share, one set a tile of queries, into the partial lists
 // [tiles + blocks, QUERIES, kept]. Keys are called by their rows in the ring.
-template <class Arithmetic, int STAGES, class Share>
+template <class Arithmetic, class Tile, int STAGES, class Share>
 __device__ void search(
-    const Step &step, const u32 *words, const uint4 *ring, float *scores, u32 *keys) {
+    const Step &step, const u32 *words, const Features &features, float *scores, u32 *keys) {
+    using At = Layout<Arithmetic, Tile, STAGES>;
     extern __shared__ uint4 pool[];
-    u32 *tile_of_scores = reinterpret_cast<u32 *>(pool);
-    Shared shared(step, tile_of_scores + TILE_WORDS<Arithmetic, STAGES>);
+    u32 *stages = reinterpret_cast<u32 *>(pool);
+    float *matrix = reinterpret_cast<float *>(stages + At::MATRIX_AT);
+    unsigned char *queues = reinterpret_cast<unsigned char *>(stages + At::QUEUES_AT);
+    Shared<Tile> shared(step, stages + At::WORDS);
     Plan plan(step, words);
     u32 key = Share::begin(step, plan, blockIdx.x);
     u32 end = Share::begin(step, plan, blockIdx.x + 1);
@@ -251,20 +159,41 @@ __device__ void search(
     for (; key < end; tile++) {
         u32 before = keys_before(step, plan, tile);
         u32 stop = min(end, keys_before(step, plan, tile + 1));
-        shared.set_queries(step, plan, tile, -INFINITY);
-        Rows rows;
-        rows.queries(step, shared.cells);
-        Window window(shared.cells);
-        for (; key < stop; key = min(key + KEYS, stop)) {
-            shared.set_keys(step, plan, tile, key - before, stop - before);
-            rows.keys(step, shared.rows);
-            bool needed = window.sees(step, plan, shared);
-            score<Arithmetic, STAGES>(step, ring, rows, needed, tile_of_scores);
-            scan(step, plan, reinterpret_cast<float *>(tile_of_scores), shared);
+        Keys<Tile> now = shared.keys_of(0), next = shared.keys_of(1);
+        shared.set_queries(step, plan, tile);
+        now.set(step, plan, tile, key - before, stop - before);
+        __syncthreads();
+        Rows<Arithmetic, Tile> rows;
+        rows.queries(step, tile, shared.cells);
+        rows.keys(step, now.rows);
+        rows.fetch(features, 0, stages);
+        commit_copies();
+        Window<Tile> window(shared.cells);
+        for (bool fresh = true; key < stop; fresh = false) {
+            u32 after = min(key + Tile::KEYS, stop);
+            if (after < stop) next.set(step, plan, tile, after - before, stop - before);
+            bool needed = window.sees(step, plan, now);
+            float sums[64] = {};
+            if (needed)
+                score<Arithmetic, Tile, STAGES, true>(step, features, rows, stages, sums);
+            else
+                score<Arithmetic, Tile, STAGES, false>(step, features, rows, stages, sums);
+            if (after < stop) {
+                rows.keys(step, next.rows);
+                rows.fetch(features, 0, stages);
+                commit_copies();
+            }
+            if (needed) Arithmetic::template store<Tile>(sums, matrix);
+            if (threadIdx.x % 32 == 0) shared.needed[threadIdx.x / 32] = needed;
             __syncthreads();
+            scan(step, plan, matrix, At::ROW, queues, shared, now, after - key, fresh);
+            __syncthreads();
+            key = after;
+            Keys<Tile> other = now;
+            now = next, next = other;
         }
-        size_t out = (size_t)partial(tile, blockIdx.x) * QUERIES * step.kept;
-        for (u32 n = threadIdx.x; n < QUERIES * step.kept; n += THREADS) {
+        size_t out = (size_t)partial(tile, blockIdx.x) * Tile::QUERIES * step.kept;
+        for (u32 n = threadIdx.x; n < Tile::QUERIES * step.kept; n += THREADS) {
             scores[out + n] = shared.scores[n];
             keys[out + n] = shared.keys[n];
         }

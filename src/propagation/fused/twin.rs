@@ -47,7 +47,7 @@ impl Ring {
         let channels = step.channels as usize;
         let mut labels = vec![0.0; step.cells() * channels];
         for tile in 0..plan.tiles {
-            for query in plan.queries(tile) {
+            for query in plan.of_tile(tile) {
                 let nearest = self.search(step, plan, tile, query);
                 let out = &mut labels[cell(step, query) * channels..][..channels];
                 for (neighbor, weight) in nearest.weights(step.temperature) {

@@ -192,9 +192,9 @@ T __shfl_xor_sync(unsigned, T value, int step) {
     return taken(value, emulated::lane() ^ step);
 }
 template <class T>
-T __shfl_up_sync(unsigned, T value, unsigned step) {
-    int lane = emulated::lane(), from = lane - (int)step;
-    return taken(value, from < 0 ? lane : from);
+T __shfl_up_sync(unsigned, T value, unsigned step, int width = 32) {
+    int lane = emulated::lane();
+    return taken(value, lane % width < (int)step ? lane : lane - (int)step);
 }
 template <class T>
 T __shfl_down_sync(unsigned, T value, unsigned step) {
@@ -202,8 +202,8 @@ T __shfl_down_sync(unsigned, T value, unsigned step) {
     return taken(value, from > 31 ? lane : from);
 }
 template <class T>
-T __shfl_sync(unsigned, T value, int from) {
-    return taken(value, from);
+T __shfl_sync(unsigned, T value, int from, int width = 32) {
+    return taken(value, emulated::lane() / width * width + from % width);
 }
 inline unsigned __ballot_sync(unsigned, int vote) {
     auto &shown = emulated::shown();
@@ -263,6 +263,10 @@ void await_copies() {
         for (const emulated::Copy &copy : copies().front()) copy.arrive();
 }
 inline u32 to_tf32(float value) { return (__float_as_uint(value) + 0x1000u) & ~0x1fffu; }
+template <class T>
+T *settled(T *address) {
+    return address;
+}
 inline float rough_exp2(float value) { return exp2f(value); }
 inline u32 to_bf16(float first, float second) {
     return __float2bfloat16(first).bits | u32(__float2bfloat16(second).bits) << 16;

@@ -200,6 +200,7 @@ Answer cuDeviceGetAttribute(int *value, int attribute, int) {
         case 16: *value = 3; break;   // multiprocessors
         case 75: *value = 8; break;   // compute capability, before the dot
         case 76: *value = 0; break;   // and behind it
+        case 97: *value = 163 << 10; break;  // shared memory of a block
         case 115: *value = 1; break;  // pools of memory
         default: fail("an attribute of the device that it does not have", std::to_string(attribute));
     }
@@ -222,6 +223,8 @@ Answer cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
 Answer cuStreamIsCapturing(void *, int *status) { return *status = 0, SUCCESS; }
 Answer cuEventCreate(void **event, unsigned) { return *event = (void *)1, SUCCESS; }
 Answer cuEventRecord(void *, void *) { return SUCCESS; }
+Answer cuEventSynchronize(void *) { return emulated_log("wait"), SUCCESS; }
+Answer cuEventQuery(void *) { return SUCCESS; }
 Answer cuEventDestroy_v2(void *) { return SUCCESS; }
 
 // ------------------------------------------------------------------------------------------ memory
