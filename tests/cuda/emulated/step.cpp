@@ -4,9 +4,6 @@
 
 #include "check.hpp"
 
-#undef __shared__
-#define __shared__ static  // arrays of fixed size: a block has one, and blocks come one after the other
-
 #include "../../../src/autoencoder/ops/gpu/gather.cu"
 #include "../../../src/autoencoder/ops/gpu/sums.cu"
 #include "../../../src/pretrain/step.cu"

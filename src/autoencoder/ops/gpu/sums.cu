@@ -31,7 +31,7 @@ struct Column {
 
     // Adds up what the lanes found and writes it to `out`.
     __device__ __forceinline__ void write(const Pack &found, float *out, unsigned columns) const {
-        __shared__ float sums[LANES][COLUMNS];
+        static __shared__ float sums[LANES][COLUMNS];
         __syncthreads();
 #pragma unroll
         for (unsigned i = 0; i < PACK; i++) sums[lane][pack * PACK + i] = found.values[i];
@@ -89,7 +89,7 @@ static __device__ void sum_bands(const float *parts, T *out, unsigned bands, uns
 
 // The sum over a block of whole warps, in its first warp.
 static __device__ __forceinline__ float block_sum(float value) {
-    __shared__ float sums[WARP];
+    static __shared__ float sums[WARP];
     value = warp_sum(value);
     if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
     __syncthreads();
