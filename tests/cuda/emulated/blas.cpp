@@ -8,6 +8,7 @@
 
 extern "C" void emulated_log(const char *format, ...);
 extern "C" bool emulated_idle();
+extern "C" void emulated_catch_up();
 extern "C" std::recursive_mutex &emulated_order();
 
 namespace {
@@ -57,6 +58,7 @@ int cublasGemmStridedBatchedEx(void *, int trans_a, int trans_b, int m, int n, i
     const void *a, int a_type, int lda, int64_t stride_a, const void *b, int b_type, int ldb, int64_t stride_b,
     const float *beta, void *c, int c_type, int ldc, int64_t stride_c, int batch, int compute, int) {
     std::lock_guard<std::recursive_mutex> lock(emulated_order());
+    emulated_catch_up();
     emulated_log("product %d %d %d %d %s", m, n, k, batch, a_type == BF16 ? "bf16" : a_type == F16 ? "f16" : compute == TF32 ? "tf32" : "f32");
     for (int type : {a_type, b_type, c_type})
         if (type != F32 && type != F16 && type != BF16) return 15;  // not supported

@@ -20,6 +20,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "library.hpp"
 
@@ -65,6 +66,7 @@ FILE *log_file() {
 
 }  // namespace
 
+extern "C" void emulated_catch_up();
 extern "C" void emulated_log(const char *format, ...) {
     if (!log_file()) return;
     std::lock_guard<std::recursive_mutex> lock(all);
@@ -123,8 +125,31 @@ void check_guard(uint64_t address, const Block &block, const char *when) {
         if (memory[i] != 0xff) fail("something was written behind the end of a tensor", when);
 }
 
+// Copies out of page-locked memory, which are made as late as a device may make them: whoever writes to
+// that memory before has waited for too little.
+struct Late {
+    uint64_t to, from;
+    size_t bytes;
+};
+std::vector<Late> late;
+std::map<uint64_t, size_t> page_locked;
+
+bool is_page_locked(uint64_t address, size_t bytes) {
+    auto next = page_locked.upper_bound(address);
+    if (next == page_locked.begin()) return false;
+    auto &[start, length] = *std::prev(next);
+    return address + bytes <= start + length;
+}
+
+Answer wait() {
+    emulated_catch_up();
+    emulated_log("wait");
+    return SUCCESS;
+}
+
 Answer release(uint64_t address) {
     std::lock_guard<std::recursive_mutex> lock(all);
+    emulated_catch_up();
     auto found = blocks.find(address);
     if (found == blocks.end()) return INVALID_VALUE;
     check_guard(address, found->second, "a tensor that was freed");
@@ -149,6 +174,8 @@ Answer copy(const char *way, uint64_t to, uint64_t from, size_t bytes) {
     emulated_log("copy %s %zu", way, bytes);
     bool reads = strcmp(way, "up") != 0, writes = strcmp(way, "down") != 0;
     if ((reads && !inside(from, bytes)) || (writes && !inside(to, bytes))) return INVALID_VALUE;
+    if (!reads && is_page_locked(from, bytes)) return late.push_back({to, from, bytes}), SUCCESS;
+    emulated_catch_up();
     memmove((void *)to, (void *)from, bytes);
     return SUCCESS;
 }
@@ -180,6 +207,13 @@ void load_kernels() {
 }  // namespace
 
 extern "C" {
+
+// Does what was put off; before anything that looks at the device's memory.
+void emulated_catch_up() {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    for (const Late &copy : late) memcpy((void *)copy.to, (void *)copy.from, copy.bytes);
+    late.clear();
+}
 
 // ---------------------------------------------------------------------------- devices and contexts
 
@@ -213,18 +247,17 @@ Answer cuDevicePrimaryCtxRetain(void **context, int number) {
 Answer cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 Answer cuCtxSetCurrent(void *context) { return device = (int)(intptr_t)context - 1, SUCCESS; }
 Answer cuCtxGetCurrent(void **context) { return *context = (void *)(intptr_t)(device + 1), SUCCESS; }
-Answer cuCtxSynchronize() { return emulated_log("wait"), SUCCESS; }
+Answer cuCtxSynchronize() { return wait(); }
 
-// Everything is done when it is asked for, so streams and events have nothing to do.
+// Everything but those copies is done when it is asked for, so streams and events have nothing to do.
 Answer cuStreamCreate(void **stream, unsigned) { return *stream = (void *)1, SUCCESS; }
 Answer cuStreamDestroy_v2(void *) { return SUCCESS; }
-Answer cuStreamSynchronize(void *) { return emulated_log("wait"), SUCCESS; }
+Answer cuStreamSynchronize(void *) { return wait(); }
 Answer cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
 Answer cuStreamIsCapturing(void *, int *status) { return *status = 0, SUCCESS; }
 Answer cuEventCreate(void **event, unsigned) { return *event = (void *)1, SUCCESS; }
 Answer cuEventRecord(void *, void *) { return SUCCESS; }
-Answer cuEventSynchronize(void *) { return emulated_log("wait"), SUCCESS; }
-Answer cuEventQuery(void *) { return SUCCESS; }
+Answer cuEventSynchronize(void *) { return wait(); }
 Answer cuEventDestroy_v2(void *) { return SUCCESS; }
 
 // ------------------------------------------------------------------------------------------ memory
@@ -234,9 +267,19 @@ Answer cuMemAlloc_v2(uint64_t *address, size_t bytes) { return allocate(address,
 Answer cuMemFreeAsync(uint64_t address, void *) { return release(address); }
 Answer cuMemFree_v2(uint64_t address) { return release(address); }
 Answer cuMemHostAlloc(void **memory, size_t bytes, unsigned) {
-    return (*memory = malloc(bytes)) ? SUCCESS : OUT_OF_MEMORY;
+    std::lock_guard<std::recursive_mutex> lock(all);
+    if (!(*memory = malloc(bytes))) return OUT_OF_MEMORY;
+    page_locked[(uint64_t)*memory] = bytes;
+    return SUCCESS;
 }
-Answer cuMemFreeHost(void *memory) { return free(memory), SUCCESS; }
+Answer cuMemFreeHost(void *memory) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    for (const Late &copy : late)
+        if (copy.from - (uint64_t)memory < page_locked[(uint64_t)memory])
+            fail("page-locked memory was freed under a copy", "cuMemFreeHost");
+    page_locked.erase((uint64_t)memory);
+    return free(memory), SUCCESS;
+}
 Answer cuMemGetInfo_v2(size_t *available, size_t *total) {
     std::lock_guard<std::recursive_mutex> lock(all);
     cuDeviceTotalMem_v2(total, device);
@@ -259,6 +302,7 @@ Answer cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *) {
     std::lock_guard<std::recursive_mutex> lock(all);
     emulated_log("fill %zu", bytes);
     if (!inside(to, bytes)) return INVALID_VALUE;
+    emulated_catch_up();
     memset((void *)to, value, bytes);
     return SUCCESS;
 }
@@ -306,6 +350,7 @@ Answer cuLaunchKernel(void *handle, unsigned x, unsigned y, unsigned z, unsigned
     threads *= threads_y * threads_z;
     bool there = x > 0 && y > 0 && y < 1 << 16 && z == 1 && threads > 0 && threads <= 1024;
     if (!there || shared > (unsigned)function.dynamic_shared) return INVALID_VALUE;
+    emulated_catch_up();
     if (!function.ours || !emulated_idle()) function.run({x, y, threads, shared}, arguments);
     return SUCCESS;
 }
