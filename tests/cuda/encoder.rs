@@ -116,7 +116,7 @@ fn features_in_tf32_are_close_to_those_in_f32() {
     let features = |dtype: &str| {
         let file = out.path().join(dtype);
         let mut command = Command::new(&program);
-        command.arg("features").arg(picture).arg("--out").arg(&file);
+        command.arg("features").arg("--images").arg(picture).arg("--out").arg(&file);
         command.args(["--weights", "random:vits16@0", "--size", "128x224", "--normalize"]);
         command.args(["--device", "cuda", "--dtype", dtype]);
         assert!(command.status().unwrap().success());

@@ -11,6 +11,7 @@
 mod common;
 mod emulated;
 mod encoder;
+mod programs;
 mod runs;
 mod ties;
 mod training;
@@ -194,6 +195,10 @@ fn compare_soft_labels(what: &str, other: &Device, ours: Vec<f32>, theirs: Vec<f
 #[test]
 fn labels_agree_as_the_queue_fills_and_rolls() {
     let encoder = encoder(&untrained("vitti8", 4, 0), &Device::Cpu, DType::F32);
+    // some 10 ms a frame on a GPU, 5 s on one made of the processor
+    if std::env::var_os("EMULATED").is_some() {
+        return labels_agree(Preset::Cropmae, &encoder, 24, (&[FUSED], 0.9999));
+    }
     for preset in Preset::value_variants() {
         // Not 0.9999 under all six: a query as good as tied in the sixth of 24 frames of 448 cells (there
         // is one under dinov3) reaches, with the cells that take its label later, 0.3 % of all values.

@@ -1,17 +1,17 @@
 // A GPU made of a processor: enough of CUDA that our kernels run unchanged, one block after the other.
 //
 // A thread is a fiber. It runs until it waits for the others of its warp (an exchange) or of its block
-// (a barrier), and the next one goes on. Shared memory and exchanged words are poisoned before a block begins. So a missing wait or
-// barrier mostly shows; that all of them are there it cannot prove.
+// (a barrier), and the next one goes on. Shared memory and exchanged words are poisoned before a block
+// begins, and writes behind a block's shared memory are an error. So a missing wait or barrier mostly
+// shows; that all of them are there it cannot prove.
 
 #pragma once
-
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -20,9 +20,11 @@
 #include "cuda_bf16.h"
 
 #define __device__
+#ifndef __global__ // who lists the kernels of a file gives it a name of its own
 #define __global__
+#endif
 #define __forceinline__ inline
-#define __shared__
+#define __shared__  // variables of a block say `static` too, and its dynamic memory is `pool`
 #define __launch_bounds__(...)
 
 struct alignas(8) float2 {
@@ -58,7 +60,7 @@ struct Copy {
 };
 
 struct Fiber {
-    ucontext_t context;
+    void *top;  // of its stack, where it went out of it
     std::vector<char> stack;
     bool done;
     std::deque<std::vector<Copy>> copies;  // the last group is not committed yet
@@ -71,30 +73,50 @@ struct Barrier {
 
 inline std::vector<Fiber> fibers;
 inline std::function<void()> body;
-inline ucontext_t host;
+inline void *host, *nobody;  // tops of stacks, likewise
 inline int current, threads, living;
 inline Barrier block_barrier, warp_barriers[32];
 inline uint32_t words[32][32][6];  // what lanes of a warp show one another
 
+// Goes on where `to` left off; what a function may not change is kept on the stack that is left.
+#if defined(__x86_64__)
+constexpr int KEPT = 6;
+__attribute__((naked, noinline)) inline void change(void **, void *) {
+    asm("push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15; mov %rsp, (%rdi);"
+        "mov %rsi, %rsp; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp; ret");
+}
+#else
+#error "a GPU is emulated on x86-64 only: `change` is written for it"
+#endif
+
 inline void go(int from, bool back) {
     int next = from;
-    do next = (next + 1) % threads;
+    do next = next + 1 == threads ? 0 : next + 1;
     while (fibers[next].done && next != from);
     if (next == from) return;
     current = next;
     threadIdx.x = next;
-    if (back)
-        swapcontext(&fibers[from].context, &fibers[next].context);
-    else
-        setcontext(&fibers[next].context);
+    change(back ? &fibers[from].top : &nobody, fibers[next].top);
 }
 
 inline void thread() {
     body();
     int self = current;
     fibers[self].done = true;
-    if (--living == 0) setcontext(&host);
+    if (--living == 0) change(&nobody, host);
     go(self, false);
+}
+
+// A fiber that begins with `thread`.
+inline void begin(Fiber &fiber) {
+    fiber.stack.resize(1 << 16);
+    fiber.done = false;
+    fiber.copies.assign(1, {});
+    // after the jump the stack must be 8 off a multiple of 16, as after a call
+    uintptr_t end = (uintptr_t)(fiber.stack.data() + fiber.stack.size()) & ~(uintptr_t)15;
+    void **top = (void **)end - 2 - KEPT;
+    top[KEPT] = (void *)thread;
+    fiber.top = top;
 }
 
 inline void wait(Barrier &barrier, int all) {
@@ -111,34 +133,31 @@ inline int lane() { return current % 32; }
 inline uint32_t (&shown())[32][6] { return words[current / 32]; }
 inline void wait_for_warp() { wait(warp_barriers[current / 32], std::min(threads, 32)); }
 
-// Runs `kernel` in all threads of a grid; `count` is a multiple of 32.
-inline void launch(Place grid, int count, std::function<void()> kernel) {
+// Runs `kernel` in all threads of a grid; `count` is a multiple of 32, `shared` the bytes that a block has.
+inline void launch(Place grid, int count, std::function<void()> kernel, size_t shared = sizeof pool) {
+    constexpr size_t GUARD = 64;
     body = kernel;
     threads = count;
     gridDim = grid;
     blockDim = {unsigned(count), 1};
     fibers.resize(std::max<size_t>(fibers.size(), count));
+    size_t poisoned = std::min(sizeof pool, shared + GUARD);
     for (unsigned block = 0; block < grid.x * grid.y; block++) {
         blockIdx = {block % grid.x, block / grid.x};
-        memset((void *)pool, 0xff, sizeof pool);
+        memset((void *)pool, 0xff, poisoned);
         memset(words, 0xff, sizeof words);
         block_barrier = {};
         for (Barrier &barrier : warp_barriers) barrier = {};
-        for (int i = 0; i < count; i++) {
-            Fiber &fiber = fibers[i];
-            fiber.stack.resize(1 << 16);
-            fiber.done = false;
-            fiber.copies.assign(1, {});
-            getcontext(&fiber.context);
-            fiber.context.uc_stack.ss_sp = fiber.stack.data();
-            fiber.context.uc_stack.ss_size = fiber.stack.size();
-            fiber.context.uc_link = nullptr;
-            makecontext(&fiber.context, thread, 0);
-        }
+        for (int i = 0; i < count; i++) begin(fibers[i]);
         living = count;
         current = 0;
         threadIdx = {0, 0};
-        swapcontext(&host, &fibers[0].context);
+        change(&host, fibers[0].top);
+        for (size_t i = shared; i < poisoned; i++)
+            if (((unsigned char *)pool)[i] != 0xff) {
+                fprintf(stderr, "emulated GPU: a block wrote behind its shared memory\n");
+                abort();
+            }
     }
 }
 
@@ -146,16 +165,61 @@ inline void launch(Place grid, int count, std::function<void()> kernel) {
 
 inline void __syncthreads() { emulated::wait(emulated::block_barrier, emulated::threads); }
 
+inline int __syncthreads_or(int vote) {
+    static int found;
+    __syncthreads();
+    found = 0;
+    __syncthreads();
+    found |= vote != 0;
+    __syncthreads();
+    return found;
+}
+
 inline void __syncwarp() { emulated::wait_for_warp(); }
 
+// The value that a lane shows.
 template <class T>
-T __shfl_xor_sync(unsigned, T value, int step) {
+T taken(T value, int from) {
     auto &shown = emulated::shown();
     memcpy(shown[emulated::lane()], &value, 4);
     emulated::wait_for_warp();
-    memcpy(&value, shown[emulated::lane() ^ step], 4);
+    memcpy(&value, shown[from & 31], 4);
     emulated::wait_for_warp();
     return value;
+}
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int step) {
+    return taken(value, emulated::lane() ^ step);
+}
+template <class T>
+T __shfl_up_sync(unsigned, T value, unsigned step) {
+    int lane = emulated::lane(), from = lane - (int)step;
+    return taken(value, from < 0 ? lane : from);
+}
+template <class T>
+T __shfl_down_sync(unsigned, T value, unsigned step) {
+    int lane = emulated::lane(), from = lane + (int)step;
+    return taken(value, from > 31 ? lane : from);
+}
+template <class T>
+T __shfl_sync(unsigned, T value, int from) {
+    return taken(value, from);
+}
+inline unsigned __ballot_sync(unsigned, int vote) {
+    auto &shown = emulated::shown();
+    shown[emulated::lane()][0] = vote != 0;
+    emulated::wait_for_warp();
+    unsigned votes = 0;
+    for (int lane = 0; lane < 32; lane++) votes |= (shown[lane][0] & 1) << lane;
+    emulated::wait_for_warp();
+    return votes;
+}
+inline int __any_sync(unsigned all, int vote) { return __ballot_sync(all, vote) != 0; }
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __ffs(unsigned bits) { return __builtin_ffs((int)bits); }
+template <class T>
+T __ldg(const T *from) {
+    return *from;
 }
 
 inline unsigned __float_as_uint(float value) {
@@ -198,6 +262,7 @@ void await_copies() {
     for (; copies().size() > PENDING + 1; copies().pop_front())
         for (const emulated::Copy &copy : copies().front()) copy.arrive();
 }
+inline u32 to_tf32(float value) { return (__float_as_uint(value) + 0x1000u) & ~0x1fffu; }
 inline float rough_exp2(float value) { return exp2f(value); }
 inline u32 to_bf16(float first, float second) {
     return __float2bfloat16(first).bits | u32(__float2bfloat16(second).bits) << 16;
@@ -224,7 +289,8 @@ inline void load_matrices(u32 (&loaded)[4], const u32 *row) { load_matrices(load
 inline void load_transposed(u32 (&loaded)[4], const u32 *row) { load_matrices(loaded, row, true); }
 
 // The layout of the m16n8 instructions: a lane's words of both sides, and its four sums.
-inline void mma(float *sums, const u32 (&own)[6], const std::function<float(u32, u32)> &product) {
+template <class Product>
+void mma(float *sums, const u32 (&own)[6], Product product) {
     auto &shown = emulated::shown();
     int group = emulated::lane() / 4, pair = emulated::lane() % 4;
     memcpy(shown[emulated::lane()], own, sizeof own);
