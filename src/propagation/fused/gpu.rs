@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchCon
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
 use super::plan::Plan;
-use super::{LabelMap, Precision, Step, keys, queries};
+use super::{LabelMap, MOST, Precision, Step, keys, queries};
 use crate::error::Result;
 use crate::kernel::{self, AFFINITY, Operand, by_value, launch, room};
 
@@ -172,21 +172,28 @@ fn shared_bytes(precision: Precision, kept: usize) -> usize {
     4 * (tile + queries + THREADS / 32 + 4 * keys + 2 * queries * kept)
 }
 
-/// Whether a block's shared memory suffices for lists of so many entries.
-pub(super) fn has_room(device: &CudaDevice, precision: Precision, kept: usize) -> bool {
+/// The shared memory that a block may have.
+fn most_shared_bytes(device: &CudaDevice) -> candle_core::Result<usize> {
     let most = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-    let most = device.cuda_stream().context().attribute(most);
-    most.is_ok_and(|most| shared_bytes(precision, kept) <= most as usize)
+    Ok(device.cuda_stream().context().attribute(most).w()? as usize)
 }
 
-/// Allows the kernels that much shared memory; returns how many blocks of the search the GPU holds.
+/// Whether a block's shared memory suffices for lists of so many entries.
+pub(super) fn has_room(device: &CudaDevice, precision: Precision, kept: usize) -> bool {
+    most_shared_bytes(device).is_ok_and(|most| shared_bytes(precision, kept) <= most)
+}
+
+/// Allows the kernels as much shared memory as the longest lists take: what is allowed holds for all
+/// clips at work, those with shorter lists among them. Returns how many blocks of the search, each
+/// with `shared_bytes`, the GPU holds.
 fn prepare(device: &CudaDevice, precision: Precision, shared_bytes: usize) -> Result<usize> {
     let mut at_once = 1;
+    let allowed = self::shared_bytes(precision, MOST).min(most_shared_bytes(device)?);
     for kernel in ["ties", "search"] {
         let function =
             device.get_or_load_custom_func(&named(kernel, precision), "AFFINITY", AFFINITY)?;
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        function.set_attribute(attribute, shared_bytes as i32).w()?;
+        function.set_attribute(attribute, allowed as i32).w()?;
         at_once = function
             .occupancy_max_active_blocks_per_multiprocessor(THREADS as u32, shared_bytes, None)
             .w()?;
