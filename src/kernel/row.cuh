@@ -1,4 +1,4 @@
-// What LayerNorm needs of a row: a warp holds it, and finds its mean and deviation.
+// LayerNorm of a row that a warp holds: its mean and deviation, its norm, its gradient.
 
 #pragma once
 
@@ -63,4 +63,47 @@ static __device__ float2 statistics(const T *row, unsigned width, float epsilon,
         squares += off * off;
     }
     return make_float2(mean, rsqrtf(warp_sum(squares) / width + epsilon));
+}
+
+// The LayerNorm of a row, to `to`.
+template <typename T, unsigned PER>
+static __device__ __forceinline__ void norm_row(const RowOf<PER> &row, const T *weight, const T *bias, T *to,
+                                                unsigned width, float epsilon, unsigned lane) {
+    const float2 found = statistics(row, width, epsilon, lane);
+    FOR_ROW_OF(PER, width, lane, part, at) {
+        const Pack w = load_pack(weight + at), b = load_pack(bias + at);
+        Pack pack = row.packs[part];
+#pragma unroll
+        for (unsigned i = 0; i < PACK; i++)
+            pack.values[i] = (pack.values[i] - found.x) * found.y * w.values[i] + b.values[i];
+        store_pack(to + at, pack);
+    }
+}
+
+// The gradient of a row from that of its norm. With y = (x - mean) s and h = gradient weight it is
+// s (h - mean(h) - y mean(h y)). Leaves y in `x` and what it found in `h`; returns mean and s.
+template <typename T, unsigned PER>
+static __device__ __forceinline__ float2 norm_row_backward(RowOf<PER> &x, RowOf<PER> &h, const T *weight,
+                                                           unsigned width, float epsilon, unsigned lane) {
+    const float2 found = statistics(x, width, epsilon, lane);
+    float sum = 0, product = 0;
+    FOR_ROW_OF(PER, width, lane, part, at) {
+        const Pack w = load_pack(weight + at);
+#pragma unroll
+        for (unsigned i = 0; i < PACK; i++) {
+            float &y = x.packs[part].values[i], &weighted = h.packs[part].values[i];
+            y = (y - found.x) * found.y;
+            weighted *= w.values[i];
+            sum += weighted;
+            product += weighted * y;
+        }
+    }
+    sum = warp_sum(sum) / width;
+    product = warp_sum(product) / width;
+    FOR_ROW_OF(PER, width, lane, part, at)
+        for (unsigned i = 0; i < PACK; i++) {
+            float &value = h.packs[part].values[i];
+            value = found.y * (value - sum - x.packs[part].values[i] * product);
+        }
+    return found;
 }

@@ -16,20 +16,10 @@ static __device__ void norm(const T *xs, const T *weight, const T *bias, T *out,
             store(to + i, (load(x + i) - found.x) * found.y * load(weight + i) + load(bias + i));
         return;
     }
-    Row row(x, width, lane);
-    const float2 found = statistics(row, width, epsilon, lane);
-    FOR_ROW(width, lane, part, at) {
-        const Pack w = load_pack(weight + at), b = load_pack(bias + at);
-        Pack &pack = row.packs[part];
-#pragma unroll
-        for (unsigned i = 0; i < PACK; i++)
-            pack.values[i] = (pack.values[i] - found.x) * found.y * w.values[i] + b.values[i];
-        store_pack(to + at, pack);
-    }
+    norm_row(Row(x, width, lane), weight, bias, to, width, epsilon, lane);
 }
 
-// With y = (x - mean) s and h = gradient weight: dx = s (h - mean(h) - y mean(h y)). Leaves mean
-// and s of every row for the sums over rows.
+// As row.cuh says it, row by row. Leaves mean and one over the deviation of every row for the sums over rows.
 template <typename T>
 static __device__ void norm_backward(const T *xs, const T *weight, const T *gradient, T *out,
                                      float *kept, unsigned rows, unsigned width, float epsilon) {
@@ -39,32 +29,13 @@ static __device__ void norm_backward(const T *xs, const T *weight, const T *grad
     const T *x = xs + (size_t)number * width, *g = gradient + (size_t)number * width;
     T *to = out + (size_t)number * width;
     float2 found;
-    float sum = 0, product = 0;
     if (fits_row(width)) {
         Row row(x, width, lane), h(g, width, lane);
-        found = statistics(row, width, epsilon, lane);
-        FOR_ROW(width, lane, part, at) {
-            const Pack w = load_pack(weight + at);
-#pragma unroll
-            for (unsigned i = 0; i < PACK; i++) {
-                float &y = row.packs[part].values[i], &weighted = h.packs[part].values[i];
-                y = (y - found.x) * found.y;
-                weighted *= w.values[i];
-                sum += weighted;
-                product += weighted * y;
-            }
-        }
-        sum = warp_sum(sum) / width;
-        product = warp_sum(product) / width;
-        FOR_ROW(width, lane, part, at) {
-            Pack &pack = h.packs[part];
-#pragma unroll
-            for (unsigned i = 0; i < PACK; i++)
-                pack.values[i] = found.y * (pack.values[i] - sum - row.packs[part].values[i] * product);
-            store_pack(to + at, pack);
-        }
+        found = norm_row_backward(row, h, weight, width, epsilon, lane);
+        FOR_ROW(width, lane, part, at) store_pack(to + at, h.packs[part]);
     } else {
         found = statistics(x, width, epsilon, lane);
+        float sum = 0, product = 0;
         for (unsigned i = lane; i < width; i += WARP) {
             const float h = load(g + i) * load(weight + i);
             sum += h;

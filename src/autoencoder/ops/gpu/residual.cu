@@ -17,48 +17,10 @@ static __device__ void residual(const T *xs, const T *product, const T *bias, co
         row.packs[part] = as_stored<T>(plus(row.packs[part], branch));
         store_pack(sum + start + at, row.packs[part]);
     }
-    const float2 found = statistics(row, width, epsilon, lane);
-    FOR_ROW(width, lane, part, at) {
-        const Pack w = load_pack(weight + at), b = load_pack(shift + at);
-        Pack &pack = row.packs[part];
-#pragma unroll
-        for (unsigned i = 0; i < PACK; i++)
-            pack.values[i] = (pack.values[i] - found.x) * found.y * w.values[i] + b.values[i];
-        store_pack(normed + start + at, pack);
-    }
+    norm_row(row, weight, shift, normed + start, width, epsilon, lane);
 }
 
 static const unsigned WARPS = 8;
-
-// A row's gradient: of its sum, from that of the norm and, where the stream goes on, its own. `of_sum` may
-// be null. With y = (x - mean) s and h = gradient weight it is s (h - mean(h) - y mean(h y)) + its own.
-// Leaves y in `x` and the gradient in `h`.
-template <typename T, unsigned PER>
-static __device__ __forceinline__ void of_row(RowOf<PER> &x, RowOf<PER> &h, const T *weight, const T *of_sum,
-                                              unsigned width, float epsilon, unsigned lane) {
-    const float2 found = statistics(x, width, epsilon, lane);
-    float sum = 0, product = 0;
-    FOR_ROW_OF(PER, width, lane, part, at) {
-        const Pack w = load_pack(weight + at);
-#pragma unroll
-        for (unsigned i = 0; i < PACK; i++) {
-            float &y = x.packs[part].values[i], &weighted = h.packs[part].values[i];
-            y = (y - found.x) * found.y;
-            weighted *= w.values[i];
-            sum += weighted;
-            product += weighted * y;
-        }
-    }
-    sum = warp_sum(sum) / width;
-    product = warp_sum(product) / width;
-    FOR_ROW_OF(PER, width, lane, part, at) {
-        Pack &pack = h.packs[part];
-#pragma unroll
-        for (unsigned i = 0; i < PACK; i++)
-            pack.values[i] = found.y * (pack.values[i] - sum - x.packs[part].values[i] * product);
-        if (of_sum) pack = plus(pack, load_pack(of_sum + at));
-    }
-}
 
 // Adds up what the warps of a block have found and writes it to `out`.
 template <unsigned PER>
@@ -74,7 +36,7 @@ static __device__ __forceinline__ void write_sums(const RowOf<PER> &found, float
     }
 }
 
-// The gradients of sums and, where something drops, of branches; and what block x adds up of the rows
+// The gradients of sums and, where something drops, of branches (`of_sums` may be null); and what block x adds up of the rows
 // band x.. on: parts [blocks, 3, width], for the norm's weight, its bias, and the bias of the branch.
 template <typename T, unsigned PER>
 static __device__ void residual_backward(const T *sums, const T *weight, const T *of_normed, const T *of_sums, T *out,
@@ -87,8 +49,10 @@ static __device__ void residual_backward(const T *sums, const T *weight, const T
         RowOf<PER> x(sums + start, width, lane), g(of_normed + start, width, lane);
         FOR_ROW_OF(PER, width, lane, part, at) of_shift.packs[part] = plus(of_shift.packs[part], g.packs[part]);
         RowOf<PER> of_x = g;
-        of_row(x, of_x, weight, of_sums ? of_sums + start : nullptr, width, epsilon, lane);
+        norm_row_backward(x, of_x, weight, width, epsilon, lane);
         FOR_ROW_OF(PER, width, lane, part, at) {
+            // where the stream goes on, its own gradient comes on top
+            if (of_sums) of_x.packs[part] = plus(of_x.packs[part], load_pack(of_sums + start + at));
             of_weight.packs[part] = plus(of_weight.packs[part], times(g.packs[part], x.packs[part]));
             store_pack(out + start + at, of_x.packs[part]);
             const Pack left = drop(of_x.packs[part], start + at);
