@@ -163,20 +163,6 @@ impl RunFolder {
     }
 }
 
-/// Stores the records of clips that were scored where they lay, in place of those of an earlier time:
-/// (clip, record).
-///
-/// # Errors
-/// The folder cannot be written to.
-pub fn store_records(root: &Path, records: &[(String, Value)]) -> Result<()> {
-    let clips = root.join("clips");
-    remove(&clips)?;
-    create_dir(&clips)?;
-    records.iter().try_for_each(|(clip, record)| {
-        write_json(&clips.join(format!("{}.json", flat_name(clip))), record)
-    })
-}
-
 /// Refuses a folder with files in it that are no run's; what one that was killed at its beginning left
 /// is no file.
 fn refuse_others(root: &Path) -> Result<()> {

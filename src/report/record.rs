@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::scored::PRESET;
 use super::{Summary, Table};
 use crate::error::Result;
 use crate::eval::Stages;
@@ -111,7 +112,7 @@ impl ProtocolRecord {
 
     /// Of scores alone: nobody knows here how the predictions were made.
     pub fn of_scores(benchmark: Benchmark, usual: &Value, used: Value) -> Self {
-        Self::new(benchmark, ("score".into(), 1), usual, used)
+        Self::new(benchmark, (PRESET.into(), 1), usual, used)
     }
 
     fn new(

@@ -331,7 +331,7 @@ pub(crate) struct ScoreArgs {
     /// Fail when a clip has no predictions, instead of listing it
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Also write the tables and results.json here
+    /// Also write the tables and results.json here: a new folder, or one that score wrote before
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
