@@ -69,6 +69,15 @@ fn only_what_decides_a_score_is_recorded() {
     place.run(&score("jhmdb", "--exclude-first-frame")).exits(1).refuses(&["for vip"]);
 }
 
+/// It draws nothing, and takes no flag of what is drawn.
+#[test]
+fn nothing_is_drawn() {
+    let place = predicted("davis");
+    for flag in ["--overlays gif", "--overlay-errors", "--overlay-truth"] {
+        place.run(&score("davis", flag)).exits(2).says(&["unexpected argument '--overlay"]);
+    }
+}
+
 #[test]
 fn missing_clips_are_listed_or_an_error() {
     let clips = [

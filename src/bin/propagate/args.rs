@@ -334,8 +334,6 @@ pub(crate) struct ScoreArgs {
     /// Also write the tables and results.json here: a new folder, or one that score wrote before
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) overlay: OverlayArgs,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
     pub(crate) per_item: bool,
