@@ -238,7 +238,7 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) save_soft_labels: bool,
     /// Predict and do not score
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["export_markdown", "export_csv", "export_json"])]
     pub(crate) predict_only: bool,
     /// The page that shows the results in a browser, OUT/report.html
     #[arg(long, value_enum, default_value_t = Report::Html)]
