@@ -250,6 +250,27 @@ proptest! {
     }
 }
 
+/// A queue is as long as its clip has come: no setting of it is too long for a short one.
+#[test]
+fn a_queue_may_be_longer_than_the_clip() {
+    let grid = (2, 3);
+    let all = Settings { queue: 200, ..settings() };
+    let want = run(Engine::Tiled, &all, grid, 150);
+    for engine in ENGINES {
+        // beyond the room that a ring has at first, twice, and once around a ring of 131 frames
+        assert_same(&run(engine, &all, grid, 150), &want);
+        let around = Settings { queue: 130, ..settings() };
+        let want = run(Engine::Tiled, &around, grid, 150);
+        assert_same(&run(engine, &around, grid, 150), &want);
+        // the first is one that the kernel has room for, the second none
+        for queue in [100_000_000, usize::MAX] {
+            let long = Settings { queue, padded: false, ..settings() };
+            let want = run(engine, &Settings { queue: 3, ..long.clone() }, grid, 4);
+            assert_eq!(run(engine, &long, grid, 4), want, "{engine:?}");
+        }
+    }
+}
+
 /// Whose labels a query takes, told before the step that labels it.
 #[test]
 fn neighbours_bring_the_labels_of_the_step() {
