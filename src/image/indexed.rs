@@ -197,7 +197,7 @@ mod tests {
         let mut encoder = png::Encoder::new(&mut bytes, width, height);
         encoder.set_color(ColorType::Grayscale);
         encoder.set_depth(BitDepth::One);
-        drop(encoder.write_header().unwrap());
+        encoder.write_header().unwrap().write_chunk(png::chunk::IDAT, &[0]).unwrap();
         bytes
     }
 
