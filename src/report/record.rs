@@ -26,9 +26,16 @@ pub struct WeightsRecord {
     pub layer: String,
     /// How the position table is resampled.
     pub positions: Option<crate::model::config::PositionRule>,
+    /// Attention heads; none for pixels, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
     /// Which entry of the file was asked for, where one was: a file may hold several encoders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_key: Option<String>,
+    /// The dict of a `.pth` that the encoder was taken from, asked for or not; none where the file has
+    /// but one level, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<String>,
 }
 
 /// The data's part of the record.
