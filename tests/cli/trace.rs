@@ -117,7 +117,7 @@ fn interrupted_it_leaves_nothing() {
     let place = Place::new();
     place.sample("davis", 1, 200);
     let line = format!(
-        "trace davis --data davis {RANDOM} --threads 1 --sequence sample-00 --frame 199 --point 5,5 --out a.png"
+        "trace davis --data davis {RANDOM} --threads 1 --sequence sample-00 --frame 199 --point 5,5 --out a.png -q"
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));
     command.args(line.split_whitespace()).current_dir(place.path("."));
@@ -133,6 +133,8 @@ fn interrupted_it_leaves_nothing() {
         assert!(begin.elapsed() < Duration::from_secs(60), "it does not get there");
         std::thread::sleep(Duration::from_micros(200));
     }
+    // it is caught by two in turn
+    std::thread::sleep(Duration::from_millis(2));
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let output = child.wait_with_output().unwrap();
