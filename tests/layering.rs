@@ -118,6 +118,30 @@ fn the_library_does_not_know_the_command_line() {
             for word in ["println!", "eprintln!", "process::exit", "env::args", "env::var"] {
                 assert!(!text.contains(word), "{} has {word}", file.display());
             }
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                assert!(!has_flag(line), "{} names a flag: {}", file.display(), line.trim());
+            }
         }
     });
+}
+
+/// Whether a line of code says `--name`; cargo's `--features` is none of ours, and `--name:` is a
+/// variable of a style sheet.
+fn has_flag(line: &str) -> bool {
+    line.split("--").skip(1).any(|rest| {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_lowercase() || c == '-');
+        let name = &rest[..rest.len() - after.len()];
+        !name.is_empty() && name != "features" && !after.starts_with(':')
+    })
+}
+
+#[test]
+fn flags_are_told_from_what_looks_like_them() {
+    for flag in ["\"--topk\"", "\"use --score-size N\"", "(--x)"] {
+        assert!(has_flag(flag), "{flag}");
+    }
+    for none in ["\"--share:\"", "build it with `--features cuda`", "a -- b", "-----", "x - y"] {
+        assert!(!has_flag(none), "{none}");
+    }
 }

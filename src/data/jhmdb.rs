@@ -104,7 +104,7 @@ fn official(root: &Path, mark: Mark, notices: &mut Vec<String>) -> Result<(Strin
     }
     let place = folder.join(format!("<action>{suffix}.txt"));
     if mark == Mark::Train {
-        let remedy = "extract splits.zip, or name the clips with --split FILE";
+        let remedy = "extract splits.zip, or name the clips with the setting `split = FILE`";
         return Err(Error::data(&place, "there is no such list", remedy));
     }
     let names = all(root)?;

@@ -98,7 +98,7 @@ impl RunFolder {
             return Err(Error::data(
                 root,
                 format!("this folder holds a run with other settings ({})", differing.join(", ")),
-                "choose another folder for --out, or remove this one",
+                "choose another folder for the setting `out`, or remove this one",
             ));
         }
         if !differing.is_empty() {
@@ -191,7 +191,7 @@ fn refuse_others(root: &Path) -> Result<()> {
     Err(Error::data(
         root,
         "this folder is not empty and holds no run of this program",
-        "choose another folder for --out",
+        "choose another folder for the setting `out`",
     ))
 }
 

@@ -181,7 +181,7 @@ fn encode(batch: &[Prepared], setup: &Setup<'_>) -> Result<Vec<Encoded>> {
     let features = setup.encoder.features(&frames)?;
     if !features.sum_all()?.to_scalar::<f32>()?.is_finite() {
         return Err(Error::setting(
-            "--dtype",
+            "dtype",
             "the encoder made features that are no numbers: its values leave this type's range; use f32",
         ));
     }

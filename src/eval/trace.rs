@@ -153,7 +153,7 @@ fn require(clip: &str, files: &[PathBuf], query: Query) -> Result<()> {
     if x >= width || y >= height {
         let (right, bottom) = (width - 1, height - 1);
         let problem = format!("{x},{y} is outside: {clip} has X 0 to {right} and Y 0 to {bottom}");
-        return Err(Error::setting("--point", problem));
+        return Err(Error::setting("point", problem));
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ fn no_frame(clip: &str, frames: usize, asked: usize) -> Error {
         (0, _) => format!("the labels of frame 0 are given: pass 1 to {}", frames - 1),
         _ => format!("{clip} has no frame {asked}: pass 1 to {}", frames - 1),
     };
-    Error::setting("--frame", problem)
+    Error::setting("frame", problem)
 }
 
 #[cfg(test)]
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn queries_outside_of_the_clip_are_refused_with_what_would_do() {
         let message = |frames, asked| no_frame("cows", frames, asked).to_string();
-        assert_eq!(message(70, 0), "--frame: the labels of frame 0 are given: pass 1 to 69");
-        assert_eq!(message(70, 70), "--frame: cows has no frame 70: pass 1 to 69");
+        assert_eq!(message(70, 0), "frame: the labels of frame 0 are given: pass 1 to 69");
+        assert_eq!(message(70, 70), "frame: cows has no frame 70: pass 1 to 69");
         assert!(message(1, 0).contains("only its given first frame"));
         let missing = [PathBuf::from("a.jpg"), PathBuf::from("b.jpg")];
         let asked = |frame| require("cows", &missing, Query { frame, point: (0, 0) });

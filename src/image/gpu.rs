@@ -43,7 +43,7 @@ pub fn planes(
         (frame.height, frame.width) == size && frame.data.len() == 3 * height * width
     };
     if height * width * rows * columns == 0 || !frames.iter().all(fit) {
-        return Err(Error::setting("--size", "frames of one batch must have one size, and pixels"));
+        return Err(Error::setting("size", "frames of one batch must have one size, and pixels"));
     }
     let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.data.iter().copied()).collect();
     let bytes = device.clone_htod(&bytes)?;
@@ -70,7 +70,7 @@ fn resampled(
     device: &CudaDevice,
 ) -> Result<Tensor> {
     if bytes.len() != 3 * count * height * width {
-        return Err(Error::setting("--size", "frames are of three colours"));
+        return Err(Error::setting("size", "frames are of three colours"));
     }
     let pixels = count * rows * columns;
     let mut out = kernel::room::<f32>(device, 3 * pixels)?;

@@ -360,7 +360,7 @@ impl Config {
             (
                 "optimization.warmup_epochs",
                 steps.warmup_epochs,
-                "from 0 to the number of epochs (--epochs N shortens it in proportion)",
+                "from 0 to the number of epochs",
                 (0.0..=self.epochs as f64).contains(&steps.warmup_epochs),
             ),
             (
@@ -394,7 +394,7 @@ impl Config {
             }
         }
         if self.method == Method::Siammae && reading.kind != Kind::Video {
-            let problem = "is images, and siammae learns from two frames of a clip: pass videos or folders of frames and --kind video, or take --method cropmae";
+            let problem = "is images, and siammae learns from two frames of a clip: pass videos or folders of frames and the setting `kind = video`, or take the setting `method = cropmae`";
             return Err(Error::setting("reading.kind", problem));
         }
         if reading.frame_gap[0] == 0 || reading.frame_gap[0] > reading.frame_gap[1] {
@@ -470,7 +470,7 @@ mod tests {
         for (setting, name) in [
             ("views.size=100", "views.size"),
             ("epochs=0", "epochs"),
-            ("masking_ratio=1", "masking-ratio"),
+            ("masking_ratio=1", "masking_ratio"),
             ("optimization.warmup_epochs=500", "warmup_epochs"),
             ("optimization.average_decay=1", "average_decay"),
             ("optimization.base_learning_rate=-1", "base_learning_rate"),

@@ -191,7 +191,7 @@ pub fn batch(pairs: &[&Pair], uploads: &mut Uploads) -> Result<(Tensor, Tensor)>
 /// they travel as bytes, a quarter of what planes would be.
 fn normalized(images: &[&Rgb], uploads: &mut Uploads) -> Result<Tensor> {
     let Some(&Rgb { height, width, .. }) = images.first().copied() else {
-        return Err(Error::setting("batch-size", "is 0: a batch needs pictures"));
+        return Err(Error::setting("batch_size", "is 0: a batch needs pictures"));
     };
     let values = 3 * height * width;
     let fits =

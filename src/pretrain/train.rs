@@ -423,7 +423,7 @@ fn stored(run: &Run<'_>) -> Result<Option<Start>> {
 
 /// Refuses to go on from a checkpoint of another run.
 fn same_run(state: &State, run: &Run<'_>, path: &Path) -> Result<()> {
-    let remedy = "give the same settings and data, or another --out";
+    let remedy = "give the same settings and data, or another folder for the setting `out`";
     if state.data != run.samples.fingerprint() {
         return Err(Error::weights(path, "was trained on other data than this", remedy));
     }

@@ -127,13 +127,13 @@ impl Settings {
     pub fn validate(&self) -> Result<()> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         if self.topk == 0 {
-            return Err(Error::setting("--topk", "at least one neighbour is needed"));
+            return Err(Error::setting("topk", "at least one neighbour is needed"));
         }
         if !positive(self.temperature) {
-            return Err(Error::setting("--temperature", "must be a number above 0"));
+            return Err(Error::setting("temperature", "must be a number above 0"));
         }
         if !positive(self.neighborhood.radius) {
-            return Err(Error::setting("--radius", "must be a number above 0, in grid cells"));
+            return Err(Error::setting("radius", "must be a number above 0, in grid cells"));
         }
         Ok(())
     }
@@ -201,8 +201,8 @@ impl Engine {
             Self::Fused(precision) if fused::fits(settings, grid, precision, device) => Ok(self),
             Self::Fused(Precision::F32) => Ok(Self::TensorOps),
             Self::Fused(precision) => Err(Error::setting(
-                "--affinity",
-                format!("{} takes no such --topk or grid; f32 does", precision.name()),
+                "affinity",
+                format!("{} takes no such topk or grid; f32 does", precision.name()),
             )),
             other => Ok(other),
         }
@@ -217,7 +217,7 @@ impl Engine {
             (Self::Fused(_), precision) => Ok(Self::Fused(precision)),
             (engine, Precision::F32) => Ok(engine),
             (_, other) => Err(Error::setting(
-                "--affinity",
+                "affinity",
                 format!("{} needs a GPU; on a CPU leave it out", other.name()),
             )),
         }

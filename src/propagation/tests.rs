@@ -292,6 +292,6 @@ fn what_the_kernel_cannot_do_is_done_by_others_or_refused() {
     assert_eq!(f32.fitting(&many, (30, 55), &Device::Cpu).unwrap(), Engine::TensorOps);
     assert_eq!(f32.fitting(&few, (1000, 1000), &Device::Cpu).unwrap(), Engine::TensorOps);
     let refused = bf16.fitting(&many, (30, 55), &Device::Cpu).unwrap_err().to_string();
-    assert!(refused.starts_with("--affinity: bf16 takes no such --topk"), "{refused}");
+    assert!(refused.starts_with("affinity: bf16 takes no such topk"), "{refused}");
     assert_eq!(Engine::Tiled.fitting(&many, (1000, 1000), &Device::Cpu).unwrap(), Engine::Tiled);
 }

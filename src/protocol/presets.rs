@@ -71,9 +71,9 @@ impl Preset {
         let base = cropmae(benchmark);
         if benchmark != Benchmark::Davis && self != Self::Cropmae {
             return Err(Error::setting(
-                "--preset",
+                "preset",
                 format!(
-                    "{} is a protocol for davis; use cropmae for {} and change single values by their flags",
+                    "{} is a protocol for davis; use cropmae for {} and change single values of it",
                     self.name(),
                     benchmark.name()
                 ),
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn davis_presets_are_refused_elsewhere() {
         let error = Preset::Dino.protocol(Benchmark::Vip).unwrap_err().to_string();
-        assert!(error.contains("--preset") && error.contains("cropmae"), "{error}");
+        assert!(error.contains("preset") && error.contains("cropmae"), "{error}");
         assert_eq!(Preset::Cropmae.protocol(Benchmark::Vip).unwrap().propagation.topk, 10);
     }
 

@@ -180,7 +180,7 @@ fn goes_on_only_with_the_same_settings_and_data() {
     let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
     succeed(&mut pretrain(&data, &out, &["--epochs", "2"]));
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "3"]));
-    assert!(error.contains("epochs = 2") && error.contains("another --out"), "{error}");
+    assert!(error.contains("epochs = 2") && error.contains("another folder for --out"), "{error}");
     std::fs::remove_file(data.join("0.png")).unwrap();
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
     assert!(error.contains("other data"), "{error}");

@@ -4,9 +4,11 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 
+use super::flags;
+
 /// Writes a line to stderr; that nobody reads it any more stops no run.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", flags::flagged(line));
 }
 
 /// Writes to stdout; a reader that went away (`| head`) is an error that `main` takes for success.
@@ -23,7 +25,7 @@ pub(crate) fn error(error: &anyhow::Error) {
 /// An error with all its reasons, and what to do about it.
 pub(crate) fn explained(error: &anyhow::Error) -> String {
     match error.downcast_ref::<cropmae::Error>() {
-        Some(ours) => ours.explained(),
+        Some(ours) => flags::explained(ours),
         None => format!("{error:#}"),
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use candle_core::Device;
+use cropmae::Error;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
@@ -44,7 +45,14 @@ pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
     replace(&mut config.masking_ratio, cli.masking_ratio);
     replace(&mut config.seed, cli.seed);
     steps.lr_after_step |= cli.lr_after_step;
-    config.check()?;
+    match config.check() {
+        // what the flag does, and the key does not
+        Err(Error::Setting { name, problem }) if name == "optimization.warmup_epochs" => {
+            let problem = format!("{problem} (--epochs N shortens it in proportion)");
+            bail!(Error::Setting { name, problem })
+        }
+        checked => checked?,
+    }
     Ok(config)
 }
 

@@ -72,7 +72,7 @@ fn missing(clip: &str) -> Error {
 
 fn traced(clips: &Clips, query: Query, setup: &Setup<'_>) -> Result<Traced> {
     let broken = |problem: Option<&cropmae::data::Broken>| match problem {
-        Some(broken) => anyhow::anyhow!(broken.error.explained()),
+        Some(broken) => anyhow::anyhow!(common::flags::explained(&broken.error)),
         None => anyhow::anyhow!("--sequence: no such clip"),
     };
     Ok(match clips {

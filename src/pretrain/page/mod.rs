@@ -46,7 +46,7 @@ pub fn write(folder: &Path) -> Result<()> {
 fn config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
     if !path.is_file() {
-        let remedy = "pass the folder that `pretrain --out` named";
+        let remedy = "pass the folder that a run of `pretrain` was given for its output";
         return Err(Error::data(
             folder,
             "holds no run of pretrain: config.toml is missing",
@@ -143,8 +143,8 @@ fn measurements(log: &[Entry]) -> Markup {
     }
     if epochs.is_empty() {
         return html! {
-            p { "Nothing was measured yet. " code { "--held-out" } " measures the loss on images that are not "
-                "trained on, " code { "--eval" } " runs benchmarks." }
+            p { "Nothing was measured yet: the loss is, where there are held-out images, and the score of each "
+                "benchmark that the run is told to evaluate." }
         };
     }
     let columns = ["epochs", "steps", "training loss"].into_iter().chain(names.iter().copied());
@@ -189,7 +189,7 @@ fn shown(value: Option<f64>, name: &str) -> String {
 
 fn recipe(config: &Config) -> Result<Markup> {
     Ok(html! {
-        p { "Every value, fit for " code { "pretrain --config FILE" } "." }
+        p { "Every value, as the next run takes it from a file." }
         (copied("config", &config.toml()?))
     })
 }

@@ -87,11 +87,11 @@ impl ViewSettings {
                 format!("is [{low}, {high}]: give two numbers above 0{limit}, the smaller first");
             Err(Error::setting(name, problem))
         };
-        range("global-area", self.global_area, 1.0)?;
-        range("local-area", self.local_area, 1.0)?;
+        range("global_area", self.global_area, 1.0)?;
+        range("local_area", self.local_area, 1.0)?;
         range("aspect", self.aspect, f64::MAX)?;
         for (name, value) in
-            [("flip", self.flip), ("blur", self.blur), ("color-jitter", self.color_jitter)]
+            [("flip", self.flip), ("blur", self.blur), ("color_jitter", self.color_jitter)]
         {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::setting(name, format!("is {value}: give a number from 0 to 1")));
