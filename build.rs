@@ -72,6 +72,7 @@ fn compile_kernels() {
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
     let ptx = cudaforge::KernelBuilder::new()
         .source_files(FILES)
+        .watch(HEADERS) // else a file that did not change itself stays as it was compiled
         .arg("-std=c++17")
         .arg("-O3")
         .build_ptx()

@@ -225,6 +225,7 @@ run() {
     binaries=$(realpath "$binaries") || exit 1
     mkdir -p "$out" && out=$(realpath "$out") && scratch=$(mktemp -d) || exit 1
     trap 'rm -rf "$scratch"' EXIT
+    export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-$scratch/ptx} # else, without a home, each program assembles all kernels anew
     arch=vits16 size=480x880 steps=15 batches="1 2 4 8 16" lengths="25 100 400" clips=3 frames=67 times=10 frame=480x854
     trainings="vits16,256,f32 vits16,256,bf16 vits16,1024,bf16"
     if [ -n "$tiny" ]; then

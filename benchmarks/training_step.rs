@@ -19,8 +19,9 @@ use ceiling::median;
 use cropmae::autoencoder::{Autoencoder, AutoencoderConfig, Mask, Parameters, Views};
 use cropmae::device::{self, Choice, Uploads};
 use cropmae::model::VitConfig;
+use cropmae::pretrain::adamw::AdamWSettings;
 use cropmae::pretrain::config::Preset;
-use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
+use cropmae::pretrain::optimizer::AdamW;
 use rates::product_rate;
 
 /// As in the programs.

@@ -7,18 +7,47 @@
 //! several of them include is beside this file. [`Operand`] opens a tensor, [`launch!`] runs a kernel,
 //! [`wrapped`] makes a tensor of what it wrote.
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, CudaView, DeviceRepr, LaunchConfig,
 };
-use candle_core::cuda_backend::{CudaDType, CudaDevice};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, CudaStorage, D, DType, InplaceOp2, Layout, Result, Shape, Storage, StorageRef,
     Tensor,
 };
 use half::bf16;
+
+/// `launch!(device, MODULE, name, config, arguments…)`: runs the kernel `name` of a PTX constant.
+///
+/// The caller answers for it that the arguments are those that the kernel declares, in number, order
+/// and type, and that its operands are as long as the sizes among them say.
+macro_rules! launch {
+    ($device:expr, $module:ident, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
+        let module = (stringify!($module), $crate::kernel::$module);
+        let function = $crate::kernel::function(&$device, $name, module)?;
+        $crate::kernel::run!($device, function, $config, $($argument),+)
+    }};
+}
+pub(crate) use launch;
+
+/// `run!(device, function, config, arguments…)`: what [`launch!`] does with the kernel when it has it.
+macro_rules! run {
+    ($device:expr, $function:expr, $config:expr, $($argument:expr),+) => {{
+        use candle_core::cuda_backend::WrapErr;
+        use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
+        let stream = $device.cuda_stream();
+        // SAFETY: the contract of `launch!`; the tests that run on a GPU hold every kernel's output
+        // against its twin on the CPU.
+        #[allow(unsafe_code)]
+        unsafe { stream.launch_builder(&$function)$(.arg($argument))+.launch($config) }.w()?;
+    }};
+}
+pub(crate) use run;
 
 mod ptx {
     #![allow(unreachable_pub)] // written by the build's own crate
@@ -49,6 +78,24 @@ impl Number for f32 {
 
 impl Number for bf16 {
     const SUFFIX: &'static str = "bf16";
+}
+
+/// The kernel `name` of a PTX constant, `module` being what that is called and what it holds.
+///
+/// # Errors
+/// The driver cannot make machine code of the PTX, or has no such kernel in it.
+pub(crate) fn function(
+    device: &CudaDevice,
+    name: &str,
+    (module, ptx): (&str, &str),
+) -> Result<CudaFunction> {
+    // One thread at a time: of two that find a module missing, candle lets both load it and forgets the
+    // first, with what was set of its kernels.
+    static LOADING: Mutex<()> = Mutex::new(());
+    let _alone = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    // What is asked of a kernel, unlike its launch, does not make the device this thread's.
+    device.cuda_stream().context().bind_to_thread().w()?;
+    Ok(device.get_or_load_custom_func(name, module, ptx)?.into_cuda_function())
 }
 
 /// Whether a tensor is on a GPU in a number type of [`Number`].
@@ -134,13 +181,32 @@ pub(crate) fn packed(xs: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// A kernel that changes a product [.., D] in its own memory, which nobody else has seen yet, by a row
-/// \[D\].
+/// A kernel (values, row, count, columns) that changes a product [.., D] in its own memory, which nobody
+/// else has seen yet, by a row \[D\].
 pub(crate) struct InPlace {
-    /// What it is called in errors.
+    /// What it is called but for the product's number type.
     pub(crate) name: &'static str,
-    /// Runs it on the product, so many values, and the row.
-    pub(crate) run: fn(&mut CudaStorage, usize, &CudaStorage, &Layout) -> Result<()>,
+    /// Its PTX, and the constant that this is.
+    pub(crate) module: (&'static str, &'static str),
+    /// Whether the row is f32 whatever the product is, not of its type.
+    pub(crate) f32_row: bool,
+}
+
+impl InPlace {
+    fn run<T: Number, R: Number>(
+        &self,
+        values: &mut CudaStorage,
+        count: usize,
+        (row, layout): (&CudaStorage, &Layout),
+    ) -> Result<()> {
+        let device = row.device().clone();
+        let function = function(&device, &named::<T>(self.name), self.module)?;
+        let columns = layout.shape().elem_count() as u32;
+        let row = self::values::<R>(row, layout)?;
+        let values = T::as_cuda_slice_mut(values)?;
+        run!(device, function, by_pack(count), values, &row, &(count as u32), &columns);
+        Ok(())
+    }
 }
 
 impl InplaceOp2 for InPlace {
@@ -164,7 +230,12 @@ impl InplaceOp2 for InPlace {
         if layout.contiguous_offsets() != Some((0, count)) {
             candle_core::bail!("a product that is not a tensor of its own")
         }
-        (self.run)(values, count, row, row_layout)
+        let row = (row, row_layout);
+        match (values.dtype(), self.f32_row) {
+            (DType::BF16, true) => self.run::<bf16, f32>(values, count, row),
+            (DType::BF16, false) => self.run::<bf16, bf16>(values, count, row),
+            _ => self.run::<f32, f32>(values, count, row),
+        }
     }
 }
 
@@ -217,24 +288,3 @@ pub(crate) fn grid((x, y): (usize, usize), threads: u32) -> LaunchConfig {
         shared_mem_bytes: 0,
     }
 }
-
-/// `launch!(device, MODULE, name, config, arguments…)`: runs the kernel `name` of a PTX constant.
-///
-/// The caller answers for it that the arguments are those that the kernel declares, in number, order
-/// and type, and that its operands are as long as the sizes among them say.
-macro_rules! launch {
-    ($device:expr, $module:ident, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
-        use candle_core::cuda_backend::WrapErr;
-        use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
-        let function = $device.get_or_load_custom_func(
-            $name,
-            stringify!($module),
-            $crate::kernel::$module,
-        )?;
-        // SAFETY: the contract of `launch!`; the tests that run on a GPU hold every kernel's output
-        // against its twin on the CPU.
-        #[allow(unsafe_code)]
-        unsafe { function.builder()$(.arg($argument))+.launch($config) }.w()?;
-    }};
-}
-pub(crate) use launch;

@@ -25,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         "eval",
         &[
             "data",
+            "device",
             "error",
             "files",
             "image",

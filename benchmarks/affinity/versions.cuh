@@ -204,6 +204,7 @@ struct OneByOne {
                     worthies = __ballot_sync(ALL, worthy);
                 }
             }
+            __syncwarp();  // all have read the bar
             if (touched && there) {
                 shared.scores[row * step.kept + lane] = list.score;
                 shared.keys[row * step.kept + lane] = list.key;

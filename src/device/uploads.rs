@@ -5,10 +5,11 @@
 //! comes: so the next batch can stand in the queue behind the step that is under way.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::gpu::Pieces;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A way to a device that is used again and again; page-locked memory where that is a GPU.
 #[derive(Debug)]
@@ -37,11 +38,32 @@ impl Uploads {
         &self.device
     }
 
-    /// `count` bytes, which `fill` is to write, as a tensor u8 \[count\].
+    /// Pictures of one size, pixel by pixel in R, G, B, as a tensor u8 [pictures, height, width, 3].
     ///
     /// # Errors
-    /// The device runs out of memory.
-    pub fn bytes(&mut self, count: usize, fill: impl FnOnce(&mut [u8])) -> Result<Tensor> {
+    /// A picture is of another size, there is none, or the device runs out of memory.
+    pub fn pictures(
+        &mut self,
+        pictures: &[&[u8]],
+        (height, width): (usize, usize),
+    ) -> Result<Tensor> {
+        let each = 3 * height * width;
+        if each * pictures.len() == 0 || pictures.iter().any(|picture| picture.len() != each) {
+            return Err(Error::setting(
+                "--size",
+                "pictures that go together must have one size, and pixels",
+            ));
+        }
+        let fill = |bytes: &mut [u8]| {
+            let places = bytes.par_chunks_mut(each).zip(pictures);
+            places.for_each(|(place, picture)| place.copy_from_slice(picture));
+        };
+        let bytes = self.bytes(pictures.len() * each, fill)?;
+        Ok(bytes.reshape((pictures.len(), height, width, 3))?)
+    }
+
+    /// `count` bytes, which `fill` is to write, as a tensor u8 \[count\].
+    fn bytes(&mut self, count: usize, fill: impl FnOnce(&mut [u8])) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(device) = &self.device {
             return Ok(self.bytes.send(device, count, fill)?);

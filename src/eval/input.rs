@@ -1,10 +1,13 @@
 //! What a frame is before the encoder: normalised planes where that is a CPU, bytes where a GPU makes
 //! planes of them itself, to the same bits. And what it is behind it: features ([`Encoded`]).
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
+use crate::device::Uploads;
 use crate::error::Result;
 use crate::image::Rgb;
+#[cfg(feature = "cuda")]
+use crate::image::gpu;
 use crate::image::resize::{frame_to_planes, nearest_frame};
 use crate::model::Encoder;
 use crate::protocol::{Protocol, Size};
@@ -86,32 +89,37 @@ pub fn input_planes(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Vec<
     Ok((planes, input))
 }
 
-/// Frames of one clip as its encoder takes them: [B, 3, H, W] on `device`.
+/// Frames of one clip as its encoder takes them: [B, 3, H, W] on the device of `uploads`.
 ///
 /// # Errors
-/// The device runs out of memory.
+/// The frames differ in size, or the device runs out of memory.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub(super) fn tensor(
     batch: &[&Pixels],
     input: Size,
     protocol: &Protocol,
-    device: &Device,
+    uploads: &mut Uploads,
 ) -> Result<Tensor> {
-    let (Size { height, width }, mut planes) = (input, Vec::new());
+    let mut planes = Vec::new();
     #[cfg(feature = "cuda")]
-    let mut frames = Vec::new();
+    let (mut frames, mut size) = (Vec::new(), (0, 0));
     for pixels in batch {
         match pixels {
             Pixels::Planes(values) => planes.push(&**values),
             #[cfg(feature = "cuda")]
-            Pixels::Bytes(frame) => frames.push(frame),
+            Pixels::Bytes(frame) => {
+                size = (frame.height, frame.width);
+                frames.push(&*frame.data);
+            }
         }
     }
     #[cfg(feature = "cuda")]
     if !frames.is_empty() {
         let Protocol { mean, std, .. } = *protocol;
-        let how = crate::image::gpu::Normalization { mean, std };
-        return crate::image::gpu::planes(&frames, (height, width), how, device);
+        let frames = uploads.pictures(&frames, size)?;
+        let how = gpu::Normalization { mean, std };
+        return gpu::planes(&frames, (input.height, input.width), how);
     }
-    Ok(Tensor::from_vec(planes.concat(), (batch.len(), 3, height, width), device)?)
+    let shape = (batch.len(), 3, input.height, input.width);
+    Ok(Tensor::from_vec(planes.concat(), shape, uploads.device())?)
 }

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
+use candle_core::D;
 use rayon::prelude::*;
 
 use super::cache::{self, Features, Found};
 pub use super::input::input_planes;
 use super::input::{self, Encoded, Pixels};
 use super::{Setup, Stages};
+use crate::device::Uploads;
 use crate::error::{Error, Result};
 use crate::image::decode;
 use crate::progress::Observer;
@@ -123,12 +125,13 @@ fn encode_each(
                 }
             }
         });
-        let mut index = 0;
+        let (mut index, mut uploads) = (0, Uploads::new(setup.encoder.device()));
         for batch in receiver {
             let batch = batch?;
             stages.decode += batch.iter().map(|prepared| prepared.seconds).sum::<f64>();
             let start = Instant::now();
-            let encoded = setup.batch.each(&batch, |frames| encode(frames, setup), smaller)?;
+            let encode = |frames: &[Prepared]| encode(frames, setup, &mut uploads);
+            let encoded = setup.batch.each(&batch, encode, smaller)?;
             stages.encode += start.elapsed().as_secs_f64();
             drop(batch);
             for encoded in encoded {
@@ -173,13 +176,14 @@ fn prepare(path: &Path, setup: &Setup<'_>) -> Result<Prepared> {
     Ok(Prepared { pixels, frame, input, seconds: start.elapsed().as_secs_f64() })
 }
 
-fn encode(batch: &[Prepared], setup: &Setup<'_>) -> Result<Vec<Encoded>> {
+fn encode(batch: &[Prepared], setup: &Setup<'_>, uploads: &mut Uploads) -> Result<Vec<Encoded>> {
     let Some(&Prepared { frame, input, .. }) = batch.first() else { return Ok(Vec::new()) };
     let count = batch.len();
     let pixels: Vec<&Pixels> = batch.iter().map(|prepared| &prepared.pixels).collect();
-    let frames = input::tensor(&pixels, input, setup.protocol, setup.encoder.device())?;
+    let frames = input::tensor(&pixels, input, setup.protocol, uploads)?;
     let features = setup.encoder.features(&frames)?;
-    if !features.sum_all()?.to_scalar::<f32>()?.is_finite() {
+    // Row by row first: a GPU sums up a whole tensor by a single block.
+    if !features.sum(D::Minus1)?.sum_all()?.to_scalar::<f32>()?.is_finite() {
         return Err(Error::setting(
             "dtype",
             "the encoder made features that are no numbers: its values leave this type's range; use f32",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::checkpoint::Place;
 use super::config::Config;
 use super::loader::{Loaded, Loader, Range, Unreadable};
-use super::train::Run;
+use super::run::Run;
 use super::views::Pair;
 use crate::error::Result;
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::optimizer::AdamWSettings;
+use super::adamw::AdamWSettings;
 use super::samples::{Frames, Kind, Options, VideoSettings};
 use super::schedule::Schedule;
 use super::views::{Strategy, ViewSettings};

@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr};
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use candle_core::{CudaStorage, Result};
 
-use super::optimizer::Numbers;
+use super::adamw::Numbers;
 use crate::autoencoder::GRAIN;
 use crate::kernel::{PACK, by_pack, launch};
 
@@ -35,7 +35,7 @@ impl State {
     }
 }
 
-/// A step of AdamW, as [`super::optimizer`] says; whole tensors.
+/// A step of AdamW, as [`super::adamw`] says; whole tensors.
 pub(super) fn step(
     values: &mut CudaStorage,
     State { moments, decays }: &mut State,

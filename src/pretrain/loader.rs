@@ -201,12 +201,10 @@ fn normalized(images: &[&Rgb], uploads: &mut Uploads) -> Result<Tensor> {
     }
     #[cfg(feature = "cuda")]
     if uploads.device().is_cuda() {
-        let bytes = uploads.bytes(images.len() * values, |bytes| {
-            let places = bytes.par_chunks_mut(values.max(1)).zip(images);
-            places.for_each(|(place, image)| place.copy_from_slice(&image.data));
-        })?;
+        let images: Vec<&[u8]> = images.iter().map(|image| &*image.data).collect();
         let how = gpu::Normalization { mean: MEAN, std: STD };
-        return gpu::normalized(&bytes.reshape((images.len(), height, width, 3))?, how);
+        let images = uploads.pictures(&images, (height, width))?;
+        return gpu::planes(&images, (height, width), how);
     }
     let tables = tables();
     let mut planes = vec![0.0_f32; images.len() * values];

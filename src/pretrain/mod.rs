@@ -10,6 +10,7 @@
 //! Every draw of a run comes from [`random`], so that the same configuration and data give the same
 //! encoder, and a run that was stopped goes on as if it had not been.
 
+pub mod adamw;
 pub mod average;
 mod batches;
 pub mod checkpoint;
@@ -25,6 +26,7 @@ pub mod pictures;
 pub mod random;
 pub mod record;
 pub mod restore;
+pub mod run;
 pub mod samples;
 pub mod schedule;
 pub mod start;
@@ -33,4 +35,5 @@ pub mod train;
 pub mod views;
 
 pub use config::Config;
-pub use train::{Run, train};
+pub use run::Run;
+pub use train::train;

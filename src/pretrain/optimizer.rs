@@ -1,4 +1,4 @@
-//! AdamW as PyTorch computes it, with the recipe's two groups.
+//! AdamW over all of a network.
 //!
 //! Parameters, gradients and moments are a buffer each, laid out alike ([`crate::autoencoder`] says how),
 //! and a step is one pass over all of them: on a GPU one launch, which is queued before anybody knows
@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Tensor};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use super::adamw::{AdamWSettings, Numbers, decays};
 #[cfg(feature = "cuda")]
 use super::gpu;
 use crate::autoencoder::{GRAIN, Gradients, Measured, Parameters, Spans};
@@ -20,32 +20,6 @@ use crate::error::{Error, Result};
 
 /// Values that a thread takes at a time.
 const CHUNK: usize = 1 << 15;
-
-/// The settings of [`AdamW`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdamWSettings {
-    /// How much of the mean gradient a step keeps.
-    pub beta1: f64,
-    /// How much of the mean squared gradient a step keeps.
-    pub beta2: f64,
-    /// Added to the root of the mean squared gradient.
-    pub epsilon: f64,
-    /// What weights shrink by at each step, times the learning rate; biases and other tensors of
-    /// one dimension do not, the CLS and mask tokens do (timm's rule, which the reference follows).
-    pub weight_decay: f64,
-}
-
-impl Default for AdamWSettings {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.05 }
-    }
-}
-
-/// Whether weight decay applies to a parameter.
-pub fn decays(name: &str, dimensions: usize) -> bool {
-    dimensions > 1 && !name.ends_with(".bias")
-}
 
 /// Means of gradients and of their squares, [2, values], and one flag a [`GRAIN`] of values: whether
 /// they decay.
@@ -78,7 +52,7 @@ impl State {
     }
 }
 
-/// The optimiser: Adam with decoupled weight decay (Loshchilov and Hutter).
+/// The optimiser: its [settings](AdamWSettings), how many steps it made, and what it keeps of them.
 #[derive(Debug)]
 pub struct AdamW {
     settings: AdamWSettings,
@@ -163,73 +137,6 @@ impl AdamW {
     }
 }
 
-/// The numbers of one step; `Step` of the GPU's kernel.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Numbers {
-    /// What weight decay leaves of a value that decays.
-    keep: f32,
-    /// The learning rate over the mean's correction.
-    size: f32,
-    /// What a gradient counts in the mean.
-    new1: f32,
-    /// What is kept of the mean of squares.
-    beta2: f32,
-    /// What a squared gradient counts in it.
-    new2: f32,
-    /// The root of its correction.
-    root2: f32,
-    /// Added to its root.
-    epsilon: f32,
-}
-
-impl Numbers {
-    /// Those of step number `step`, from 1.
-    fn of(settings: AdamWSettings, step: u64, rate: f64) -> Self {
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = settings;
-        let exponent = i32::try_from(step).unwrap_or(i32::MAX);
-        Self {
-            keep: (1.0 - rate * weight_decay) as f32,
-            size: (rate / (1.0 - beta1.powi(exponent))) as f32,
-            new1: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            new2: (1.0 - beta2) as f32,
-            root2: (1.0 - beta2.powi(exponent)).sqrt() as f32,
-            epsilon: epsilon as f32,
-        }
-    }
-
-    /// Moves `values` and both moments by gradients times `factor`; `decays` holds one flag a grain.
-    fn on_slices(
-        self,
-        (values, mean, square): (&mut [f32], &mut [f32], &mut [f32]),
-        (gradient, factor): (&[f32], f32),
-        decays: &[bool],
-    ) {
-        let Self { keep, size, new1, beta2, new2, root2, epsilon } = self;
-        let moved =
-            values.chunks_mut(GRAIN).zip(mean.chunks_mut(GRAIN)).zip(square.chunks_mut(GRAIN));
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for ((((values, mean), square), gradient), decays) in
-                    moved.zip(gradient.chunks(GRAIN)).zip(decays)
-                {
-                    let keep = if *decays { keep } else { 1.0 };
-                    for (((value, mean), square), gradient) in
-                        values.iter_mut().zip(mean).zip(square).zip(gradient)
-                    {
-                        let gradient = gradient * factor;
-                        *mean += (gradient - *mean) * new1;
-                        *square = *square * beta2 + gradient * gradient * new2;
-                        *value = *value * keep - size * *mean / (square.sqrt() / root2 + epsilon);
-                    }
-                }
-            },
-        );
-    }
-}
-
 /// A step as an operation on the parameters, their gradients and what was measured of them.
 struct Step<'a> {
     numbers: Numbers,
@@ -305,24 +212,6 @@ mod tests {
     use crate::autoencoder::{Autoencoder, Mask, Views};
     use crate::device::Uploads;
 
-    const SETTINGS: AdamWSettings =
-        AdamWSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.5 };
-
-    #[test]
-    fn the_first_step_by_hand() {
-        // mean = 0.1·g, square = 0.05·g²; corrected they are g and g², so the step is 0.1·sign
-        let numbers = Numbers::of(SETTINGS, 1, 0.1);
-        for (decays, kept) in [(true, 0.95), (false, 1.0)] {
-            let (mut values, mut mean, mut square) = ([2.0, -1.0], [0.0; 2], [0.0; 2]);
-            let moved = (&mut values[..], &mut mean[..], &mut square[..]);
-            numbers.on_slices(moved, (&[6.0, -1.0], 0.5), &[decays]);
-            for (value, wanted) in values.iter().zip([2.0 * kept - 0.1, -kept + 0.1]) {
-                assert!((value - wanted).abs() < 1e-6, "{value} {wanted}");
-            }
-            assert!((mean[0] - 0.3).abs() < 1e-7 && (square[1] - 0.0125).abs() < 1e-7);
-        }
-    }
-
     /// A network of one block and its gradients by a view of 16 patches.
     fn small() -> (Autoencoder, Gradients) {
         let mut config = Preset::Tiny.config();
@@ -344,7 +233,7 @@ mod tests {
     fn gradients_that_are_no_numbers_move_nothing() {
         let (model, gradients) = small();
         let parameters = &model.parameters;
-        let mut optimizer = AdamW::new(parameters, SETTINGS).unwrap();
+        let mut optimizer = AdamW::new(parameters, AdamWSettings::default()).unwrap();
         let values = || parameters.values().to_vec1::<f32>().unwrap();
         let before = values();
         for (loss, moves) in [(f32::INFINITY, false), (1.0, true)] {
@@ -356,12 +245,5 @@ mod tests {
             let mean = state["optimizer.cls_token.mean"].flatten_all().unwrap();
             assert_eq!(mean.to_vec1::<f32>().unwrap().iter().any(|mean| *mean != 0.0), moves);
         }
-    }
-
-    #[test]
-    fn biases_norms_and_no_tokens_are_spared_from_decay() {
-        assert!(decays("cls_token", 3) && decays("blocks.0.attn.qkv.weight", 2));
-        assert!(!decays("blocks.0.norm1.weight", 1) && !decays("patch_embed.proj.bias", 1));
-        assert!(!decays("decoder_blocks.0.self_attn.in_proj_bias", 1));
     }
 }

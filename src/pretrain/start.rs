@@ -10,9 +10,9 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
+use super::adamw::decays;
 use super::checkpoint::Place;
 use super::config::Config;
-use super::optimizer::decays;
 use crate::autoencoder::{Method, Parameters};
 use crate::error::{Error, Result};
 use crate::model::VitConfig;

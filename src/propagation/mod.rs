@@ -202,7 +202,10 @@ impl Engine {
             Self::Fused(Precision::F32) => Ok(Self::TensorOps),
             Self::Fused(precision) => Err(Error::setting(
                 "affinity",
-                format!("{} takes no such topk or grid; f32 does", precision.name()),
+                format!(
+                    "{} takes no such topk or grid, or no such GPU; f32 takes all",
+                    precision.name()
+                ),
             )),
             other => Ok(other),
         }

@@ -145,14 +145,16 @@ fn planes_are_the_same_to_the_last_bit() {
     let folder = rendered(1, 3);
     let paths = first_clip(folder.path(), "JPEGImages");
     let pictures: Vec<_> = paths.iter().map(|path| decode::read(path).unwrap()).collect();
+    let mut uploads = cropmae::device::Uploads::new(&other);
     for size in ["128x224", "96x160", "200x304"] {
         let mut protocol = small(Preset::Cropmae);
         let size: Size = size.parse().unwrap();
         protocol.input_size = InputSize::Exact(size);
         let ours = values(&batch(&paths, &protocol));
         let how = gpu::Normalization { mean: protocol.mean, std: protocol.std };
-        let frames: Vec<_> = pictures.iter().collect();
-        let theirs = gpu::planes(&frames, (size.height, size.width), how, &other).unwrap();
+        let frames: Vec<&[u8]> = pictures.iter().map(|picture| &*picture.data).collect();
+        let frames = uploads.pictures(&frames, (pictures[0].height, pictures[0].width)).unwrap();
+        let theirs = gpu::planes(&frames, (size.height, size.width), how).unwrap();
         assert_eq!(ours, values(&theirs.to_device(&Device::Cpu).unwrap()), "{size}");
     }
 }

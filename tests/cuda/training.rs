@@ -10,9 +10,10 @@ use cropmae::autoencoder::{
 use cropmae::device::Uploads;
 use cropmae::image::Rgb;
 use cropmae::model::VitConfig;
+use cropmae::pretrain::adamw::AdamWSettings;
 use cropmae::pretrain::average::Average;
 use cropmae::pretrain::loader;
-use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
+use cropmae::pretrain::optimizer::AdamW;
 use cropmae::pretrain::views::Pair;
 
 use crate::common::{largest_gap, values};
@@ -96,17 +97,19 @@ fn what_is_sent_while_other_things_are_under_way_arrives_whole() {
     let mut uploads = Uploads::new(&other_device());
     // more than there are pieces of memory, of growing and shrinking sizes
     let counts = [5, 70_000, 1, 70_001, 300, 70_000, 9, 8, 7, 70_003_usize];
-    let bytes = |count: usize| (0..count).map(move |i| (i * 31 + count) as u8);
+    let picture =
+        |count: usize| (0..3 * count).map(|i| (i * 31 + count) as u8).collect::<Vec<u8>>();
     let words = |count: usize| (0..count as u32).map(|i| i * 7919).collect::<Vec<u32>>();
     let sent: Vec<_> = counts
         .iter()
         .map(|&count| {
-            let fill = |out: &mut [u8]| out.iter_mut().zip(bytes(count)).for_each(|(o, b)| *o = b);
-            (uploads.bytes(count, fill).unwrap(), uploads.words(&words(count)).unwrap())
+            let pictures = uploads.pictures(&[&picture(count)], (1, count)).unwrap();
+            (pictures, uploads.words(&words(count)).unwrap())
         })
         .collect();
     for (&count, (found, others)) in counts.iter().zip(&sent) {
-        assert_eq!(found.to_vec1::<u8>().unwrap(), bytes(count).collect::<Vec<_>>(), "{count}");
+        let found = found.flatten_all().unwrap();
+        assert_eq!(found.to_vec1::<u8>().unwrap(), picture(count), "{count}");
         assert_eq!(others.to_vec1::<u32>().unwrap(), words(count), "{count}");
     }
 }

@@ -9,7 +9,8 @@ use cropmae::autoencoder::{
 };
 use cropmae::device::Uploads;
 use cropmae::model::VitConfig;
-use cropmae::pretrain::optimizer::{AdamW, AdamWSettings};
+use cropmae::pretrain::adamw::AdamWSettings;
+use cropmae::pretrain::optimizer::AdamW;
 
 use crate::common::{json, shared, tensors, values};
 

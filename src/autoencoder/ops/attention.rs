@@ -82,7 +82,7 @@ fn factors(
     shape: (usize, usize, usize, usize),
     drop: Dropout,
 ) -> Result<Option<Tensor>> {
-    if drop.probability == 0.0 {
+    if !drop.drops() {
         return Ok(None);
     }
     drawn(&Tensor::zeros(shape, like.dtype(), like.device())?, drop).map(Some)

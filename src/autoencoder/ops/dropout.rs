@@ -36,6 +36,11 @@ impl Dropout {
     /// Drops nothing.
     pub(in crate::autoencoder) const NONE: Self = Self { probability: 0.0, seed: 0 };
 
+    /// Whether anything can be dropped at all.
+    pub(super) fn drops(self) -> bool {
+        self.numbers().below > 0
+    }
+
     /// What the kernels compute with.
     pub(super) fn numbers(self) -> Numbers {
         Numbers {
@@ -48,7 +53,7 @@ impl Dropout {
 
     /// Zeroes or scales the values that lie from place `first` on in the whole tensor.
     pub(super) fn apply(self, values: &mut [f32], first: usize) {
-        if self.probability == 0.0 {
+        if !self.drops() {
             return;
         }
         let Numbers { below, factor, offset, scale } = self.numbers();
@@ -80,7 +85,7 @@ fn scramble(mut bits: u32) -> u32 {
 /// `xs` with some values dropped; what is dropped is the same on a CPU in f32 and on a GPU; in other
 /// number types the device's own generator draws.
 pub(in crate::autoencoder) fn dropout(tape: &Tape, xs: &Value, how: Dropout) -> Result<Value> {
-    if how.probability == 0.0 {
+    if !how.drops() {
         return Ok(xs.clone());
     }
     #[cfg(feature = "cuda")]

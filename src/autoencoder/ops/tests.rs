@@ -330,6 +330,16 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     assert!((both as f64 / 1e5 - 0.01).abs() < 0.002, "two seeds are not independent: {both}");
 }
 
+/// A share of less than one in 2^32 is none: no kernel may wait for what it never drops.
+#[test]
+fn a_dropout_too_small_to_drop_anything_is_none() {
+    let least = Dropout { probability: 1e-12, seed: 7 };
+    assert!(!least.drops() && Dropout { probability: 1e-9, ..least }.drops());
+    let ones = Tensor::ones((3, 5), DType::F32, &Device::Cpu).unwrap();
+    let out = forward(std::slice::from_ref(&ones), &|tape, t| dropout(tape, &t[0], least));
+    assert_eq!(flat(&out), flat(&ones));
+}
+
 #[test]
 fn the_backward_pass_drops_what_the_forward_pass_dropped() {
     let how = Dropout { probability: 0.3, seed: 77 };

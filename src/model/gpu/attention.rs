@@ -64,12 +64,12 @@ impl Attention {
 
     /// Whether the device runs the kernel, which is allowed the shared memory that it needs.
     fn prepare(&self, device: &CudaDevice) -> bool {
-        let (module, ptx) = match self.arithmetic {
+        let module = match self.arithmetic {
             Arithmetic::F32 => ("ATTENTION_F32", ATTENTION_F32),
             Arithmetic::Tf32 => ("ATTENTION_TF32", ATTENTION_TF32),
             Arithmetic::Bf16 => ("ATTENTION_BF16", ATTENTION_BF16),
         };
-        let Ok(function) = device.get_or_load_custom_func(&self.name(), module, ptx) else {
+        let Ok(function) = kernel::function(device, &self.name(), module) else {
             return false;
         };
         let new_enough = self.arithmetic == Arithmetic::F32 || kernel::has_tensor_cores(&function);

@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
-use candle_core::{CudaStorage, DType, Layout, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use half::bf16;
 
 use crate::kernel::{
@@ -178,33 +178,8 @@ pub(super) fn bias_gelu(product: Tensor, bias: &Tensor) -> Result<Tensor> {
     Ok(product)
 }
 
-const BIAS_GELU: InPlace = InPlace {
-    name: "bias_gelu",
-    run: |values, count, bias, layout| by_type!(values, run_bias_gelu(values, count, bias, layout)),
-};
-
-fn run_bias_gelu<T: Number>(
-    values: &mut CudaStorage,
-    count: usize,
-    bias: &CudaStorage,
-    bias_layout: &Layout,
-) -> Result<()> {
-    let device = bias.device().clone();
-    let columns = bias_layout.shape().elem_count() as u32;
-    let bias = kernel::values::<f32>(bias, bias_layout)?;
-    let values = T::as_cuda_slice_mut(values)?;
-    launch!(
-        device,
-        TOKENS,
-        &named::<T>("bias_gelu"),
-        by_pack(count),
-        values,
-        &bias,
-        &(count as u32),
-        &columns,
-    );
-    Ok(())
-}
+const BIAS_GELU: InPlace =
+    InPlace { name: "bias_gelu", module: ("TOKENS", kernel::TOKENS), f32_row: true };
 
 /// Rows of f32 over their lengths, of which none counts less than `least`: [B, N, D] whose images may
 /// lie apart -> [B, N, D] in one piece. `None` where rows lie otherwise.

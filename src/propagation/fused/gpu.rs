@@ -134,7 +134,10 @@ impl Ring {
                 &mut self.labels,
             );
         }
-        Ok(self.device.clone_dtoh(&self.labels.slice(step.labels(step.query)))?)
+        let labels = self.device.clone_dtoh(&self.labels.slice(step.labels(step.query)))?;
+        // CUDA does not promise that a copy into ordinary memory has arrived.
+        self.device.cuda_stream().synchronize().w()?;
+        Ok(labels)
     }
 
     fn named(&self, kernel: &str) -> String {
@@ -178,9 +181,13 @@ fn most_shared_bytes(device: &CudaDevice) -> candle_core::Result<usize> {
     Ok(device.cuda_stream().context().attribute(most).w()? as usize)
 }
 
-/// Whether a block's shared memory suffices for lists of so many entries.
-pub(super) fn has_room(device: &CudaDevice, precision: Precision, kept: usize) -> bool {
+/// Whether a block's shared memory suffices for lists of so many entries, and the card has the
+/// instructions of this precision.
+pub(super) fn takes(device: &CudaDevice, precision: Precision, kept: usize) -> bool {
+    let name = named("search", precision);
+    let multiplies = |function| precision == Precision::F32 || kernel::has_tensor_cores(&function);
     most_shared_bytes(device).is_ok_and(|most| shared_bytes(precision, kept) <= most)
+        && kernel::function(device, &name, ("AFFINITY", AFFINITY)).is_ok_and(multiplies)
 }
 
 /// Allows the kernels as much shared memory as the longest lists take: what is allowed holds for all
@@ -190,8 +197,7 @@ fn prepare(device: &CudaDevice, precision: Precision, shared_bytes: usize) -> Re
     let mut at_once = 1;
     let allowed = self::shared_bytes(precision, MOST).min(most_shared_bytes(device)?);
     for kernel in ["ties", "search"] {
-        let function =
-            device.get_or_load_custom_func(&named(kernel, precision), "AFFINITY", AFFINITY)?;
+        let function = kernel::function(device, &named(kernel, precision), ("AFFINITY", AFFINITY))?;
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(attribute, allowed as i32).w()?;
         at_once = function

@@ -127,7 +127,7 @@ fn kept(settings: &Settings) -> usize {
 
 /// Whether a clip is of a size that the kernel can do: k up to 32, and fewer rows and pairs of a tile
 /// and a key than 32 bits count, which is a grid of some 280 × 280 cells. A GPU also needs 74 KB of
-/// shared memory for a block in f32 and 61 KB in the others, where k is 7.
+/// shared memory for a block in f32 and 61 KB in the others, where k is 7, and for these tensor cores.
 pub(super) fn fits(
     settings: &Settings,
     (height, width): (usize, usize),
@@ -139,7 +139,7 @@ pub(super) fn fits(
     let keys = cells.saturating_mul(settings.queue + 2).saturating_mul(tiles);
     let room = match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => gpu::has_room(device, precision, kept(settings)),
+        Device::Cuda(device) => gpu::takes(device, precision, kept(settings)),
         _ => true,
     };
     settings.topk <= MOST && height.max(width) < 0xffff && keys < u32::MAX as usize && room

@@ -170,7 +170,7 @@ fn softmax<T: Number>(
     let (config, name) =
         (by_row(scores.elem_count() / sizes.keys as usize), sized::<T>("softmax", sizes.keys));
     let mut out = kernel::room::<T>(device, count)?;
-    if drop.probability == 0.0 {
+    if !drop.drops() {
         let none = 0_u64; // a null pointer
         launch!(
             device,
@@ -277,9 +277,9 @@ impl Call {
         let [gradient] = self.sizes.split::<1>(gradient)?;
         let p = &self.probabilities;
         let (scores, drop) = (self.scores, self.drop.numbers());
-        let dropped = match self.drop.probability {
-            0.0 => p.clone(),
-            _ => by_type!(p, drop_again(p, scores, drop))?,
+        let dropped = match self.drop.drops() {
+            false => p.clone(),
+            true => by_type!(p, drop_again(p, scores, drop))?,
         };
         let of_values = dropped.t()?.matmul(&gradient)?;
         let of_probabilities = gradient.matmul(&self.values.t()?)?;

@@ -76,8 +76,8 @@ impl Call {
             return Ok(false);
         }
         let device = xs.device().as_cuda_device()?;
-        let name = self.name("");
-        let function = device.get_or_load_custom_func(&name, "FUSED_ATTENTION", FUSED_ATTENTION)?;
+        let module = ("FUSED_ATTENTION", FUSED_ATTENTION);
+        let function = kernel::function(device, &self.name(""), module)?;
         Ok(kernel::has_tensor_cores(&function))
     }
 

@@ -5,7 +5,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Tensor};
 
 use super::linear::Product;
-use super::parts::sum_parts;
+use super::sums::sum_parts;
 use super::{by_type, named, rows_of};
 use crate::autoencoder::ops::branch::Layer;
 use crate::autoencoder::ops::dropout::Dropout;

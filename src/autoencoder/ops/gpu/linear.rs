@@ -1,12 +1,11 @@
 //! A linear layer on a GPU: cuBLAS's products, and the bias by `values.cu`.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CudaStorage, Layout, Result, Tensor};
+use candle_core::{Result, Tensor};
 
+use super::rows_of;
 use super::sums::column_sums;
-use super::{named, rows_of};
 use crate::autoencoder::tape::{Tape, Value};
-use crate::kernel::{self, InPlace, Number, PACK, by_pack, by_type, launch};
+use crate::kernel::{self, InPlace, PACK};
 
 /// The product of a linear layer, and what its backward pass needs.
 pub(super) struct Product {
@@ -85,30 +84,5 @@ pub(in crate::autoencoder) fn linear(
 }
 
 /// Adds a bias to every row of a product.
-const ADD_BIAS: InPlace = InPlace {
-    name: "add_bias",
-    run: |values, count, bias, layout| by_type!(values, add_bias(values, count, bias, layout)),
-};
-
-fn add_bias<T: Number>(
-    values: &mut CudaStorage,
-    count: usize,
-    bias: &CudaStorage,
-    bias_layout: &Layout,
-) -> Result<()> {
-    let device = bias.device().clone();
-    let columns = bias_layout.shape().elem_count() as u32;
-    let bias = kernel::values::<T>(bias, bias_layout)?;
-    let values = T::as_cuda_slice_mut(values)?;
-    launch!(
-        device,
-        VALUES,
-        &named::<T>("add_bias"),
-        by_pack(count),
-        values,
-        &bias,
-        &(count as u32),
-        &columns,
-    );
-    Ok(())
-}
+const ADD_BIAS: InPlace =
+    InPlace { name: "add_bias", module: ("VALUES", kernel::VALUES), f32_row: false };

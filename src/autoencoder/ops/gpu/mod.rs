@@ -16,7 +16,6 @@ mod gather;
 mod hidden;
 mod linear;
 mod norm;
-mod parts;
 mod pixels;
 mod residual;
 mod sums;

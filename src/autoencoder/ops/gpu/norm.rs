@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::sums::{BAND, bands, sum_bands};
+use super::sums::{BAND, bands, sum_parts};
 use super::{by_type, named, rows_of};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::kernel::{self, Number, Operand, by_row, launch, wrapped};
@@ -83,7 +83,7 @@ fn norm_backward<T: Number>(
         &(columns as u32),
         &(BAND as u32),
     );
-    let sums = sum_bands::<T>(&parts, (bands, 2 * columns), device)?;
+    let sums = sum_parts::<T>(&parts, (bands, 2 * columns), device)?;
     Ok(vec![
         Some(wrapped(out, x.shape(), device)),
         Some(sums.narrow(0, 0, columns)?),

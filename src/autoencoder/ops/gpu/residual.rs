@@ -5,7 +5,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Tensor};
 
 use super::linear::Product;
-use super::parts::sum_parts;
+use super::sums::sum_parts;
 use super::{by_type, named, rows_of};
 use crate::autoencoder::ops::branch::{Layer, Norm};
 use crate::autoencoder::ops::dropout::Dropout;
@@ -111,7 +111,7 @@ fn backward<T: Number>(call: &Call, of_normed: &Tensor, own: Option<&Tensor>) ->
     let device = sum.device()?;
     let band = rows.div_ceil(BLOCKS).next_multiple_of(AT_ONCE);
     let blocks = rows.div_ceil(band);
-    let drops = call.drop.probability != 0.0;
+    let drops = call.drop.drops();
     let mut out = kernel::room::<T>(device, rows * width)?;
     let mut branch = kernel::room::<T>(device, if drops { rows * width } else { PACK })?;
     let mut parts: CudaSlice<f32> = kernel::room(device, blocks * 3 * width)?;

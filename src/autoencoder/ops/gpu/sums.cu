@@ -35,17 +35,7 @@ static __device__ void norm_sums(const T *xs, const T *gradient, const float *ke
     place.write(of_bias, out + columns, columns);
 }
 
-// Adds up the bands: a thread a column.
-template <typename T>
-static __device__ void sum_bands(const float *parts, T *out, unsigned bands, unsigned columns) {
-    const unsigned column = place();
-    if (column >= columns) return;
-    float sum = 0;
-    for (unsigned band = 0; band < bands; band++) sum += parts[(size_t)band * columns + column];
-    store(out + column, sum);
-}
-
-// Adds up few parts of many columns by blocks of 32 warps: a block takes 32 columns, a warp's lanes the
+// Adds up parts, bands among them, by blocks of 32 warps: a block takes 32 columns, a warp's lanes the
 // parts of one of them.
 template <typename T>
 static __device__ void sum_parts(const float *parts, T *out, unsigned count, unsigned columns) {
@@ -115,7 +105,5 @@ FOR_BOTH(column_sums, P_COLUMN_SUMS, (x, parts, rows, columns, band))
 #define P_NORM_SUMS(T) \
     (const T *x, const T *g, const float *kept, float *parts, unsigned rows, unsigned columns, unsigned band)
 FOR_BOTH(norm_sums, P_NORM_SUMS, (x, g, kept, parts, rows, columns, band))
-#define P_SUM_BANDS(T) (const float *parts, T *o, unsigned bands, unsigned columns)
-FOR_BOTH(sum_bands, P_SUM_BANDS, (parts, o, bands, columns))
 #define P_SUM_PARTS(T) (const float *parts, T *o, unsigned count, unsigned columns)
 FOR_BOTH(sum_parts, P_SUM_PARTS, (parts, o, count, columns))

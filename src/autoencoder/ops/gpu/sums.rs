@@ -5,12 +5,14 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
 use candle_core::{DType, Result, Tensor};
 
 use super::{by_type, named, rows_of};
-use crate::kernel::{self, Number, Operand, PACK, THREADS, by_value, launch, wrapped};
+use crate::kernel::{self, Number, Operand, PACK, THREADS, launch, wrapped};
 
 /// Rows whose sums a block adds up before the bands are added to one another.
 pub(super) const BAND: usize = 512;
-/// Columns that a block adds up.
+/// Columns that a block adds up over a band.
 const COLUMNS: usize = 64;
+/// Columns that a block adds up over parts, a warp each.
+const COLUMNS_OF_PARTS: usize = 32;
 /// Threads of a block that adds up a whole tensor.
 pub(super) const MOST_THREADS: u32 = 1024;
 
@@ -46,24 +48,24 @@ fn column_sums_of<T: Number>(x: &Tensor) -> Result<Tensor> {
         &(columns as u32),
         &(BAND as u32),
     );
-    sum_bands::<T>(&parts, (bands, columns), device)
+    sum_parts::<T>(&parts, (bands, columns), device)
 }
 
-/// Adds up the sums of all bands [bands, columns] -> \[columns\].
-pub(in crate::autoencoder) fn sum_bands<T: Number>(
-    parts: &CudaSlice<f32>,
-    (bands, columns): (usize, usize),
+/// Adds up what blocks have added up: [parts, columns] -> \[columns\].
+pub(super) fn sum_parts<T: Number>(
+    values: &CudaSlice<f32>,
+    (parts, columns): (usize, usize),
     device: &CudaDevice,
 ) -> Result<Tensor> {
     let mut sums = kernel::room::<T>(device, columns)?;
     launch!(
         device,
         SUMS,
-        &named::<T>("sum_bands"),
-        by_value(columns),
-        parts,
+        &named::<T>("sum_parts"),
+        kernel::grid((columns.div_ceil(COLUMNS_OF_PARTS), 1), MOST_THREADS),
+        values,
         &mut sums,
-        &(bands as u32),
+        &(parts as u32),
         &(columns as u32),
     );
     Ok(wrapped(sums, columns, device))
