@@ -98,6 +98,14 @@ pub trait Clip: Sync {
     /// # Errors
     /// The file of its labels cannot be read.
     fn label_line(&self) -> Result<String>;
+
+    /// SHA-256, in hexadecimal, of what its scores are made of beside that: the contents of all
+    /// annotations, and the names and lengths of the frames' files, in order. Where the files lie, and
+    /// when they were written, changes nothing.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    fn content_hash(&self) -> Result<String>;
 }
 
 /// A clip of the list that cannot be used, and why.

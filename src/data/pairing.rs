@@ -3,7 +3,7 @@
 //! Frames and annotations are paired by their names without the extension. Only the first annotation
 //! is needed to propagate; the others are the ground truth of the scores. DAVIS and VIP share this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::listing::{self, PICTURES};
@@ -88,11 +88,12 @@ fn named(folder: &Path, extensions: &[&str]) -> Result<Vec<(String, PathBuf)>> {
         let problem = format!("holds no file with the extension {}", extensions.join(", "));
         return Err(Error::data(folder, problem, "extract the clip again"));
     }
-    // Equal names are neighbours in natural order.
-    match files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(pair) => Err(Error::data(
+    let mut names = HashSet::new();
+    let twice = files.iter().find(|(name, _)| !names.insert(name));
+    match twice {
+        Some((name, _)) => Err(Error::data(
             folder,
-            format!("holds two files called {}, with different extensions", pair[0].0),
+            format!("holds two files called {name}, with different extensions"),
             "remove one of them",
         )),
         None => Ok(files),
@@ -162,6 +163,12 @@ mod tests {
                 "frames does not hold; extract",
             ),
             (folder(at, "twice", &["0.jpg", "0.png"]), masks.clone(), "two files called 0"),
+            // 01 and 1 are as large, and so in between
+            (
+                folder(at, "between", &["01.jpg", "1.jpg", "01.png"]),
+                masks.clone(),
+                "two files called 01",
+            ),
             (at.join("s\u{fffd}"), masks, "name is not UTF-8; rename"),
         ];
         for (images, annotations, words) in cases {

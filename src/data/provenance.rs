@@ -1,14 +1,16 @@
-//! One hash for the labels of a dataset, to stand beside every score.
+//! One hash for the labels of a dataset, to stand beside every score, and one for all of a clip.
 //!
 //! Two runs whose hashes agree were given the same clips in the same order, the same first labels
 //! and as many labelled frames; a copy of DAVIS resized beforehand, or one with a clip missing, shows.
+//! That is what published numbers are told apart by; whether a clip that was done is still the same in
+//! the whole of its truth and its frames, [`Clip::content_hash`] says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{Clip, Dataset, LabelClip, PoseClip};
+use super::{Clip, Dataset, Frame, LabelClip, PoseClip, listing};
 use crate::error::{Error, Result};
 
 impl Clip for LabelClip {
@@ -28,6 +30,17 @@ impl Clip for LabelClip {
         let digest = first.map(sha256_of_file).transpose()?.unwrap_or_default();
         Ok(format!("{} {annotated} {digest}", self.name))
     }
+
+    fn content_hash(&self) -> Result<String> {
+        let line = |frame: &Frame| -> Result<String> {
+            let length = frame.image.as_deref().map(length_of_file).transpose()?;
+            let digest = frame.annotation.as_deref().map(sha256_of_file).transpose()?;
+            let length = length.map(|length| length.to_string()).unwrap_or_default();
+            Ok(format!("{} {length} {}\n", frame.name, digest.unwrap_or_default()))
+        };
+        let lines: Vec<String> = self.frames.par_iter().map(line).collect::<Result<_>>()?;
+        Ok(hexadecimal(&Sha256::digest(lines.concat())))
+    }
 }
 
 impl Clip for PoseClip {
@@ -43,6 +56,15 @@ impl Clip for PoseClip {
     fn label_line(&self) -> Result<String> {
         Ok(format!("{} {}", self.name, sha256_of_file(&self.joints)?))
     }
+
+    fn content_hash(&self) -> Result<String> {
+        let line = |frame: &PathBuf| -> Result<String> {
+            Ok(format!("{} {}\n", listing::stem(frame), length_of_file(frame)?))
+        };
+        let mut lines = vec![sha256_of_file(&self.joints)? + "\n"];
+        lines.extend(self.frames.par_iter().map(line).collect::<Result<Vec<_>>>()?);
+        Ok(hexadecimal(&Sha256::digest(lines.concat())))
+    }
 }
 
 impl<C: Clip> Dataset<C> {
@@ -56,6 +78,10 @@ impl<C: Clip> Dataset<C> {
         let lines: Vec<String> = self.clips.par_iter().map(line).collect::<Result<_>>()?;
         Ok(hexadecimal(&Sha256::digest(lines.concat())))
     }
+}
+
+fn length_of_file(path: &Path) -> Result<u64> {
+    Ok(std::fs::metadata(path).map_err(Error::io("read", path))?.len())
 }
 
 fn sha256_of_file(path: &Path) -> Result<String> {

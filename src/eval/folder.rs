@@ -123,6 +123,14 @@ impl RunFolder {
         read_json(&record_path(&self.root, clip)).ok()
     }
 
+    /// Removes the record of a clip, which then does not count as done.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn forget(&self, clip: &str) -> Result<()> {
+        remove(&record_path(&self.root, clip))
+    }
+
     /// An empty place to work on a clip; what an interrupted run left there is removed.
     ///
     /// # Errors
@@ -140,8 +148,7 @@ impl RunFolder {
     /// The folder cannot be written to.
     pub fn commit<R: Serialize>(&self, clip: &str, staging: &Staging, record: &R) -> Result<()> {
         // Without a record the clip does not count, so its parts may be replaced one by one.
-        let record_path = record_path(&self.root, clip);
-        remove(&record_path)?;
+        self.forget(clip)?;
         replace(&staging.predictions(), &self.predictions().join(clip))?;
         let name = format!("{}.safetensors", flat_name(clip));
         let (soft, place) = (staging.soft_labels(), self.root.join("soft_labels").join(name));
@@ -150,7 +157,7 @@ impl RunFolder {
             false => remove(&place)?,
         }
         create_dir(&self.root.join("clips"))?;
-        write_json(&record_path, record)?;
+        write_json(&record_path(&self.root, clip), record)?;
         remove(&staging.root)
     }
 
@@ -161,20 +168,6 @@ impl RunFolder {
     pub fn clean(&self) -> Result<()> {
         remove(&self.root.join(".unfinished"))
     }
-}
-
-/// Stores the records of clips that were scored where they lay, in place of those of an earlier time:
-/// (clip, record).
-///
-/// # Errors
-/// The folder cannot be written to.
-pub fn store_records(root: &Path, records: &[(String, Value)]) -> Result<()> {
-    let clips = root.join("clips");
-    remove(&clips)?;
-    create_dir(&clips)?;
-    records.iter().try_for_each(|(clip, record)| {
-        write_json(&clips.join(format!("{}.json", flat_name(clip))), record)
-    })
 }
 
 /// Refuses a folder with files in it that are no run's; what one that was killed at its beginning left

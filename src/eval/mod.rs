@@ -149,6 +149,10 @@ pub struct Record<S> {
     pub frames: usize,
     /// [`Clip::label_line`] of its given labels: a clip whose labels changed is done again.
     pub labels: String,
+    /// [`Clip::content_hash`]: a clip of which a later annotation or a frame changed is done again too.
+    /// Empty where that is not known: of predictions scored where they lay, and of earlier versions.
+    #[serde(default)]
+    pub content: String,
     /// Whether soft labels were stored with it.
     pub soft_labels: bool,
     /// Whether it was to be scored.
@@ -171,11 +175,17 @@ struct Done<S> {
 }
 
 impl<S> Record<S> {
-    fn new(clip: &impl Clip, labels: String, setup: &Setup<'_>, done: Done<S>) -> Self {
+    fn new(
+        clip: &impl Clip,
+        (labels, content): (String, String),
+        setup: &Setup<'_>,
+        done: Done<S>,
+    ) -> Self {
         Self {
             clip: clip.name().to_owned(),
             frames: done.frames,
             labels,
+            content,
             soft_labels: setup.save_soft_labels,
             scored: !setup.predict_only,
             scores: done.scores,
@@ -342,15 +352,20 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     if stored.is_none() && observer.stops() {
         return Err(Error::Stopped);
     }
-    let labels = clip.label_line()?;
-    let good = |record: &Record<S>| {
+    let (labels, content) = (clip.label_line()?, clip.content_hash()?);
+    let of_this = |record: &Record<S>| {
         record.labels == labels
             && record.frames == clip.frame_count()
-            && (record.scored || setup.predict_only)
-            && (record.soft_labels || !setup.save_soft_labels)
+            && (record.content.is_empty() || record.content == content)
     };
-    if let Some(record) = stored.filter(good) {
-        return Ok((record, true));
+    let enough = |record: &Record<S>| {
+        (record.scored || setup.predict_only) && (record.soft_labels || !setup.save_soft_labels)
+    };
+    match stored {
+        // what another clip of this name has left must not be taken for this one's
+        Some(record) if !of_this(&record) => folder.forget(clip.name())?,
+        Some(record) if enough(&record) => return Ok((record, true)),
+        _ => {}
     }
     if observer.stops() {
         return Err(Error::Stopped);
@@ -358,7 +373,7 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
     observer.clip_started(clip.name(), clip.frame_count());
     let staging = folder.stage(clip.name())?;
     let done = one(clip, run, &staging)?;
-    let record = Record::new(clip, labels, setup, done);
+    let record = Record::new(clip, (labels, content), setup, done);
     folder.commit(clip.name(), &staging, &record)?;
     Ok((record, false))
 }
@@ -377,6 +392,7 @@ fn score_all<C: Clip, S: Send>(
             clip: clip.name().to_owned(),
             frames: done.frames,
             labels: clip.label_line()?,
+            content: String::new(),
             soft_labels: false,
             scored: true,
             scores: done.scores,

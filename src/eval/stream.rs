@@ -62,7 +62,7 @@ pub(super) fn each_frame(
     let found = place.find(setup.encoder.patch(), setup.encoder.width());
     stages.decode += start.elapsed().as_secs_f64();
     match found {
-        Found::Features(features) => return read_each(features, setup, stages, each),
+        Found::Features(features) => return read_each(frames, features, setup, stages, each),
         Found::Nothing => {}
         Found::Unfit(problem) => {
             let note = format!("its kept features are made again: {problem}");
@@ -85,12 +85,16 @@ pub(super) fn each_frame(
 
 /// Calls `each` with features that an earlier run has left.
 fn read_each(
+    frames: Frames<'_>,
     mut features: Features,
     setup: &Setup<'_>,
     stages: &mut Stages,
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
     for index in 0..features.frames() {
+        if frames.observer.stops() {
+            return Err(Error::Stopped);
+        }
         let start = Instant::now();
         let encoded = features.next(setup.encoder.device())?;
         stages.decode += start.elapsed().as_secs_f64();
@@ -190,4 +194,64 @@ fn encode(batch: &[Prepared], setup: &Setup<'_>, uploads: &mut Uploads) -> Resul
         ));
     }
     (0..count).map(|index| Ok(Encoded { features: features.get(index)?, frame, input })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use candle_core::Device;
+
+    use super::*;
+    use crate::data::Benchmark;
+    use crate::eval::{Batch, Cache, Kept};
+    use crate::image::{Rgb, figure};
+    use crate::model::Encoder;
+    use crate::propagation::Engine;
+    use crate::protocol::Preset;
+
+    /// Asks to stop once the first frame is done.
+    #[derive(Default)]
+    struct Hasty(AtomicBool);
+
+    impl Observer for Hasty {
+        fn stops(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// The frames that are handed on until it is asked to stop.
+    fn handed_on(files: &[PathBuf], setup: &Setup<'_>) -> usize {
+        let (hasty, mut count) = (Hasty::default(), 0);
+        let frames = Frames { clip: "a", files, observer: &hasty };
+        let ended = each_frame(frames, setup, &mut Stages::default(), |_, _, _| {
+            count += 1;
+            hasty.0.store(true, Ordering::Relaxed);
+            Ok(())
+        });
+        assert!(matches!(ended, Err(Error::Stopped)), "{ended:?}");
+        count
+    }
+
+    #[test]
+    fn it_stops_after_any_frame_made_or_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let picture = Rgb { width: 32, height: 32, data: vec![7; 32 * 32 * 3] };
+        let files: Vec<PathBuf> = (0..3).map(|t| folder.path().join(format!("{t}.png"))).collect();
+        files.iter().for_each(|file| std::fs::write(file, figure::png(&picture).unwrap()).unwrap());
+        let mut protocol = Preset::Cropmae.protocol(Benchmark::Davis).unwrap();
+        protocol.input_size = crate::protocol::InputSize::Native;
+        let encoder = Encoder::Pixels { patch: 16, device: Device::Cpu };
+        let batch = Batch::fixed(1);
+        let cache = folder.path().join("cache");
+        let cache = Cache::open(&cache, &serde_json::json!({}), Kept::Always).unwrap();
+        let plain = Setup::new(&protocol, &encoder, Engine::Tiled, &batch);
+        let setup = Setup { cache: Some(&cache), ..plain };
+        assert_eq!(handed_on(&files, &setup), 1);
+        let silent = Frames { clip: "a", files: &files, observer: &crate::progress::Silent };
+        each_frame(silent, &setup, &mut Stages::default(), |_, _, _| Ok(())).unwrap();
+        let place = cache.place("a", &files).unwrap();
+        assert!(matches!(place.find(16, encoder.width()), Found::Features(_)));
+        assert_eq!(handed_on(&files, &setup), 1);
+    }
 }

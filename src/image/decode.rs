@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// How much of a file [`size`] reads at first: the headers of nearly every picture fit in.
 const HEAD: usize = 64 * 1024;
 /// More pixels than any video frame has: a header that claims more is damaged.
-const MOST_PIXELS: u64 = 1 << 28;
+pub(super) const MOST_PIXELS: u64 = 1 << 28;
 
 /// The JPEG decoder that this build uses, for the record of a run.
 pub fn decoder_name() -> &'static str {

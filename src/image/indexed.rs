@@ -10,12 +10,14 @@ use std::path::Path;
 use png::{BitDepth, ColorType, Transformations};
 
 use super::LabelImage;
+use super::decode::MOST_PIXELS;
 use crate::error::{Error, Result};
 
 /// Reads the ids of a mask: a palette or grey PNG of 1, 2, 4 or 8 bits.
 ///
 /// # Errors
-/// The file is missing, is no PNG, is cut short, holds colours instead of ids, or has 16 bits.
+/// The file is missing, is no PNG, is cut short, holds colours instead of ids, has 16 bits, or claims
+/// more pixels than any frame has.
 pub fn read(path: &Path) -> Result<LabelImage> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut decoder = png::Decoder::new(BufReader::new(file));
@@ -26,7 +28,8 @@ pub fn read(path: &Path) -> Result<LabelImage> {
     let mut reader = decoder.read_info().map_err(damaged)?;
     let (color, depth) = reader.output_color_type();
     check_format(path, color, depth)?;
-    let size = reader.output_buffer_size().ok_or_else(|| too_large(path))?;
+    check_size(path, reader.info())?;
+    let size = reader.output_buffer_size().ok_or_else(|| too_large(path, reader.info()))?;
     let mut bytes = vec![0; size];
     let frame = reader.next_frame(&mut bytes).map_err(damaged)?;
     let (width, height) = (frame.width as usize, frame.height as usize);
@@ -37,13 +40,14 @@ pub fn read(path: &Path) -> Result<LabelImage> {
 /// The width and height of a PNG, from its header alone.
 ///
 /// # Errors
-/// The file is missing or does not begin as a PNG does.
+/// The file is missing, does not begin as a PNG does, or claims more pixels than any frame has.
 pub fn size(path: &Path) -> Result<(usize, usize)> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(|error| {
         Error::data(path, format!("not a readable PNG ({error})"), "copy or extract the file again")
     })?;
     let info = reader.info();
+    check_size(path, info)?;
     Ok((info.width as usize, info.height as usize))
 }
 
@@ -65,8 +69,17 @@ fn check_format(path: &Path, color: ColorType, depth: BitDepth) -> Result<()> {
     Ok(())
 }
 
-fn too_large(path: &Path) -> Error {
-    Error::data(path, "its header claims more pixels than memory can hold", "copy the file again")
+/// Refuses what a damaged header claims before memory is asked for.
+fn check_size(path: &Path, info: &png::Info<'_>) -> Result<()> {
+    match u64::from(info.width) * u64::from(info.height) > MOST_PIXELS {
+        true => Err(too_large(path, info)),
+        false => Ok(()),
+    }
+}
+
+fn too_large(path: &Path, info: &png::Info<'_>) -> Error {
+    let problem = format!("its header claims {}x{} pixels", info.width, info.height);
+    Error::data(path, problem, "copy or extract the file again")
 }
 
 /// One byte a pixel from rows packed at `depth` bits.
@@ -176,5 +189,29 @@ mod tests {
         assert!(read(&path).unwrap_err().to_string().contains("holds colours"));
         write_raw(&path, ColorType::Grayscale, BitDepth::Sixteen, 1, &[0, 1, 0, 2]);
         assert!(read(&path).unwrap_err().to_string().contains("16 bits"));
+    }
+
+    /// A PNG of 1-bit greys whose header claims so many pixels, of which there are none.
+    fn claiming(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(ColorType::Grayscale);
+        encoder.set_depth(BitDepth::One);
+        encoder.write_header().unwrap().write_chunk(png::chunk::IDAT, &[0]).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn headers_that_claim_too_much_are_refused_before_memory_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("huge.png");
+        for (width, height) in [(1 << 20, 0x7fff_ffff), (1 << 14, 1 << 15)] {
+            std::fs::write(&path, claiming(width, height)).unwrap();
+            for refused in [read(&path).map(drop), size(&path).map(drop)] {
+                let message = refused.unwrap_err().to_string();
+                let words = format!("its header claims {width}x{height} pixels");
+                assert!(message.contains(&words), "{message}");
+            }
+        }
     }
 }

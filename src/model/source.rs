@@ -96,6 +96,10 @@ pub struct Loaded {
     pub family: String,
     /// The architecture's name.
     pub arch: String,
+    /// Attention heads, which no tensor tells; pixels have none.
+    pub heads: Option<usize>,
+    /// The dict of a `.pth` that the encoder was taken from; none where the file has but one level.
+    pub dictionary: Option<String>,
     /// How the position table is resampled.
     pub positions: Option<PositionRule>,
     /// What the checkpoint held beside the encoder, in words.
@@ -174,6 +178,8 @@ fn from_checkpoint(
         sha256: checkpoint.sha256,
         family: checkpoint.family.to_string(),
         arch: checkpoint.config.name(),
+        heads: Some(checkpoint.config.heads),
+        dictionary: checkpoint.report.wrapper,
         positions: Some(checkpoint.config.positions),
         notes: checkpoint.report.notes,
     })
@@ -217,6 +223,8 @@ fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
         sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         family: "raw pixels".into(),
         arch: format!("patches of {patch}"),
+        heads: None,
+        dictionary: None,
         positions: None,
         notes: Vec::new(),
     })

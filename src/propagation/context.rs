@@ -31,7 +31,7 @@ pub struct Context<F> {
 impl<F> Context<F> {
     /// A context that holds `first` for ever and up to `length` frames beside it.
     pub fn new(first: F, length: usize, padded: bool, first_is_free: bool) -> Self {
-        Self { first, recent: VecDeque::with_capacity(length), length, padded, first_is_free }
+        Self { first, recent: VecDeque::new(), length, padded, first_is_free }
     }
 
     /// The context of the next frame: frame 0, then the queue, oldest first.

@@ -238,6 +238,8 @@ pub struct Propagation {
     settings: Settings,
     grid: (usize, usize),
     channels: usize,
+    /// The width of a feature (D).
+    width: usize,
     /// Frames labelled so far, beside frame 0.
     labelled: usize,
     frames: Frames,
@@ -247,7 +249,8 @@ impl Propagation {
     /// Begins a clip: `features` [h·w, D] of frame 0, each row of length 1, and its labels.
     ///
     /// # Errors
-    /// The settings make no sense, or features and labels disagree about the grid.
+    /// The settings make no sense, there is no cell, label or channel of a feature, or features and
+    /// labels disagree about the grid.
     pub fn start(
         settings: &Settings,
         engine: Engine,
@@ -255,13 +258,7 @@ impl Propagation {
         labels: &LabelMap,
     ) -> Result<Self> {
         settings.validate()?;
-        let cells = labels.grid.0 * labels.grid.1;
-        if features.dim(0)? != cells || labels.values.len() != cells * labels.channels {
-            return Err(Error::setting(
-                "features",
-                format!("{:?} features do not fit labels on a grid of {cells}", features.shape()),
-            ));
-        }
+        let width = fitting(features, labels)?;
         let (queue, padded) = (settings.queue, settings.padded);
         let free = !settings.restrict_first;
         let frames = match engine.fitting(settings, labels.grid, features.device())? {
@@ -281,9 +278,24 @@ impl Propagation {
             settings: settings.clone(),
             grid: labels.grid,
             channels: labels.channels,
+            width,
             labelled: 0,
             frames,
         })
+    }
+
+    /// Refuses features of another shape than frame 0's.
+    fn check(&self, features: &Tensor) -> Result<()> {
+        let ((rows, columns), width) = (self.grid, self.width);
+        match features.dims() {
+            &[cells, wide] if cells == rows * columns && wide == width => Ok(()),
+            other => Err(Error::setting(
+                "features",
+                format!(
+                    "{other:?} does not fit the first frame's {rows}x{columns} cells of {width}"
+                ),
+            )),
+        }
     }
 
     /// Labels the next frame from its `features` [h·w, D] and puts it into the queue.
@@ -292,12 +304,7 @@ impl Propagation {
     /// The features are of another shape than frame 0's, or the device runs out of memory.
     pub fn step(&mut self, features: &Tensor) -> Result<LabelMap> {
         let (grid, channels) = (self.grid, self.channels);
-        if features.dim(0)? != grid.0 * grid.1 {
-            return Err(Error::setting(
-                "features",
-                format!("{:?} does not fit the first frame's grid {grid:?}", features.shape()),
-            ));
-        }
+        self.check(features)?;
         self.labelled += 1;
         let map = |values| LabelMap { grid, channels, values };
         match &mut self.frames {
@@ -318,6 +325,31 @@ impl Propagation {
                 Ok(map(soft.flatten_all()?.to_vec1()?))
             }
         }
+    }
+}
+
+/// The width of features that fit the labels.
+///
+/// # Errors
+/// They do not, or there is nothing to propagate.
+fn fitting(features: &Tensor, labels: &LabelMap) -> Result<usize> {
+    let (grid, channels) = (labels.grid, labels.channels);
+    let cells = grid.0.saturating_mul(grid.1);
+    if cells == 0 || channels == 0 {
+        let problem = format!("{channels} channels on a grid of {grid:?} are nothing to propagate");
+        return Err(Error::setting("labels", problem));
+    }
+    if Some(labels.values.len()) != cells.checked_mul(channels) {
+        let values = labels.values.len();
+        let problem = format!("{values} values are not {channels} channels on a grid of {grid:?}");
+        return Err(Error::setting("labels", problem));
+    }
+    match features.dims() {
+        &[rows, width] if rows == cells && width > 0 => Ok(width),
+        other => Err(Error::setting(
+            "features",
+            format!("{other:?} does not fit labels on a grid of {grid:?}"),
+        )),
     }
 }
 

@@ -14,11 +14,12 @@ impl Propagation {
     /// label, from that frame's `features` [h·w, D]; nearest first.
     ///
     /// # Errors
-    /// The features or the cell are not of the first frame's grid, or the engine is another than
+    /// The features are of another shape than frame 0's, the cell is not of its grid, or the engine is another than
     /// [`super::Engine::Tiled`], which alone can tell.
     pub fn neighbours(&self, features: &Tensor, cell: (usize, usize)) -> Result<Vec<Neighbour>> {
+        self.check(features)?;
         let (height, width) = self.grid;
-        if features.dim(0)? != height * width || cell.0 >= height || cell.1 >= width {
+        if cell.0 >= height || cell.1 >= width {
             let problem =
                 format!("{cell:?} is no cell of a grid of {height} rows, {width} columns");
             return Err(Error::setting("cell", problem));

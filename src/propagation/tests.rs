@@ -177,6 +177,47 @@ fn features_of_another_grid_are_refused() {
     );
 }
 
+/// The errors that the documentation promises, by every engine, and no panic.
+#[test]
+fn what_cannot_be_propagated_is_refused() {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu);
+    let zeros = |shape: &[usize]| zeros(shape).unwrap();
+    for engine in ENGINES {
+        let start = |features: &Tensor, labels: &LabelMap| {
+            Propagation::start(&settings(), engine, features, labels)
+        };
+        let refused = |name: &str, result: Result<()>| match result {
+            Err(Error::Setting { name: found, .. }) => assert_eq!(found, name),
+            other => panic!("{engine:?} {name}: {other:?}"),
+        };
+        let map = |grid, channels, count| LabelMap { grid, channels, values: vec![1.0; count] };
+        for labels in [
+            map((0, 0), 2, 0),
+            map((0, 5), 2, 0),
+            map((4, 5), 0, 0),
+            map((4, 5), 2, 39),
+            map((usize::MAX, 2), 2, 0),
+        ] {
+            let cells = labels.grid.0.min(20) * labels.grid.1;
+            refused("labels", start(&zeros(&[cells, WIDTH]), &labels).map(drop));
+        }
+        for shape in [&[20, 0][..], &[20], &[1, 20, WIDTH], &[19, WIDTH]] {
+            refused("features", start(&zeros(shape), &labels((4, 5))).map(drop));
+        }
+        let mut propagation = start(&features(0, 20), &labels((4, 5))).unwrap();
+        for shape in [&[20, WIDTH - 1][..], &[20, WIDTH + 1], &[20], &[1, 20, WIDTH]] {
+            refused("features", propagation.step(&zeros(shape)).map(drop));
+        }
+        // it goes on as if nothing had been asked
+        let after = propagation.step(&features(1, 20)).unwrap();
+        assert_eq!(after, run(engine, &settings(), (4, 5), 2)[0]);
+    }
+    let clip =
+        Propagation::start(&settings(), Engine::Tiled, &features(0, 20), &labels((4, 5))).unwrap();
+    let other = clip.neighbours(&zeros(&[20, WIDTH + 1]), (0, 0)).unwrap_err().to_string();
+    assert!(other.contains("does not fit the first frame's 4x5 cells of 12"), "{other}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
@@ -205,6 +246,27 @@ proptest! {
             for engine in ENGINES {
                 assert_same(&run(engine, &settings, grid, 7), &want);
             }
+        }
+    }
+}
+
+/// A queue is as long as its clip has come: no setting of it is too long for a short one.
+#[test]
+fn a_queue_may_be_longer_than_the_clip() {
+    let grid = (2, 3);
+    let all = Settings { queue: 200, ..settings() };
+    let want = run(Engine::Tiled, &all, grid, 150);
+    for engine in ENGINES {
+        // beyond the room that a ring has at first, twice, and once around a ring of 131 frames
+        assert_same(&run(engine, &all, grid, 150), &want);
+        let around = Settings { queue: 130, ..settings() };
+        let want = run(Engine::Tiled, &around, grid, 150);
+        assert_same(&run(engine, &around, grid, 150), &want);
+        // the first is one that the kernel has room for, the second none
+        for queue in [100_000_000, usize::MAX] {
+            let long = Settings { queue, padded: false, ..settings() };
+            let want = run(engine, &Settings { queue: 3, ..long.clone() }, grid, 4);
+            assert_same(&run(engine, &long, grid, 4), &want);
         }
     }
 }

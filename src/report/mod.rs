@@ -2,7 +2,8 @@
 //!
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
-//! beside them all that decided the numbers, and [`write()`] stores the lot. [`sweep`] and
+//! beside them all that decided the numbers, and [`write()`] stores the lot, [`scored`] that of predictions
+//! of others. [`sweep`] and
 //! [`encoders`] set the headlines of several settings, or encoders, under one another; [`compare`]
 //! reads finished runs back ([`stored`]) and says which differences between them are real, [`explain`] where a
 //! number comes from, and [`html`] makes of a run's folder a page that a browser shows.
@@ -14,6 +15,7 @@ pub mod explain;
 pub mod html;
 pub mod jhmdb;
 pub mod record;
+pub mod scored;
 pub mod several;
 pub mod stored;
 pub mod sweep;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::scored::PRESET;
 use super::{Summary, Table};
 use crate::error::Result;
 use crate::eval::Stages;
@@ -25,9 +26,16 @@ pub struct WeightsRecord {
     pub layer: String,
     /// How the position table is resampled.
     pub positions: Option<crate::model::config::PositionRule>,
+    /// Attention heads; none for pixels, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
     /// Which entry of the file was asked for, where one was: a file may hold several encoders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_key: Option<String>,
+    /// The dict of a `.pth` that the encoder was taken from, asked for or not; none where the file has
+    /// but one level, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<String>,
 }
 
 /// The data's part of the record.
@@ -111,7 +119,7 @@ impl ProtocolRecord {
 
     /// Of scores alone: nobody knows here how the predictions were made.
     pub fn of_scores(benchmark: Benchmark, usual: &Value, used: Value) -> Self {
-        Self::new(benchmark, ("score".into(), 1), usual, used)
+        Self::new(benchmark, (PRESET.into(), 1), usual, used)
     }
 
     fn new(

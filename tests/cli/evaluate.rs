@@ -140,6 +140,10 @@ fn predictions_alone() {
             (&json["metrics"], &json["benchmark"]),
             (&serde_json::json!({}), &benchmark.into())
         );
+        for export in ["markdown -", "csv a.csv", "json a.json"] {
+            let ran = place.run(&format!("{line} --predict-only --export-{export}")).exits(2);
+            ran.says(&["--predict-only", "cannot be used with", "--export-"]);
+        }
         // Scored after all: the same predictions, and the table.
         place.run(&line).exits(0);
         assert_same(&place.files("out/predictions"), &predicted, "predictions");

@@ -89,3 +89,44 @@ fn every_choice_is_measured() {
     other.refuses(&["--weights: these are not the weights of a (pixels)"]);
     place.run("explain a --data davis --ablate").exits(2).says(&["--weights"]);
 }
+
+/// The encoder that is run again is the run's, of all that its file holds.
+#[test]
+fn the_encoder_is_that_of_the_run() {
+    let place = Place::with(&["davis"]);
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/dino.pth");
+    place.write("dino.pth", std::fs::read(golden).unwrap());
+    let run = "davis --data davis --size 16x24 --weights dino.pth --report none --overlays none";
+    let chosen = "--checkpoint-key student --heads 4 --encoder tensor";
+    place.run(&format!("{run} {chosen} --out a")).exits(0);
+    let weights = place.json("a/results.json")["weights"].clone();
+    assert_eq!((&weights["heads"], &weights["dictionary"]), (&4.into(), &"student".into()));
+    let line = "explain a --data davis --weights dino.pth --ablate --only dtype --json";
+    let ablation = &place.run(line).exits(0).json()["ablation"];
+    assert_eq!(ablation["base"], ablation["recorded"]);
+    let again = place.json("a/ablation/as-run/results.json");
+    assert_eq!(again["weights"], weights);
+    assert_eq!(again["provenance"]["encoder"], "tensor");
+    // what is typed all the same must be that too
+    place.run(&format!("{line} {chosen}")).exits(0);
+    for (other, words) in [
+        ("--heads 2", "--heads, --arch: a was made by vit-8x"),
+        ("--checkpoint-key teacher", "--checkpoint-key: a was made by the dict student"),
+        ("--encoder fused", "--encoder: a was encoded by tensor"),
+    ] {
+        place.run(&format!("{line} {other}")).exits(1).refuses(&[words]);
+    }
+    // an earlier version's record, which does not say how many heads there were
+    let mut results = place.json("a/results.json");
+    let old = results["weights"].as_object_mut().unwrap();
+    old.remove("heads").and(old.remove("dictionary")).unwrap();
+    place.write("a/results.json", results.to_string());
+    place.run(line).exits(1).refuses(&["--heads", "4heads", "pass what it was made with"]);
+    place.run(&format!("{line} --heads 4")).exits(0);
+    // an entry that nobody asked for is named too
+    place.run(&format!("{run} --out b")).exits(0);
+    assert_eq!(place.json("b/results.json")["weights"]["dictionary"], "teacher");
+    let line = line.replace("explain a", "explain b");
+    place.run(&line).exits(0);
+    place.run(&format!("{line} --checkpoint-key student")).exits(1).refuses(&["the dict teacher"]);
+}

@@ -1,6 +1,6 @@
 //! `report.html`: what every run leaves for a browser, and `propagate report`, which makes it again.
 
-use super::place::{BENCHMARKS, Place, QUICK, assert_same};
+use super::place::{BENCHMARKS, FRAMES, Place, QUICK, assert_same};
 
 /// Elements without an end tag.
 const VOID: [&str; 5] = ["meta", "link", "img", "input", "br"];
@@ -112,6 +112,29 @@ fn what_a_reader_must_know_stands_on_top() {
         assert!(top.contains(part), "{part:?} is not on top: {top}");
     }
     assert!(rest.contains("propagation.topk is 5, cropmae has 7"), "{rest}");
+}
+
+/// Beside a clip's film and its curves stands the score of its row, with the first frame or without.
+#[test]
+fn a_clip_has_one_score() {
+    let place = Place::with(&["vip"]);
+    let scores = |more: &str, out: &str| -> Vec<String> {
+        place.run(&format!("vip --data vip {QUICK} {more} --out {out}")).exits(0);
+        let shown = text(&place.text(&format!("{out}/report.html")));
+        let words: Vec<&str> = shown.split_whitespace().collect();
+        let after = |before: &str| -> Vec<String> {
+            let found = words.windows(3).filter(|w| w[0] == "videos1" && w[1] == before);
+            found.map(|w| w[2].to_owned()).collect()
+        };
+        let (beside, row) = (after("mIoU"), after(&FRAMES.to_string()));
+        assert_eq!((beside.len(), row.len()), (2, 1), "{beside:?} {row:?}");
+        [beside, row].concat()
+    };
+    let (with, without) = (scores("", "with"), scores("--exclude-first-frame", "without"));
+    for scores in [&with, &without] {
+        assert!(scores.iter().all(|score| *score == scores[0]), "{scores:?}");
+    }
+    assert_ne!(with[0], without[0]);
 }
 
 #[test]

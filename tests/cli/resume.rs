@@ -89,14 +89,16 @@ fn interrupted_with_a_table_and_completed() {
     place.sample("davis", CLIPS, 24);
     let line = |out: &str| format!("davis --data davis {SLOW} --out {out}");
     place.run(&line("whole")).exits(0);
-    // a clip that the interrupted run does not come to is of its results all the same
-    place.run(&(line("out") + " --sequences sample-05")).exits(0);
+    // a clip that the interrupted run does not come to is of its results all the same, but for one that
+    // has another truth by now
+    place.run(&(line("out") + " --sequences sample-04,sample-05")).exits(0);
+    place.change_mask("davis/Annotations/480p/sample-04/00002.png", |_| 0);
     let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));
     command.args(line("out").split_whitespace()).current_dir(place.path("."));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let clips = place.path("out/clips");
     let begin = Instant::now();
-    while clips.read_dir().unwrap().count() < 2 {
+    while clips.read_dir().unwrap().count() < 3 {
         assert!(begin.elapsed() < Duration::from_secs(60), "the run does not get there");
         std::thread::sleep(Duration::from_micros(200));
     }
@@ -113,7 +115,8 @@ fn interrupted_with_a_table_and_completed() {
     assert_eq!(results["partial"], true);
     assert_eq!(results["dataset"]["done"], clips.read_dir().unwrap().count());
     assert!(err.contains("report in out/report.html"), "{err}");
-    assert!(place.text("out/report.html").contains("sample-05"));
+    let page = place.text("out/report.html");
+    assert!(page.contains("sample-05") && !page.contains("sample-04"));
     assert!(!place.path("out/.unfinished").exists());
     let ran = place.run(&line("out")).exits(0);
     assert!(ran.err.contains("done by an earlier run"), "{}", ran.err);
@@ -183,6 +186,43 @@ fn settings_and_datasets_never_mix() {
         assert_same(&place.files("out"), &before, line);
     }
     place.run(&format!("davis --data davis {QUICK} --out out --threads 1 --batch 2")).exits(0);
+}
+
+/// A truth that was corrected, and a frame that was exchanged, are seen in any frame.
+#[test]
+fn a_clip_that_changed_is_done_again() {
+    let place = Place::with(&["davis"]);
+    let line = |out: &str| format!("davis --data davis {QUICK} --out {out}");
+    let scores = |out: &str| place.json(&format!("{out}/results.json"))["metrics"].clone();
+    let again = |kept: usize| {
+        let ran = place.run(&line("out")).exits(0);
+        assert_eq!(ran.err.matches("done by an earlier run").count(), kept, "{}", ran.err);
+    };
+    place.run(&line("out")).exits(0);
+    let (first, labels) = (scores("out"), "labels_sha256");
+    place.change_mask("davis/Annotations/480p/sample-01/00002.png", |id| id.min(1));
+    again(2);
+    assert_ne!(scores("out"), first);
+    place.run(&line("fresh")).exits(0);
+    assert_eq!(scores("out"), scores("fresh"));
+    let dataset = |out: &str| place.json(&format!("{out}/results.json"))["dataset"].clone();
+    assert_eq!(dataset("out")[labels], dataset("fresh")[labels]);
+    let frame = |clip: usize| format!("davis/JPEGImages/480p/sample-{clip:02}/00003.jpg");
+    let bytes = |clip: usize| std::fs::read(place.path(&frame(clip))).unwrap();
+    assert_ne!(bytes(0).len(), bytes(2).len());
+    place.write(&frame(2), bytes(0));
+    again(2);
+    // written again as it was, and elsewhere: nothing is another
+    place.write(&frame(2), bytes(0));
+    again(3);
+    // earlier versions did not note it
+    for clip in 0..3 {
+        let file = format!("out/clips/sample-{clip:02}.json");
+        let mut record = place.json(&file);
+        record.as_object_mut().unwrap().remove("content").unwrap();
+        place.write(&file, record.to_string());
+    }
+    again(3);
 }
 
 /// Two at once would take each other's unfinished clips away.

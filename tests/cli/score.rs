@@ -1,6 +1,7 @@
 //! `propagate score`: predictions of any program.
 
 use candle_core::{Device, Tensor};
+use cropmae::files::Occupied;
 use cropmae::image::LabelImage;
 use serde_json::Value;
 
@@ -66,6 +67,15 @@ fn only_what_decides_a_score_is_recorded() {
     let place = predicted("jhmdb");
     place.run(&score("jhmdb", "--score-size 48x80")).exits(1).refuses(&["--score-size", "JHMDB"]);
     place.run(&score("jhmdb", "--exclude-first-frame")).exits(1).refuses(&["for vip"]);
+}
+
+/// It draws nothing, and takes no flag of what is drawn.
+#[test]
+fn nothing_is_drawn() {
+    let place = predicted("davis");
+    for flag in ["--overlays gif", "--overlay-errors", "--overlay-truth"] {
+        place.run(&score("davis", flag)).exits(2).says(&["unexpected argument '--overlay"]);
+    }
 }
 
 #[test]
@@ -275,4 +285,50 @@ fn a_folder_of_no_predictions() {
         });
     }
     place.run(&score("davis", "")).exits(1).refuses(&["nothing to score"]);
+}
+
+/// What is not an earlier scoring's stays as it is: a project with videos in a folder called clips.
+#[test]
+fn nobody_elses_files_are_touched() {
+    let place = predicted("davis");
+    place.write("clips/holiday.mp4", "a film");
+    place.write("project/results.json", r#"{ "mine": 1 }"#);
+    place.write("project/clips/holiday.mp4", "a film");
+    place.write("films/clips/holiday.mp4", "a film");
+    let before = place.files(".");
+    for folder in [".", "project", "films"] {
+        let ran = place.run(&score("davis", &format!("--out {folder}"))).exits(1);
+        ran.refuses(&[&format!("{folder}: "), "no earlier results of score", "--out"]);
+        assert_same(&place.files("."), &before, folder);
+    }
+}
+
+#[test]
+fn ones_own_scores_are_written_again() {
+    let place = predicted("davis");
+    place.run(&score("davis", "--out scored -q")).exits(0);
+    let records = place.names("scored/clips");
+    assert_eq!(records, ["sample-00.json", "sample-01.json", "sample-02.json"]);
+    let again = |code: i32| place.run(&score("davis", "--out scored -q")).exits(code);
+    // files of others among its own are kept, records of clips that are gone are not
+    place.write("scored/clips/holiday.mp4", "a film");
+    place.write("scored/clips/notes.json", r#"{ "clip": "holiday" }"#);
+    place.write("scored/notes.txt", "mine");
+    place.remove("out/predictions/sample-01");
+    again(3);
+    let left = ["holiday.mp4", "notes.json", "sample-00.json", "sample-02.json"];
+    assert_eq!(place.names("scored/clips"), left);
+    assert_eq!(place.json("scored/results.json")["dataset"]["done"], 2);
+    assert_eq!(place.text("scored/notes.txt"), "mine");
+    let other = Occupied::take(&place.path("scored")).unwrap();
+    again(1).refuses(&["scored: another run is at work"]);
+    drop(other);
+    again(3);
+    assert!(!place.path("scored/.lock").exists());
+    // one that was killed before its results were there
+    place.write("begun/.lock", "");
+    place.write("begun/clips/sample-00.json", place.text("scored/clips/sample-00.json"));
+    place.write("begun/clips/sample-02.json.partial", "{");
+    place.run(&score("davis", "--out begun -q")).exits(3);
+    assert_eq!(place.json("begun/results.json")["dataset"]["done"], 2);
 }

@@ -39,6 +39,26 @@ fn a_sound_dataset_has_facts_and_no_errors() {
     assert_eq!(json["clips"][0]["ids"], serde_json::json!([1, 2]));
 }
 
+/// A list that is not where DAVIS has one is of one's own clips, and compared with nothing.
+#[test]
+fn only_official_lists_have_official_counts() {
+    for (list, official) in [
+        ("2016/val.txt", Some(20)),
+        ("480p/val.txt", Some(20)),
+        ("1080p/val.txt", Some(20)),
+        ("val.txt", None),
+    ] {
+        let tree = Tree::new();
+        tree.sequence("", "bear", &[&[255], &[255]]);
+        tree.text(&format!("ImageSets/{list}"), "bear");
+        let report = davis(&tree);
+        let expected = official.map_or("1".into(), |all| format!("1 (DAVIS-2016 val has {all})"));
+        assert_eq!(summary(&report, "clips"), expected, "{list}");
+        let warned = says(&report.warnings, "", "but DAVIS-2016 val has 20");
+        assert_eq!(warned, official.is_some(), "{list}");
+    }
+}
+
 #[test]
 fn one_report_names_everything_that_is_wrong() {
     let tree = Tree::new();

@@ -11,6 +11,8 @@ use cropmae::device::Precision;
 use cropmae::eval::{Cache, Kept, Run, RunFolder, Setup};
 use cropmae::image::decode;
 use cropmae::model::config::PositionRule;
+use cropmae::model::source::Source;
+use cropmae::model::vit::Implementation;
 use cropmae::protocol::{Preset, Protocol, ablation};
 use cropmae::report::compare::runs::ScoredRun;
 use cropmae::report::compare::statistics::Resampling;
@@ -244,21 +246,65 @@ impl All<'_> {
         let quiet = Notes::new(true);
         let Trial { dtype, protocol, .. } = trial;
         let ready = Ready::with(self.shared, &source, &model, *dtype, protocol, &quiet)?;
-        let (theirs, ours) = (&self.run.results["weights"]["sha256"], &ready.weights.sha256);
-        ensure!(
-            theirs == ours,
-            "--weights: these are not the weights of {} ({}): pass those",
-            self.run.name,
-            record::words(&self.run.results["weights"]["file"])
-        );
+        self.check(&ready, *dtype)?;
         Ok(ready)
     }
 
-    /// What was typed, with the run's layer and the trial's rule of positions.
+    /// Refuses another encoder than the run's, which may be one of the same file.
+    fn check(&self, ready: &Ready, dtype: Precision) -> Result<()> {
+        let Self { run, .. } = self;
+        let (theirs, ours) = (&run.results["weights"], &ready.weights);
+        ensure!(
+            theirs["sha256"] == *ours.sha256,
+            "--weights: these are not the weights of {} ({}): pass those",
+            run.name,
+            record::words(&theirs["file"])
+        );
+        ensure!(
+            theirs["arch"] == *ours.arch,
+            "--heads, --arch: {} was made by {}, and this is {}: pass what it was made with",
+            run.name,
+            record::words(&theirs["arch"]),
+            ours.arch
+        );
+        // earlier versions noted neither heads nor the dict
+        ensure!(
+            theirs["heads"].is_null() || theirs["dictionary"] == json!(ours.dictionary),
+            "--checkpoint-key: {} was made by the dict {}, and this is {}: leave it out",
+            run.name,
+            record::words(&theirs["dictionary"]),
+            ours.dictionary.as_deref().unwrap_or("none")
+        );
+        let (theirs, ours) = (&run.results["provenance"]["encoder"], &ready.provenance.encoder);
+        ensure!(
+            // other number types may be computed by others
+            theirs.is_null() || *theirs == json!(ours) || dtype != dtype_of(run)?,
+            "--encoder: {} was encoded by {}, and this would be by {}: leave it out",
+            run.name,
+            record::words(theirs),
+            ours.as_deref().unwrap_or("none")
+        );
+        Ok(())
+    }
+
+    /// What was typed, with what the run's record says of its encoder and the trial's rule of
+    /// positions.
     fn model(&self, trial: &Trial) -> ModelArgs {
-        let layer = self.run.results["weights"]["layer"].as_str().unwrap_or_default();
-        let layer = layer.parse().unwrap_or(self.args.model.layer);
-        ModelArgs { layer, positions: trial.positions, ..self.args.model.clone() }
+        let (of, typed) = (&self.run.results["weights"], &self.args.model);
+        let layer = of["layer"].as_str().unwrap_or_default().parse().unwrap_or(typed.layer);
+        let (mut heads, mut checkpoint_key) = (typed.heads, typed.checkpoint_key.clone());
+        // what is no file says itself what it is, and takes no such words
+        if matches!(&*typed.weights, [Source::File(_)]) {
+            heads = heads.or(of["heads"].as_u64().and_then(|heads| heads.try_into().ok()));
+            checkpoint_key = checkpoint_key.or(of["checkpoint_key"].as_str().map(Into::into));
+        }
+        let by_tensors = self.run.results["provenance"]["encoder"] == "tensor";
+        let encoder = match typed.encoder {
+            Implementation::Auto if by_tensors => Implementation::Tensor,
+            typed => typed,
+        };
+        let positions = trial.positions;
+        ModelArgs { layer, heads, checkpoint_key, encoder, positions, ..typed.clone() }
     }
 
     /// The trial's protocol as its results will say it: departures are those from the run's preset,

@@ -238,7 +238,7 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) save_soft_labels: bool,
     /// Predict and do not score
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["export_markdown", "export_csv", "export_json"])]
     pub(crate) predict_only: bool,
     /// The page that shows the results in a browser, OUT/report.html
     #[arg(long, value_enum, default_value_t = Report::Html)]
@@ -331,11 +331,9 @@ pub(crate) struct ScoreArgs {
     /// Fail when a clip has no predictions, instead of listing it
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Also write the tables and results.json here
+    /// Also write the tables and results.json here: a new folder, or one that score wrote before
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) overlay: OverlayArgs,
     /// Show the objects', classes' or joints' rows too
     #[arg(long)]
     pub(crate) per_item: bool,

@@ -227,13 +227,14 @@ fn in_folder(folder: &Path) -> Result<Vec<Source>> {
     Ok(paths.into_iter().map(Source::File).collect())
 }
 
-/// The encoders that a list names, one a line.
+/// The encoders that a list names, one a line. As in other lists a comment is a line that begins with
+/// `#`: paths may hold one.
 fn in_list(list: &Path) -> Result<Vec<Source>> {
     let text = std::fs::read_to_string(list).map_err(Error::io("read", list))?;
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if !line.is_empty() {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('#') {
             let source = line.parse();
             found.push(source.map_err(|why: String| {
                 anyhow::anyhow!("{}, line {}: {why}", list.display(), index + 1)
@@ -291,18 +292,20 @@ mod tests {
     fn folders_and_lists_stand_for_what_they_hold() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["b.pth", "a.safetensors", "c.PT", "log.txt"] {
+        for name in ["b.pth", "a.safetensors", "c.PT", "log.txt", "run #3.txt"] {
             std::fs::write(path(name), b"").unwrap();
         }
         let file = |name: &str| Source::File(path(name));
         let of_folder = expanded(&[Source::File(folder.path().into())]).unwrap();
         assert_eq!(of_folder, [file("a.safetensors"), file("b.pth"), file("c.PT")]);
-        let list = format!("# floors\npixels\n\n{} # ours\npixels\n", path("b.pth").display());
+        let ours = [path("b.pth"), path("run #3.txt")].map(|path| path.display().to_string());
+        let list = format!("# floors\npixels\n\n  # ours\n{}\npixels\n", ours.join("\n"));
         std::fs::write(path("list.txt"), list).unwrap();
         let at = Source::File(format!("@{}", path("list.txt").display()).into());
         assert!(asked_for(std::slice::from_ref(&at)) && !asked_for(&[Source::Pixels]));
         let found = expanded(&[at.clone(), file("b.pth"), Source::Sample]).unwrap();
-        assert_eq!(found, [Source::Pixels, file("b.pth"), Source::Sample]);
+        let run = file("run #3.txt");
+        assert_eq!(found, [Source::Pixels, file("b.pth"), run, Source::Sample]);
         std::fs::write(path("list.txt"), "random:resnet50@0\n").unwrap();
         let refused = expanded(&[at]).unwrap_err().to_string();
         assert!(

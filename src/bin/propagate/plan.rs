@@ -179,7 +179,9 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         arch: loaded.arch.clone(),
         layer: model.layer.to_string(),
         positions: loaded.positions,
+        heads: loaded.heads,
         checkpoint_key: model.checkpoint_key.clone(),
+        dictionary: loaded.dictionary.clone(),
     }
 }
 

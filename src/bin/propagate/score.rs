@@ -1,17 +1,15 @@
 //! `propagate score davis|vip|jhmdb`: predictions of any program, no frames, no weights.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use candle_core::Device;
 use cropmae::Error;
 use cropmae::data::Need;
-use cropmae::eval::folder::store_records;
 use cropmae::eval::{self, Outcome};
 use cropmae::protocol::{Benchmark, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::ProtocolRecord;
-use cropmae::report::{self, RunRecord, Summary};
+use cropmae::report::{RunRecord, Summary, scored};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -33,7 +31,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
         );
     }
     if let Some(folder) = &args.out {
-        refuse_run(folder)?;
+        scored::check(folder)?;
     }
     let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly, &say)?;
     let (done, records) = score(benchmark, &clips, args)?;
@@ -49,18 +47,6 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
         failures: done.failures,
     };
     finish(args, clips.asked(), done.summary, &record, &records)
-}
-
-/// Refuses a folder whose results are those of a run.
-fn refuse_run(folder: &Path) -> Result<(), Error> {
-    match folder.join("run.json").exists() {
-        true => Err(Error::data(
-            folder,
-            "this folder holds the results of a run",
-            "choose another folder for --out",
-        )),
-        false => Ok(()),
-    }
 }
 
 /// Clips with their records.
@@ -146,10 +132,7 @@ fn finish(
         bail!("nothing to score: no frame but the given first ones has a truth");
     };
     let json = match &args.out {
-        Some(folder) => {
-            store_records(folder, records)?;
-            report::write(folder, &summary, record)?
-        }
+        Some(folder) => scored::write(folder, records, &summary, record)?,
         None => record.json(&summary),
     };
     show::results(&summary, record, &json, args.json, args.per_item)?;

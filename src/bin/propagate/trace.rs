@@ -7,7 +7,7 @@ use cropmae::eval::{Batch, Setup};
 use cropmae::image::{decode, figure};
 use cropmae::model::source;
 use cropmae::overlay::correspondence::{self, Reach};
-use cropmae::progress::Silent;
+use cropmae::progress::Observer;
 use cropmae::propagation::{Engine, Neighbour};
 use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
@@ -17,10 +17,19 @@ use serde_json::{Map, Value, json};
 use crate::args::{DataArgs, TraceArgs};
 use crate::clips::Clips;
 use crate::show::Notes;
-use crate::{Outcome, common, plan, show};
+use crate::{Outcome, common, interrupt, plan, show};
 
 /// Masses below this share are not written in the table: they would be 0.0 percent.
 const LEAST: f32 = 0.0005;
+/// Watches for Ctrl-C alone: there is no table of half a clip to end with.
+struct Interruptible;
+
+impl Observer for Interruptible {
+    fn stops(&self) -> bool {
+        interrupt::asked()
+    }
+}
+
 /// Labels written of a patch; the others are in `--json`.
 const MOST: usize = 5;
 
@@ -38,7 +47,13 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let batch = Batch::fitting(if device.is_cpu() { 1 } else { 4 });
     let setup = Setup::new(&protocol, &loaded.encoder, Engine::Tiled, &batch);
     let query = Query { frame: args.frame, point: args.point };
-    let traced = traced(&clips, query, &setup)?;
+    interrupt::listen();
+    let traced = match traced(&clips, query, &setup) {
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped)) => {
+            return Ok(Outcome::Interrupted);
+        }
+        traced => traced?,
+    };
     let reach = Reach {
         neighborhood: protocol.propagation.neighborhood,
         restrict_first: protocol.propagation.restrict_first,
@@ -46,6 +61,9 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let load = |index| decode::read(clips.image(index).ok_or_else(|| missing(&args.sequence))?);
     let width = usize::from(args.width);
     let picture = correspondence::draw(&traced, args.frame, reach, width, load)?;
+    if interrupt::asked() {
+        return Ok(Outcome::Interrupted);
+    }
     files::write(&args.out, &figure::png(&picture)?)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&as_json(&traced, args))? + "\n",
@@ -78,11 +96,11 @@ fn traced(clips: &Clips, query: Query, setup: &Setup<'_>) -> Result<Traced> {
     Ok(match clips {
         Clips::Masks(set) => {
             let clip = set.clips.first().ok_or_else(|| broken(set.broken.first()))?;
-            trace::masks(clip, query, setup, &Silent)?
+            trace::masks(clip, query, setup, &Interruptible)?
         }
         Clips::Poses(set) => {
             let clip = set.clips.first().ok_or_else(|| broken(set.broken.first()))?;
-            trace::poses(clip, query, setup, &Silent)?
+            trace::poses(clip, query, setup, &Interruptible)?
         }
     })
 }

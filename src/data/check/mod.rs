@@ -41,9 +41,13 @@ pub fn davis(root: &Path, split: &Split, depth: Depth) -> Result<Report> {
             let counts = Official::clips("DAVIS-2017 val", 30);
             Official { frames: Some(1999), objects: Some(61), ..counts }
         }
-        (Split::Val, list) if list.contains("ImageSets") => {
-            Official { objects: Some(20), ..Official::clips("DAVIS-2016 val", 20) }
-        }
+        // what else is in ImageSets is the user's own
+        (
+            Split::Val,
+            "val (ImageSets/2016/val.txt)"
+            | "val (ImageSets/480p/val.txt)"
+            | "val (ImageSets/1080p/val.txt)",
+        ) => Official { objects: Some(20), ..Official::clips("DAVIS-2016 val", 20) },
         _ => Official::default(),
     };
     let mut report = labelled("DAVIS", survey, official, |clip| {

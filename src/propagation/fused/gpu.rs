@@ -41,18 +41,18 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Room for a clip, and the labels of frame 0.
+    /// Room for `slots` frames of a clip, and the labels of frame 0.
     pub(super) fn new(
         device: &CudaDevice,
         plan: &Plan,
         step: &Step,
         precision: Precision,
         labels: &LabelMap,
+        slots: usize,
     ) -> Result<Self> {
         let shared_bytes = shared_bytes(precision, step.kept as usize);
         let most_blocks = prepare(device, precision, shared_bytes)?;
-        let (slots, kept) = (step.slots as usize + 1, step.kept as usize);
-        let lists = (plan.tiles + most_blocks) * plan.queries * kept;
+        let lists = (plan.tiles + most_blocks) * plan.queries * step.kept as usize;
         let laid = plan.tiles * plan.queries * step.pieces as usize * 4;
         let mut ring = Self {
             features: room(device, slots * step.cells() * step.pieces as usize * 4)?,
@@ -70,6 +70,14 @@ impl Ring {
         let mut first = ring.labels.slice_mut(step.labels(0));
         device.memcpy_htod(&labels.values, &mut first)?;
         Ok(ring)
+    }
+
+    /// Makes room for so many slots; what lies in them is copied there.
+    pub(super) fn reserve(&mut self, step: &Step, slots: usize) -> Result<()> {
+        let frame = step.cells() * step.pieces as usize * 4;
+        self.features = grown(&self.device, &self.features, slots * frame)?;
+        self.labels = grown(&self.device, &self.labels, slots * step.labels(0).len())?;
+        Ok(())
     }
 
     pub(super) fn stow(&mut self, step: &Step, features: &Tensor) -> Result<()> {
@@ -149,6 +157,18 @@ impl Ring {
         let shared_mem_bytes = self.shared_bytes as u32;
         LaunchConfig { shared_mem_bytes, ..kernel::grid((blocks, 1), THREADS as u32) }
     }
+}
+
+/// A longer place that begins with these values.
+fn grown<T: DeviceRepr>(
+    device: &CudaDevice,
+    values: &CudaSlice<T>,
+    count: usize,
+) -> Result<CudaSlice<T>> {
+    let mut longer = room(device, count)?;
+    let mut begin = longer.slice_mut(..values.len());
+    device.memcpy_dtod(values, &mut begin)?;
+    Ok(longer)
 }
 
 /// `affinity_search_f32` and so on.

@@ -2,7 +2,8 @@
 //!
 //! A clip's context lies in a ring of frames on the device: frame 0, the queue, and one more place
 //! for the frame that is being labelled, so that its features and labels need not be moved once it
-//! joins the queue. [`Plan`] says which keys are multiplied with which queries; `affinity.cu` does it
+//! joins the queue. There is room for a usual queue from the beginning; a longer one gets more once
+//! the clip has come so far. [`Plan`] says which keys are multiplied with which queries; `affinity.cu` does it
 //! on a GPU and [`twin`] on the CPU, from the same [`Step`], the same plan and the same ring. The
 //! twin is there to be held against: `tiled` is the fast one.
 
@@ -22,6 +23,8 @@ use plan::Plan;
 const MOST: usize = 32;
 /// Entries of a list beyond k where ties are kept: with more ties, all keys are looked at again.
 const TIES: usize = 4;
+/// Frames that a ring has room for at first: more than most queues hold.
+const AT_FIRST: usize = 64;
 /// Bytes of a row of features that are multiplied at a time.
 const SLICE: usize = 64;
 
@@ -84,6 +87,11 @@ impl Step {
         }
     }
 
+    /// Frames of a full ring: frame 0, the queue and the one to be labelled.
+    fn places(&self) -> usize {
+        self.slots as usize + 1
+    }
+
     fn cells(&self) -> usize {
         (self.height * self.width) as usize
     }
@@ -114,6 +122,8 @@ enum Ring {
 
 /// A clip's context and plan.
 pub(super) struct Fused {
+    /// Slots that the ring has room for.
+    room: usize,
     plan: Plan,
     step: Step,
     context: Context<Slot>,
@@ -136,7 +146,7 @@ pub(super) fn fits(
 ) -> bool {
     let cells = height.saturating_mul(width);
     let tiles = cells / queries(precision) + 1;
-    let keys = cells.saturating_mul(settings.queue + 2).saturating_mul(tiles);
+    let keys = cells.saturating_mul(settings.queue.saturating_add(2)).saturating_mul(tiles);
     let room = match device {
         #[cfg(feature = "cuda")]
         Device::Cuda(device) => gpu::takes(device, precision, kept(settings)),
@@ -157,20 +167,26 @@ impl Fused {
         let step = Step::new(&plan, features.dim(1)?, labels, settings, precision);
         let free = !settings.restrict_first;
         let context = Context::new(Slot(0), settings.queue, settings.padded, free);
+        let room = AT_FIRST.min(step.places());
         let mut ring = match features.device() {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
-                Ring::Gpu(Box::new(gpu::Ring::new(device, &plan, &step, precision, labels)?))
+                Ring::Gpu(Box::new(gpu::Ring::new(device, &plan, &step, precision, labels, room)?))
             }
-            _ => Ring::Cpu(twin::Ring::new(&step, precision, labels)),
+            _ => Ring::Cpu(twin::Ring::new(precision, labels, room)),
         };
         ring.stow(&step, features)?;
-        Ok(Self { plan, step, context, ring })
+        Ok(Self { room, plan, step, context, ring })
     }
 
     /// Soft labels [h·w, C] of the next frame from its features [h·w, D].
     pub(super) fn step(&mut self, features: &Tensor) -> Result<Vec<f32>> {
         let slot = 1 + self.step.query % self.step.slots;
+        if slot as usize >= self.room {
+            let room = self.step.places().min(2 * self.room);
+            self.ring.reserve(&self.step, room)?;
+            self.room = room;
+        }
         let sources = self.context.sources();
         self.step.query = slot;
         self.step.sources = sources.len() as u32;
@@ -191,6 +207,16 @@ impl Fused {
 }
 
 impl Ring {
+    /// Makes room for so many slots; what lies in the ring stays.
+    fn reserve(&mut self, step: &Step, room: usize) -> Result<()> {
+        match self {
+            Self::Cpu(ring) => ring.reserve(step, room),
+            #[cfg(feature = "cuda")]
+            Self::Gpu(ring) => ring.reserve(step, room)?,
+        }
+        Ok(())
+    }
+
     /// Puts features [h·w, D] into the slot of the frame to be labelled.
     fn stow(&mut self, step: &Step, features: &Tensor) -> Result<()> {
         let features = features.to_dtype(DType::F32)?.contiguous()?;

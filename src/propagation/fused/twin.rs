@@ -22,11 +22,16 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(step: &Step, precision: Precision, labels: &LabelMap) -> Self {
-        let slots = step.slots as usize + 1;
+    pub(super) fn new(precision: Precision, labels: &LabelMap, room: usize) -> Self {
         let mut values = labels.values.clone();
-        values.resize(slots * labels.values.len(), f32::NAN);
-        Self { precision, features: vec![Vec::new(); slots], labels: values }
+        values.resize(room * labels.values.len(), f32::NAN);
+        Self { precision, features: vec![Vec::new(); room], labels: values }
+    }
+
+    /// Makes room for so many slots.
+    pub(super) fn reserve(&mut self, step: &Step, room: usize) {
+        self.features.resize(room, Vec::new());
+        self.labels.resize(room * step.labels(0).len(), f32::NAN);
     }
 
     pub(super) fn stow(&mut self, step: &Step, features: &Tensor) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use cropmae::Error;
@@ -38,19 +38,16 @@ fn encode(part: &Path, frames: impl IntoIterator<Item = cropmae::Result<Rgb>>) -
     let mut frames = frames.into_iter();
     let first = frames.next().context("no frame to show")??;
     let mut program = start(part, &first)?;
-    let mut input = program.stdin.take();
-    let mut send = |frame: &Rgb| match &mut input {
-        Some(input) => input.write_all(&frame.data),
-        None => Ok(()),
-    };
-    let mut sent = send(&first);
-    for frame in frames {
-        if sent.is_err() {
-            break;
+    let input = program.stdin.take();
+    let sent = match send(input, std::iter::once(Ok(first)).chain(frames)) {
+        Ok(sent) => sent,
+        Err(error) => {
+            // what it has written is of no use, and must not come after it was removed
+            drop(program.kill());
+            drop(program.wait());
+            return Err(error.into());
         }
-        sent = send(&frame?);
-    }
-    drop(input);
+    };
     let mut said = String::new();
     if let Some(mut errors) = program.stderr.take() {
         errors.read_to_string(&mut said).context("cannot hear ffmpeg")?;
@@ -61,6 +58,20 @@ fn encode(part: &Path, frames: impl IntoIterator<Item = cropmae::Result<Rgb>>) -
         bail!("ffmpeg failed ({why}); pass --overlays gif");
     }
     Ok(())
+}
+
+/// Hands on the frames: what becomes of that, or why there is one that cannot be shown.
+fn send(
+    input: Option<ChildStdin>,
+    frames: impl Iterator<Item = cropmae::Result<Rgb>>,
+) -> cropmae::Result<std::io::Result<()>> {
+    let Some(mut input) = input else { return Ok(Ok(())) };
+    for frame in frames {
+        if let Err(error) = input.write_all(&frame?.data) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn start(part: &Path, first: &Rgb) -> Result<Child> {
@@ -74,4 +85,31 @@ fn start(part: &Path, first: &Rgb) -> Result<Child> {
     command.args(["-movflags", "+faststart", "-f", "mp4"]).arg(part);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().context("cannot start ffmpeg; install it, or pass --overlays gif")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The program has ended, and taken what it wrote with it, when a frame cannot be shown.
+    #[test]
+    fn a_film_that_breaks_off_leaves_nothing() {
+        if !is_there() {
+            return eprintln!("skipped: no ffmpeg");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let frame = || Ok(Rgb { width: 64, height: 64, data: vec![99; 64 * 64 * 3] });
+        let broken = || Err(Error::data("a.jpg".as_ref(), "is cut short", "copy it again"));
+        let film = |name: &str, frames: Vec<cropmae::Result<Rgb>>| {
+            write(&folder.path().join(name), frames)
+        };
+        film("whole.mp4", (0..9).map(|_| frame()).collect()).unwrap();
+        for good in [0, 1, 40] {
+            let frames = (0..good).map(|_| frame()).chain([broken(), frame()]).collect();
+            let error = film("broken.mp4", frames).unwrap_err().to_string();
+            assert!(error.contains("is cut short"), "{error}");
+        }
+        let names = folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["whole.mp4"]);
+    }
 }

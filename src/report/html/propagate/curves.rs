@@ -6,7 +6,7 @@
 
 use maud::{Markup, html};
 
-use super::{percent, scores};
+use super::{Evaluation, percent, scores};
 use crate::eval::Record;
 use crate::eval::vip::{FrameIou, VipScores};
 use crate::metric::davis::{ClipScores, global};
@@ -36,11 +36,11 @@ struct Curve {
 }
 
 /// The charts of the clips; nothing where no record has single frames.
-pub(super) fn section(clips: &Clips) -> Option<Section> {
-    let score = scores::name(clips);
+pub(super) fn section(evaluation: &Evaluation) -> Option<Section> {
+    let score = scores::name(&evaluation.clips);
     let mut left = BYTES;
     let mut articles: Vec<Markup> = Vec::new();
-    let curves = curves(clips, None);
+    let curves = curves(evaluation, None);
     for curve in &curves {
         let article = multiple(curve, score);
         let Some(rest) = left.checked_sub(article.0.len()) else { break };
@@ -50,7 +50,7 @@ pub(super) fn section(clips: &Clips) -> Option<Section> {
     let (first, more) = articles.split_at(articles.len().min(SHOWN));
     let without = curves.len() - articles.len();
     let body = html! {
-        p.quiet { (words(clips)) }
+        p.quiet { (words(&evaluation.clips)) }
         div.multiples { @for article in first { (article) } }
         @if !more.is_empty() {
             details {
@@ -66,8 +66,8 @@ pub(super) fn section(clips: &Clips) -> Option<Section> {
 }
 
 /// The chart of one clip, for the place beside its pictures.
-pub(super) fn of_clip(clips: &Clips, clip: &str) -> Markup {
-    html! { @for curve in curves(clips, Some(clip)) { (curve.chart.svg()) (key(&curve)) } }
+pub(super) fn of_clip(evaluation: &Evaluation, clip: &str) -> Markup {
+    html! { @for curve in curves(evaluation, Some(clip)) { (curve.chart.svg()) (key(&curve)) } }
 }
 
 fn multiple(curve: &Curve, score: &str) -> Markup {
@@ -105,10 +105,13 @@ fn words(clips: &Clips) -> &'static str {
 }
 
 /// The charts of all clips that have one, or of the one named.
-fn curves(clips: &Clips, only: Option<&str>) -> Vec<Curve> {
-    match clips {
+fn curves(evaluation: &Evaluation, only: Option<&str>) -> Vec<Curve> {
+    let exclude = scores::excludes_first_frame(evaluation);
+    match &evaluation.clips {
         Clips::Davis(records) => each(records, only, davis),
-        Clips::Vip(records) => each(records, only, vip),
+        Clips::Vip(records) => {
+            each(records, only, |clip, length, scores| vip(clip, length, scores, exclude))
+        }
         Clips::Jhmdb(records) => each(records, only, jhmdb),
     }
 }
@@ -169,7 +172,8 @@ fn davis(clip: &str, length: usize, scores: &ClipScores) -> Option<Curve> {
     })
 }
 
-fn vip(clip: &str, length: usize, scores: &VipScores) -> Option<Curve> {
+/// `exclude` says whether the clip's score leaves the given first frame out.
+fn vip(clip: &str, length: usize, scores: &VipScores, exclude: bool) -> Option<Curve> {
     if scores.frames.is_empty() {
         return None;
     }
@@ -211,7 +215,7 @@ fn vip(clip: &str, length: usize, scores: &VipScores) -> Option<Curve> {
     };
     let legend = std::iter::once(&all).chain(&parts).map(|series| (series.clone(), number(series)));
     let legend = legend.collect();
-    let score = crate::eval::vip::pooled([scores], false).ok()?.finish().mean_iou;
+    let score = crate::eval::vip::pooled([scores], exclude).ok()?.finish().mean_iou;
     Some(Curve {
         clip: clip.to_owned(),
         score,
@@ -326,7 +330,7 @@ mod tests {
             FrameIou { frame: 5, iou: iou(&[(0, 0.5), (2, 0.25), (4, 0.0)]) },
         ];
         let mut scores = VipScores { first: empty.clone(), others: empty, frames };
-        let curve = vip("walk", 6, &scores).unwrap();
+        let curve = vip("walk", 6, &scores, false).unwrap();
         let [mean, parts] = &curve.chart.panels[..] else { unreachable!() };
         assert_eq!(mean.series[0].points, [(0.0, 1.0), (5.0, 0.25)]);
         let names: Vec<&str> = parts.series.iter().map(|series| &*series.name).collect();
@@ -334,7 +338,7 @@ mod tests {
         assert_eq!(parts.series[0].points, [(0.0, 1.0), (5.0, 0.25)]);
         assert!(parts.series[1].points[0].1.is_nan());
         scores.frames.clear();
-        assert!(vip("walk", 6, &scores).is_none(), "a record of an earlier version");
+        assert!(vip("walk", 6, &scores, false).is_none(), "a record of an earlier version");
     }
 
     #[test]

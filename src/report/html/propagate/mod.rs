@@ -68,7 +68,7 @@ impl Evaluation {
         sections.extend(showcase(self, play));
         sections.push(Section::new("rows", self.rows_title(), self.rows()));
         sections.push(Section::new("clips", "Every clip", self.clip_rows()));
-        sections.extend(curves::section(&self.clips));
+        sections.extend(curves::section(self));
         sections.push(Section::new("protocol", "Protocol", protocol::section(protocol)));
         sections.push(Section::new("time", "Time and memory", run::time(&self.record)));
         sections.push(Section::new("provenance", "Provenance", run::provenance(&self.record)));
@@ -220,7 +220,7 @@ fn showcase(
     evaluation: &Evaluation,
     play: &mut dyn FnMut(&str, usize) -> Result<Option<Player>>,
 ) -> Option<Section> {
-    let ranked = scores::ranked(&evaluation.clips);
+    let ranked = scores::ranked(evaluation);
     let shown = chosen(&ranked);
     let title = match shown.len() == ranked.len() {
         true => "The clips",
@@ -239,7 +239,7 @@ fn showcase(
                             span { (scores::name(&evaluation.clips)) " " (percent(*score))
                                 @if !rank.is_empty() { " · " (rank) } } }
                         div { (player.markup()) (player.legend()) }
-                        div { (curves::of_clip(&evaluation.clips, clip)) }
+                        div { (curves::of_clip(evaluation, clip)) }
                     }
                 });
             }

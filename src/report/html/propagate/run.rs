@@ -90,6 +90,9 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
                 @if let Some(rule) = weights.positions {
                     "; positions resampled by the rule " (words(&serde_json::json!(rule)))
                 }
+                @if let Some(dictionary) = &weights.dictionary {
+                    "; taken from the dict " code { (dictionary) }
+                }
             },
         );
     }

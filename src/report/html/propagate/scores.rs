@@ -47,9 +47,14 @@ pub(super) fn means(clips: &Clips) -> &'static str {
     }
 }
 
+/// Whether VIP's given first frames are left out of scores.
+pub(super) fn excludes_first_frame(evaluation: &Evaluation) -> bool {
+    evaluation.record.protocol.values["exclude_first_frame"] == true
+}
+
 /// A row for every clip.
 pub(super) fn table(evaluation: &Evaluation) -> Table {
-    let exclude = evaluation.record.protocol.values["exclude_first_frame"] == true;
+    let exclude = excludes_first_frame(evaluation);
     match &evaluation.clips {
         Clips::Davis(records) => {
             let names = ["clip", "frames", "J&F", "J", "F", "J-Decay", "F-Decay", "objects"];
@@ -103,13 +108,14 @@ fn rows<S>(names: &[&str], records: &[Record<S>], cells: impl Fn(&S) -> Vec<Cell
 }
 
 /// The clips that have a score, best first; the names decide among equals.
-pub(super) fn ranked(clips: &Clips) -> Vec<(String, f64)> {
-    let mut ranked = match clips {
+pub(super) fn ranked(evaluation: &Evaluation) -> Vec<(String, f64)> {
+    let exclude = excludes_first_frame(evaluation);
+    let mut ranked = match &evaluation.clips {
         Clips::Davis(records) => {
             scored(records, |scores: &ClipScores| global([scores]).j_and_f_mean)
         }
         Clips::Vip(records) => scored(records, |scores| {
-            pooled([scores], false).map_or(f64::NAN, |matrix| matrix.finish().mean_iou)
+            pooled([scores], exclude).map_or(f64::NAN, |matrix| matrix.finish().mean_iou)
         }),
         Clips::Jhmdb(records) => scored(records, |scores| scores.at(0.1).mean),
     };
