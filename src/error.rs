@@ -46,7 +46,7 @@ pub enum Error {
     /// A setting has a value that makes no sense, alone or beside another one.
     #[error("{name}: {problem}")]
     Setting {
-        /// The setting, spelled as on the command line.
+        /// The setting, spelled as on the command line or in a configuration.
         name: String,
         /// Why it cannot be so.
         problem: String,

@@ -25,6 +25,7 @@ pub mod pictures;
 pub mod random;
 pub mod record;
 pub mod restore;
+mod rule;
 pub mod samples;
 pub mod schedule;
 pub mod start;
