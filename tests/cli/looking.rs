@@ -98,9 +98,9 @@ fn reconstructions_that_cannot_be_made() {
     }
     run("nowhere.pth", "").exits(1).refuses(&["nowhere.pth", "nothing is there"]);
     run("ours.safetensors", "--decoder-heads 2").exits(1).refuses(&["says itself", "leave"]);
-    run("ours.safetensors", "--masking-ratio 0.99").exits(1).refuses(&["masking-ratio", "0.99"]);
+    run("ours.safetensors", "--masking-ratio 0.99").exits(1).refuses(&["--masking-ratio", "0.99"]);
     // CropMAE's ratio leaves nothing of 16 patches
-    run("bare.safetensors", "").exits(1).refuses(&["masking-ratio", "take a lower one"]);
+    run("bare.safetensors", "").exits(1).refuses(&["--masking-ratio", "take a lower one"]);
     place.cut("ours.safetensors", 0.9);
     run("ours.safetensors", "").exits(1).refuses(&["ours.safetensors", "damaged"]);
     run("ours.safetensors", "--views 0").exits(2);

@@ -277,10 +277,12 @@ fn mistakes_in_the_command_are_explained() {
     let data = pictures(folder.path(), 4);
     for (more, part) in [
         (vec!["--set", "views.flop=1"], "flop"),
-        (vec!["--set", "encoder.heads=5"], "heads"),
-        (vec!["--masking-ratio", "0.99"], "masking-ratio"),
+        (vec!["--set", "encoder.heads=5"], "encoder.heads (5)"),
+        (vec!["--masking-ratio", "0.99"], "masking_ratio: "),
         (vec!["--config", "nowhere.toml"], "nowhere.toml"),
         (vec!["--arch", "resnet50"], "resnet50"),
+        (vec!["--eval", "davis=a", "--eval", "davis=b"], "davis is given twice, with a and with b"),
+        (vec!["--eval", "sample", "--eval", "vip=b"], "vip is given twice"),
     ] {
         let error = fail(&mut pretrain(&data, &out, &more));
         assert!(error.contains(part), "{more:?}: {error}");

@@ -45,15 +45,15 @@ pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
     replace(&mut config.masking_ratio, cli.masking_ratio);
     replace(&mut config.seed, cli.seed);
     steps.lr_after_step |= cli.lr_after_step;
-    match config.check() {
-        // what the flag does, and the key does not
-        Err(Error::Setting { name, problem }) if name == "optimization.warmup_epochs" => {
-            let problem = format!("{problem} (--epochs N shortens it in proportion)");
-            bail!(Error::Setting { name, problem })
+    let Err(error) = config.check() else { return Ok(config) };
+    let more = match &error {
+        Error::Setting { name, .. } if name == "optimization.warmup_epochs" => {
+            " (--epochs N shortens it in proportion)"
         }
-        checked => checked?,
-    }
-    Ok(config)
+        _ => "",
+    };
+    // as text: it names a key, whose value a file, --set or a flag may have given
+    bail!("{error}{more}")
 }
 
 fn replace<T>(value: &mut T, with: Option<T>) {

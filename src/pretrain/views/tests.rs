@@ -197,13 +197,13 @@ fn settings_that_make_no_sense_are_named() {
     let good = ViewSettings::default();
     good.check().unwrap();
     let wrong = [
-        ("global_area", ViewSettings { global_area: [0.0, 1.0], ..good.clone() }),
-        ("local_area", ViewSettings { local_area: [0.6, 0.3], ..good.clone() }),
-        ("aspect", ViewSettings { aspect: [f64::NAN, 1.0], ..good.clone() }),
-        ("flip", ViewSettings { flip: 1.5, ..good.clone() }),
-        ("blur", ViewSettings { blur: -0.1, ..good.clone() }),
-        ("color_jitter", ViewSettings { color_jitter: f64::NAN, ..good.clone() }),
-        ("size", ViewSettings { size: 0, ..good.clone() }),
+        ("views.global_area", ViewSettings { global_area: [0.0, 1.0], ..good.clone() }),
+        ("views.local_area", ViewSettings { local_area: [0.6, 0.3], ..good.clone() }),
+        ("views.aspect", ViewSettings { aspect: [f64::NAN, 1.0], ..good.clone() }),
+        ("views.flip", ViewSettings { flip: 1.5, ..good.clone() }),
+        ("views.blur", ViewSettings { blur: -0.1, ..good.clone() }),
+        ("views.color_jitter", ViewSettings { color_jitter: f64::NAN, ..good.clone() }),
+        ("views.size", ViewSettings { size: 0, ..good.clone() }),
     ];
     for (name, settings) in wrong {
         let message = settings.check().unwrap_err().to_string();
