@@ -311,7 +311,7 @@ impl<'a> Trainer<'a> {
         Err(Error::setting(
             "loss",
             format!(
-                "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops; begin a new one, with another folder for the setting `out` and a lower learning rate or with optimization.clip_gradient{init}",
+                "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops; begin a new one, in another folder for the setting `out`, with a lower learning rate or with optimization.clip_gradient{init}",
                 self.place.steps
             ),
         ))

@@ -147,7 +147,7 @@ fn a_run_that_diverged_names_what_a_new_one_can_begin_with() {
     // predictions beyond the root of what f32 holds: their squared error is infinite
     let rate = ["--epochs", "9", "--base-learning-rate", "1e28"];
     let error = fail(&mut pretrain(&data, &out, &rate));
-    assert!(error.contains("in another --out, with a lower learning rate"), "{error}");
+    assert!(error.contains("in another folder for --out, with a lower learning rate"), "{error}");
     assert!(!error.contains("--init"), "there is no checkpoint yet: {error}");
     let rate = [&rate[..], &["--checkpoint-every", "1"]].concat();
     let error = fail(&mut pretrain(&data, &out, &rate));
