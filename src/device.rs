@@ -132,7 +132,7 @@ impl Precision {
         }
     }
 
-    /// Its name on the command line.
+    /// Its name in settings and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::image::decode;
 use crate::metric::miou::VIP_CLASSES;
 use crate::progress::Observer;
-use crate::propagation::{Engine, LabelMap, Neighbour, Propagation};
+use crate::propagation::{Engine, LabelMap, Neighbor, Propagation};
 use crate::protocol::Size;
 
 /// Which patch.
@@ -37,7 +37,7 @@ pub struct Traced {
     /// The query's row and column in it.
     pub cell: (usize, usize),
     /// The keys that it takes its labels from, nearest first.
-    pub neighbours: Vec<Neighbour>,
+    pub neighbors: Vec<Neighbor>,
     /// The labels that the propagation gave it, one of each channel.
     pub labels: Vec<f32>,
     /// What the channels stand for.
@@ -111,12 +111,12 @@ fn trace(
             }
             Some((clip, names)) if index == query.frame => {
                 let (grid, cell) = cell(query.point, &encoded, setup.encoder.patch());
-                let neighbours = clip.neighbours(&encoded.features, cell)?;
+                let neighbors = clip.neighbors(&encoded.features, cell)?;
                 let soft = clip.step(&encoded.features)?;
                 let at = (cell.0 * grid.1 + cell.1) * soft.channels;
                 let labels = soft.values[at..at + soft.channels].to_vec();
                 let (size, names) = (encoded.frame, names.clone());
-                traced = Some(Traced { size, grid, cell, neighbours, labels, names });
+                traced = Some(Traced { size, grid, cell, neighbors, labels, names });
             }
             Some((clip, _)) => drop(clip.step(&encoded.features)?),
         }

@@ -33,8 +33,8 @@ pub fn planes(
     (rows, columns): (usize, usize),
     normalization: Normalization,
 ) -> Result<Tensor> {
-    let (count, height, width, colours) = frames.dims4()?;
-    if colours != 3 || height * width == 0 {
+    let (count, height, width, colors) = frames.dims4()?;
+    if colors != 3 || height * width == 0 {
         return Err(Error::setting("size", "frames are of three colours, and have pixels"));
     }
     let operand = Operand::open(frames);

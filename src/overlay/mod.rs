@@ -23,7 +23,7 @@ use crate::data::{LabelClip, PoseClip};
 use crate::error::Result;
 use crate::image::Rgb;
 use crate::image::resize::bicubic;
-use canvas::Colour;
+use canvas::Color;
 use clips::{Masks, Poses};
 
 /// How frames are drawn.
@@ -44,12 +44,12 @@ pub struct Key {
     /// What it says.
     pub name: String,
     /// In which colour that is drawn.
-    pub colour: Colour,
+    pub color: Color,
 }
 
 impl Key {
-    fn new(name: impl Into<String>, colour: Colour) -> Self {
-        Self { name: name.into(), colour }
+    fn new(name: impl Into<String>, color: Color) -> Self {
+        Self { name: name.into(), color }
     }
 }
 
@@ -118,10 +118,10 @@ impl<'a> Overlay<'a> {
         let mut keys: Vec<Key> = match &self.labels {
             Labels::Masks(masks) => {
                 let ids = masks.ids.iter();
-                ids.map(|(id, name)| Key::new(name, masks::colour(*id))).collect()
+                ids.map(|(id, name)| Key::new(name, masks::color(*id))).collect()
             }
             Labels::Joints(_) => {
-                skeleton::SIDES.map(|(name, colour)| Key::new(name, colour)).to_vec()
+                skeleton::SIDES.map(|(name, color)| Key::new(name, color)).to_vec()
             }
         };
         let (of_errors, truth) = match &self.labels {
@@ -131,7 +131,7 @@ impl<'a> Overlay<'a> {
             Labels::Joints(_) => (vec![("error", skeleton::OFF)], skeleton::TRUTH),
         };
         if self.style.errors {
-            keys.extend(of_errors.into_iter().map(|(name, colour)| Key::new(name, colour)));
+            keys.extend(of_errors.into_iter().map(|(name, color)| Key::new(name, color)));
         }
         if self.style.truth {
             keys.push(Key::new("truth", truth));

@@ -306,7 +306,10 @@ impl<'a> Trainer<'a> {
         // the folder's own run cannot go on with other settings
         let newest = checkpoint::list(self.run.folder)?.pop();
         let init = newest.map_or_else(String::new, |(_, path)| {
-            format!("; the setting `init = {}` begins with the newest checkpoint's weights", path.display())
+            format!(
+                "; the setting `init = {}` begins with the newest checkpoint's weights",
+                path.display()
+            )
         });
         Err(Error::setting(
             "loss",

@@ -46,7 +46,7 @@ const STD_DINO: [f32; 3] = [0.228, 0.224, 0.225];
 const COPY: Size = Size { height: 480, width: 880 };
 
 impl Preset {
-    /// Its name on the command line and in result files.
+    /// Its name in settings and result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cropmae => "cropmae",

@@ -30,7 +30,11 @@ pub(super) const PRESET: &str = "score";
 /// It holds something else, or cannot be read.
 pub fn check(folder: &Path) -> Result<()> {
     let refused = |problem: &str| {
-        Err(Error::data(folder, problem, "choose another folder for the setting `out`, or a new one in it"))
+        Err(Error::data(
+            folder,
+            problem,
+            "choose another folder for the setting `out`, or a new one in it",
+        ))
     };
     if folder.join("run.json").exists() {
         return refused("this folder holds the results of a run");

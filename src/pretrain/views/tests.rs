@@ -107,7 +107,7 @@ fn crops_are_pillow_s_to_the_last_bit() {
 }
 
 #[test]
-fn one_colour_stays_one_colour() {
+fn one_color_stays_one_color() {
     for (height, width, size) in [(5, 7, 16), (100, 30, 16), (30, 100, 33), (16, 16, 16)] {
         let image = Rgb { width, height, data: [1, 128, 255].repeat(height * width) };
         let crop = CropBox { top: 0, left: 0, height, width };
@@ -178,7 +178,7 @@ fn frames_share_crop_and_flip() {
 }
 
 #[test]
-fn colours_and_blur_change_the_first_view_alone() {
+fn colors_and_blur_change_the_first_view_alone() {
     let image = picture(60, 80);
     for strategy in [Strategy::GlobalToLocal, Strategy::SameViews] {
         let plain = draw(&image, &settings(strategy), &mut stream(1));

@@ -135,7 +135,7 @@ impl Player {
         html! {
             ul.legend {
                 @for key in &self.keys {
-                    @let [red, green, blue] = key.colour;
+                    @let [red, green, blue] = key.color;
                     li {
                         span.swatch style={ "--color:rgb(" (red) "," (green) "," (blue) ")" } {}
                         (key.name)
