@@ -117,6 +117,7 @@
 pub mod autoencoder;
 pub mod data;
 pub mod device;
+mod digest;
 mod elementwise;
 pub mod error;
 pub mod eval;

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("error", &[]),
+    ("digest", &[]),
     ("elementwise", &[]),
     ("kernel", &[]),
     ("product", &["elementwise"]),
@@ -15,17 +16,18 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("files", &["error"]),
     ("image", &["error", "kernel"]),
     ("metric", &["image"]),
-    ("data", &["error", "image"]),
+    ("data", &["digest", "error", "files", "image"]),
     ("sample", &["data", "error", "files", "image"]),
-    ("model", &["elementwise", "error", "kernel", "product"]),
+    ("model", &["digest", "elementwise", "error", "kernel", "product"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["elementwise", "error", "image", "kernel", "product"]),
-    ("protocol", &["data", "error", "image", "propagation"]),
+    ("protocol", &["data", "digest", "error", "image", "propagation"]),
     (
         "eval",
         &[
             "data",
             "device",
+            "digest",
             "error",
             "files",
             "image",
@@ -47,13 +49,13 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "autoencoder",
             "data",
             "device",
+            "digest",
             "error",
             "eval",
             "files",
             "image",
             "kernel",
             "model",
-            "overlay",
             "progress",
             "propagation",
             "protocol",
@@ -133,7 +135,8 @@ fn has_flag(line: &str) -> bool {
     line.split("--").skip(1).any(|rest| {
         let after = rest.trim_start_matches(|c: char| c.is_ascii_lowercase() || c == '-');
         let name = &rest[..rest.len() - after.len()];
-        !name.is_empty() && name != "features" && !after.starts_with(':')
+        let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+        begins && name != "features" && !after.starts_with(':')
     })
 }
 

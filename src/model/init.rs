@@ -22,7 +22,8 @@ use sha2::{Digest, Sha256};
 
 use super::config::VitConfig;
 use super::pos_embed::sincos_table;
-use super::weights::{Architecture, Checkpoint, Container, Family, KeyReport, hexadecimal};
+use super::weights::{Architecture, Checkpoint, Container, Family, KeyReport};
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
 /// Standard deviation of tokens, as in MAE.

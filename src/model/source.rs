@@ -12,6 +12,7 @@ use super::init;
 use super::shipped;
 use super::vit::{Implementation, Layer, Vit};
 use super::weights::{self, Checkpoint, Overrides};
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
 /// Where an encoder comes from.
@@ -220,7 +221,7 @@ fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
     let hash = Sha256::digest(format!("pixels {patch}").as_bytes());
     Ok(Loaded {
         encoder: Encoder::Pixels { patch, device: device.clone() },
-        sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hexadecimal(&hash),
         family: "raw pixels".into(),
         arch: format!("patches of {patch}"),
         heads: None,

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use super::canvas::{Area, Color, Pen, dashed, fill, grown, line, outline};
 use super::sheet::{self, captioned, framed};
-use super::{scaled, text};
+use super::text;
 use crate::error::Result;
 use crate::eval::trace::Traced;
-use crate::image::{Rgb, figure, heat};
+use crate::image::figure::{self, scaled};
+use crate::image::{Rgb, heat};
 use crate::propagation::Neighbor;
 use crate::propagation::Neighborhood;
 

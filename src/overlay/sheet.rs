@@ -2,9 +2,10 @@
 //! colours mean. What comes out is for [`crate::image::figure::png`].
 
 use super::canvas::{Area, Color, Pen, fill, outline};
-use super::{Key, Overlay, evenly, text};
+use super::{Key, Overlay, text};
 use crate::error::Result;
-use crate::image::{Rgb, figure};
+use crate::image::Rgb;
+use crate::image::figure::{self, evenly};
 
 /// The colour of words.
 pub(super) const INK: Color = [30, 30, 30];

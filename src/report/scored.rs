@@ -17,8 +17,8 @@ use serde_json::Value;
 use super::{RunRecord, Summary};
 use crate::error::{Error, Result};
 use crate::eval::Record;
-use crate::eval::folder::{record_files, record_path, write_json};
-use crate::files::{Occupied, Pending};
+use crate::eval::folder::{record_files, record_path};
+use crate::files::{Occupied, Pending, write_json};
 
 /// The name of a scoring in the place of a preset's.
 pub(super) const PRESET: &str = "score";

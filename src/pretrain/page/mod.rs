@@ -19,6 +19,7 @@ use super::record::{self, Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, Session
 use crate::autoencoder::Method;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::image::figure::evenly;
 use crate::report::Table;
 use crate::report::html::page::{Page, Section, Tone, badge, copied, facts};
 use crate::report::html::table::{Look, table};
@@ -149,7 +150,7 @@ fn measurements(log: &[Entry]) -> Markup {
     }
     let columns = ["epochs", "steps", "training loss"].into_iter().chain(names.iter().copied());
     let mut of = Table::new(columns);
-    let kept = crate::overlay::evenly(MOST_ROWS, epochs.len());
+    let kept = evenly(MOST_ROWS, epochs.len());
     for (epoch, steps) in kept.into_iter().filter_map(|index| epochs.get(index)) {
         let mut row =
             vec![epoch.to_string(), grouped(*steps), shown(training_loss(log, *epoch), "")];

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
 /// The folder of a file's frames, relative to the cache: it depends on the file's path below the
@@ -17,7 +18,7 @@ pub(super) fn name(file: &Path, bytes: u64, short_side: usize) -> PathBuf {
     let mut hasher = Sha256::new();
     hasher.update(file.as_os_str().as_encoded_bytes());
     hasher.update(format!("\t{bytes}\t{short_side}"));
-    let hash: String = hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hexadecimal(&hasher.finalize()[..8]);
     let mut name = file.file_name().unwrap_or_default().to_os_string();
     name.push(format!("-{hash}"));
     // few file systems like a folder of a quarter of a million
