@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(found(&cache, &frames).err().unwrap(), "nothing");
         let path = fill(&cache, &frames);
         let bytes = std::fs::read(path).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let file = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(file.tensor("features").unwrap().shape(), [3, 6, 4]);
         let mut features = found(&cache, &frames).unwrap();
         assert_eq!(features.frames(), 3);

@@ -187,6 +187,7 @@ fn has_fixed_table(checkpoint: &Checkpoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
     use crate::pretrain::checkpoint::{Place, State};
     use crate::pretrain::config::Preset;
 
@@ -232,7 +233,8 @@ mod tests {
         let path = folder.path().join("theirs.safetensors");
         for (method, heads) in [(Method::Cropmae, SIAMESE_HEADS), (Method::Mae, MAE_HEADS)] {
             let (config, tensors) = trained(method);
-            checkpoint::write(&path, &tensors.into_iter().collect(), &Default::default()).unwrap();
+            files::safetensors::write(&path, &tensors.into_iter().collect(), &Default::default())
+                .unwrap();
             let found = restore(&path, &Told::default(), &Device::Cpu, DType::F32).unwrap();
             let decoder = DecoderConfig { heads, dropout: 0.0, ..config.decoder.clone() };
             assert_eq!(found.model.config, AutoencoderConfig { decoder, ..config.autoencoder() });
@@ -253,7 +255,7 @@ mod tests {
         let refused = |without: &str| {
             let (_, tensors) = trained(Method::Cropmae);
             let left = tensors.into_iter().filter(|(name, _)| !name.starts_with(without));
-            checkpoint::write(&path, &left.collect(), &Default::default()).unwrap();
+            files::safetensors::write(&path, &left.collect(), &Default::default()).unwrap();
             let told = Told { decoder_heads: Some(4), ..Told::default() };
             restore(&path, &told, &Device::Cpu, DType::F32).unwrap_err().to_string()
         };

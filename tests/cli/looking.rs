@@ -1,6 +1,7 @@
 //! `propagate reconstruct` and `propagate attention`: figures of what a network does.
 
 use cropmae::autoencoder::{Method, Parameters};
+use cropmae::files::safetensors;
 use cropmae::image::{Rgb, decode};
 use cropmae::pretrain::checkpoint::{self, Place as Reached, State};
 use cropmae::pretrain::config::{Config, Preset};
@@ -22,7 +23,7 @@ fn checkpoints(place: &Place, method: Method) {
     let tensors = parameters.snapshot().unwrap();
     let state = State::new(Reached::default(), config, "data".into());
     let bare = tensors.clone().into_iter().collect();
-    checkpoint::write(&place.path("bare.safetensors"), &bare, &Default::default()).unwrap();
+    safetensors::write(&place.path("bare.safetensors"), &bare, &Default::default()).unwrap();
     let encoder = place.path("encoder.safetensors");
     checkpoint::export(&encoder, &tensors, &state, candle_core::DType::F32).unwrap();
     checkpoint::save(&place.path("ours.safetensors"), tensors, &state).unwrap();
