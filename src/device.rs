@@ -80,7 +80,7 @@ fn auto(say: &dyn Fn(&str)) -> Device {
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: usize) -> Result<Device> {
     Err(Error::Device(
-        "this program was built without CUDA; build it with `--features cuda` (see README, \"Which machine?\") or use --device cpu"
+        "this program was built without CUDA; build it with `--features cuda` (see README, \"Which machine?\") or use the setting `device = cpu`"
             .into(),
     ))
 }
@@ -88,7 +88,9 @@ fn cuda(_: usize) -> Result<Device> {
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Device> {
     gpu::open(index).map_err(|why| {
-        Error::Device(format!("no usable GPU cuda:{index}: {why}; or use --device cpu"))
+        Error::Device(format!(
+            "no usable GPU cuda:{index}: {why}; or use the setting `device = cpu`"
+        ))
     })
 }
 
@@ -110,7 +112,7 @@ pub fn open_for(choice: Choice, precision: Precision, say: &dyn Fn(&str)) -> Res
 /// The device does not know the type.
 pub fn compute_in(device: &Device, precision: Precision) -> Result<()> {
     if precision == Precision::Tf32 && !device.is_cuda() {
-        return Err(Error::setting("--dtype", "tf32 is a GPU's arithmetic; use f32 here"));
+        return Err(Error::setting("dtype", "tf32 is a GPU's arithmetic; use f32 here"));
     }
     candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
     Ok(())
@@ -149,7 +151,7 @@ impl Precision {
         }
     }
 
-    /// Its name on the command line.
+    /// Its name in settings and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

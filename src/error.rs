@@ -2,6 +2,10 @@
 //!
 //! Every variant that stems from a file names the file and says what to do about it; the binaries
 //! print the chain once and turn it into an exit status. A leaf: every module may use it.
+//!
+//! The library knows settings, not flags: it names them as records and configurations do (`topk`,
+//! `patch_size`), within a sentence as "the setting `topk`" or "the setting `device = cpu`". A program
+//! may show its own word for what stands there.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +50,7 @@ pub enum Error {
     /// A setting has a value that makes no sense, alone or beside another one.
     #[error("{name}: {problem}")]
     Setting {
-        /// The setting, spelled as on the command line.
+        /// The setting, spelled as in records and configurations: `patch_size`, `views.flip`.
         name: String,
         /// Why it cannot be so.
         problem: String,

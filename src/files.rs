@@ -1,10 +1,15 @@
-//! Files that are there whole or not at all, whenever the program or the machine stops. A leaf.
+//! Files that are there whole or not at all, whenever the program or the machine stops; and the few
+//! formats that several modules share. A leaf.
 
+pub mod list;
 mod occupied;
+pub mod safetensors;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 pub use occupied::Occupied;
@@ -27,6 +32,24 @@ pub fn replace(
 /// The file cannot be written; `path` is then what it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, |out| out.write_all(bytes))
+}
+
+/// Writes JSON, the file whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write(path, &json_bytes(path, value)?)
+}
+
+/// A value as the text of a JSON file; `path` is named where it cannot be one.
+///
+/// # Errors
+/// JSON has no words for the value.
+pub fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
+    Ok((text + "\n").into_bytes())
 }
 
 /// Writes files that belong together: none takes its name before there was room for all.

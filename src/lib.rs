@@ -73,8 +73,8 @@
 //!     let (rows, columns) = (frame.height / PATCH, frame.width / PATCH);
 //!     let pixels = Tensor::new(frame.data.as_slice(), &Device::Cpu)?.to_dtype(DType::F32)?;
 //!     let patches = pixels.reshape((rows, PATCH, columns, PATCH, 3))?;
-//!     let colours = patches.mean((1, 3))?.reshape((rows * columns, 3))?;
-//!     colours.broadcast_div(&colours.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+//!     let colors = patches.mean((1, 3))?.reshape((rows * columns, 3))?;
+//!     colors.broadcast_div(&colors.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
 //! }
 //!
 //! /// Your clip: a red square on its way over blue ground, and the mask of where it is.
@@ -83,8 +83,8 @@
 //!     let (rows, columns) = (16..48, 8 * time..8 * time + 32);
 //!     let inside = |i: usize| rows.contains(&(i / width)) && columns.contains(&(i % width));
 //!     let data: Vec<u8> = (0..width * height).map(|i| u8::from(inside(i))).collect();
-//!     let colour = |&id: &u8| if id == 1 { [200, 40, 40] } else { [40, 40, 200] };
-//!     let picture = Rgb { width, height, data: data.iter().flat_map(colour).collect() };
+//!     let color = |&id: &u8| if id == 1 { [200, 40, 40] } else { [40, 40, 200] };
+//!     let picture = Rgb { width, height, data: data.iter().flat_map(color).collect() };
 //!     (picture, LabelImage { width, height, data })
 //! }
 //!
@@ -117,6 +117,7 @@
 pub mod autoencoder;
 pub mod data;
 pub mod device;
+mod digest;
 mod elementwise;
 pub mod error;
 pub mod eval;

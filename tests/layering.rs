@@ -5,8 +5,9 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("error", &[]),
+    ("digest", &[]),
     ("elementwise", &[]),
     ("kernel", &[]),
     ("product", &["elementwise"]),
@@ -15,17 +16,18 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("files", &["error"]),
     ("image", &["error", "kernel"]),
     ("metric", &["image"]),
-    ("data", &["error", "image"]),
+    ("data", &["digest", "error", "files", "image"]),
     ("sample", &["data", "error", "files", "image"]),
-    ("model", &["elementwise", "error", "kernel", "product"]),
+    ("model", &["digest", "elementwise", "error", "kernel", "product"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["elementwise", "error", "image", "kernel", "product"]),
-    ("protocol", &["data", "error", "image", "propagation"]),
+    ("protocol", &["data", "digest", "error", "image", "propagation"]),
     (
         "eval",
         &[
             "data",
             "device",
+            "digest",
             "error",
             "files",
             "image",
@@ -47,13 +49,13 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "autoencoder",
             "data",
             "device",
+            "digest",
             "error",
             "eval",
             "files",
             "image",
             "kernel",
             "model",
-            "overlay",
             "progress",
             "propagation",
             "protocol",
@@ -119,6 +121,31 @@ fn the_library_does_not_know_the_command_line() {
             for word in ["println!", "eprintln!", "process::exit", "env::args", "env::var"] {
                 assert!(!text.contains(word), "{} has {word}", file.display());
             }
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                assert!(!has_flag(line), "{} names a flag: {}", file.display(), line.trim());
+            }
         }
     });
+}
+
+/// Whether a line of code says `--name`; cargo's `--features` is none of ours, and `--name:` is a
+/// variable of a style sheet.
+fn has_flag(line: &str) -> bool {
+    line.split("--").skip(1).any(|rest| {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_lowercase() || c == '-');
+        let name = &rest[..rest.len() - after.len()];
+        let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+        begins && name != "features" && !after.starts_with(':')
+    })
+}
+
+#[test]
+fn flags_are_told_from_what_looks_like_them() {
+    for flag in ["\"--topk\"", "\"use --score-size N\"", "(--x)"] {
+        assert!(has_flag(flag), "{flag}");
+    }
+    for none in ["\"--share:\"", "build it with `--features cuda`", "a -- b", "-----", "x - y"] {
+        assert!(!has_flag(none), "{none}");
+    }
 }

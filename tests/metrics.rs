@@ -161,7 +161,7 @@ fn vip_prediction(channels: &LabelImage, ids: &[u8], width: usize, height: usize
 fn confusion_of_vip(run: &Path, annotations: &Path) -> Confusion {
     let bytes = fs::read(run.join("tensors/videos1.safetensors")).unwrap();
     let set = f64_tensor(&bytes, "lbl_set");
-    let ids: Vec<u8> = set.1.chunks(set.0[1]).map(|colour| colour[0] as u8).collect();
+    let ids: Vec<u8> = set.1.chunks(set.0[1]).map(|color| color[0] as u8).collect();
     let (truth, channels) = (masks(annotations), masks(&run.join("label_index/videos1")));
     assert_eq!(truth.len(), channels.len());
     let mut confusion = Confusion::new(VIP_CLASSES.len());

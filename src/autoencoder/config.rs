@@ -70,24 +70,33 @@ impl AutoencoderConfig {
         3 * self.encoder.patch * self.encoder.patch
     }
 
+    /// Checks that there can be such a decoder.
+    ///
     /// # Errors
-    /// A size is zero, or a width is no multiple of 4 or of its heads.
-    pub(super) fn check(&self) -> Result<()> {
+    /// A size is zero, or the width is no multiple of 4 or of its heads; the message names the setting
+    /// by its key in a configuration.
+    pub fn check(&self) -> Result<()> {
         let DecoderConfig { width, depth, heads, hidden, dropout } = self.decoder;
-        if [width, depth, heads, hidden].contains(&0) {
-            return Err(Error::setting("decoder", "a size is zero"));
+        for (key, size) in [
+            ("decoder.width", width),
+            ("decoder.depth", depth),
+            ("decoder.heads", heads),
+            ("decoder.hidden", hidden),
+        ] {
+            if size == 0 {
+                return Err(Error::setting(key, "is 0: it must be at least 1"));
+            }
         }
         if !width.is_multiple_of(heads) || !width.is_multiple_of(4) {
+            let wanted = format!("a multiple of 4 and of decoder.heads ({heads})");
             return Err(Error::setting(
-                "decoder",
-                format!("a width of {width} is not a multiple of 4 and of its {heads} heads"),
+                "decoder.width",
+                format!("is {width}: it must be {wanted}"),
             ));
         }
         if !(0.0..1.0).contains(&dropout) {
-            return Err(Error::setting(
-                "decoder",
-                format!("a dropout of {dropout} is not in [0, 1)"),
-            ));
+            let problem = format!("is {dropout}: it must be at least 0 and below 1");
+            return Err(Error::setting("decoder.dropout", problem));
         }
         Ok(())
     }

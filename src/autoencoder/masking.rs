@@ -42,7 +42,7 @@ impl Mask {
     /// # Errors
     /// The ratio is not between 0 and 1, or leaves none or all.
     pub fn visible(patches: usize, ratio: f64) -> Result<usize> {
-        let wrong = |problem: String| Err(Error::setting("masking-ratio", problem));
+        let wrong = |problem: String| Err(Error::setting("masking_ratio", problem));
         if !(0.0..1.0).contains(&ratio) {
             return wrong(format!("{ratio} is not a share between 0 and 1"));
         }
@@ -171,7 +171,7 @@ mod tests {
         for (patches, ratio) in [(64, 0.985), (196, 1.0), (196, -0.1), (196, 0.0), (196, f64::NAN)]
         {
             let error = Mask::visible(patches, ratio).unwrap_err().to_string();
-            assert!(error.contains("masking-ratio"), "{error}");
+            assert!(error.contains("masking_ratio"), "{error}");
         }
     }
 

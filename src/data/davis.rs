@@ -89,7 +89,7 @@ fn names(
         return Ok((format!("{word} ({list})"), names));
     }
     if *split == Split::Train {
-        let remedy = "add it, or name the sequences with --split FILE";
+        let remedy = "add it, or name the sequences with the setting `split = FILE`";
         return Err(Error::data(&root.join(&lists[0]), "there is no such list", remedy));
     }
     all(root, annotations, notices)

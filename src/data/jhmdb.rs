@@ -10,6 +10,7 @@ use std::path::Path;
 use super::listing::{self, PICTURES, check_root};
 use super::{Dataset, Need, PoseClip, Split, Survey};
 use crate::error::{Error, Result};
+use crate::files::list::entries;
 
 /// Finds the clips of a split and their files.
 ///
@@ -91,8 +92,8 @@ fn official(root: &Path, mark: Mark, notices: &mut Vec<String>) -> Result<(Strin
     let mut names = Vec::new();
     for list in lists {
         if let Some(action) = listing::stem(&list).strip_suffix(suffix) {
-            let lines = listing::lines(&list, |_| true)?;
-            let marked = lines.iter().filter_map(|line| marked(line));
+            let lines = entries(&list, "clip", |_| true)?;
+            let marked = lines.iter().filter_map(|(_, line)| marked(line));
             let chosen = marked.filter(|(_, found)| *found == Some(mark));
             names.extend(chosen.map(|(clip, _)| format!("{action}/{clip}")));
         }
@@ -104,7 +105,7 @@ fn official(root: &Path, mark: Mark, notices: &mut Vec<String>) -> Result<(Strin
     }
     let place = folder.join(format!("<action>{suffix}.txt"));
     if mark == Mark::Train {
-        let remedy = "extract splits.zip, or name the clips with --split FILE";
+        let remedy = "extract splits.zip, or name the clips with the setting `split = FILE`";
         return Err(Error::data(&place, "there is no such list", remedy));
     }
     let names = all(root)?;
@@ -148,7 +149,7 @@ fn listed(root: &Path, list: &Path, notices: &mut Vec<String>) -> Result<Vec<Str
         actions.entry(clip).or_default().push(action);
     }
     let mut names = Vec::new();
-    for line in listing::lines(list, |line| actions.contains_key(named(line)))? {
+    for (_, line) in entries(list, "clip", |line| actions.contains_key(named(line)))? {
         match (marked(&line), named(&line)) {
             (Some((_, mark)), _) if mark != Some(Mark::Test) => {}
             (_, name) if name.contains('/') => names.push(name.to_string()),

@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::files::list;
 
 /// Extensions of frames, in lower case.
 pub(crate) const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
@@ -82,27 +83,6 @@ fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     &digits[digits.iter().position(|&digit| digit != b'0').unwrap_or(digits.len())..]
 }
 
-/// The lines of a list: trimmed, without blank lines, a byte-order mark, and comments. A comment is a
-/// line that begins with `#`, unless `is_clip` knows it: some JHMDB clips are called `#20_…`.
-///
-/// # Errors
-/// The file cannot be read or holds no line that counts.
-pub(super) fn lines(list: &Path, is_clip: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-    let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<String> = text
-        .trim_start_matches('\u{feff}')
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && (!line.starts_with('#') || is_clip(line)))
-        .map(str::to_string)
-        .collect();
-    if lines.is_empty() {
-        return Err(Error::data(list, "lists no clip", "write one clip name a line"));
-    }
-    Ok(lines)
-}
-
 /// The clip that a line of a list means, where it may be a bare name, a path to the clip's folder or
 /// to one of its frames, or several paths of which the first counts (as in DAVIS-2016's lists:
 /// `/JPEGImages/480p/blackswan/00000.jpg /Annotations/…`).
@@ -128,11 +108,11 @@ fn is_picture(path: &str) -> bool {
 /// per frame, as DAVIS-2016 has them, repeat names by nature.
 ///
 /// # Errors
-/// See [`lines`] and [`distinct`].
+/// See [`list::entries`] and [`distinct`].
 pub(super) fn clip_names(list: &Path, notices: &mut Vec<String>) -> Result<Vec<String>> {
-    let lines = lines(list, |_| false)?;
-    let by_frame = lines.iter().all(|line| is_picture(first_path(line)));
-    let names = lines.iter().map(|line| clip_of_line(line).to_string()).collect();
+    let lines = list::entries(list, "clip", |_| false)?;
+    let by_frame = lines.iter().all(|(_, line)| is_picture(first_path(line)));
+    let names = lines.iter().map(|(_, line)| clip_of_line(line).to_string()).collect();
     let (names, again) = distinct(list, names)?;
     if again > 0 && !by_frame {
         notices.push(format!("{} repeats names ({again}): each clip counts once", list.display()));
@@ -235,18 +215,6 @@ mod tests {
             }
             prop_assert_eq!(natural_order(a, b).is_eq(), a == b);
         }
-    }
-
-    #[test]
-    fn lists_survive_other_editors() {
-        let folder = tempfile::tempdir().unwrap();
-        let list = folder.path().join("val.txt");
-        let text = "\u{feff}# two\r\n\r\nblackswan\r\n  bmx-trees \n#dog\n#20_Rhythm\n\nlibby";
-        std::fs::write(&list, text).unwrap();
-        let found = lines(&list, |name| name == "#20_Rhythm").unwrap();
-        assert_eq!(found, ["blackswan", "bmx-trees", "#20_Rhythm", "libby"]);
-        std::fs::write(&list, "\n# nothing\n").unwrap();
-        assert!(lines(&list, |_| false).unwrap_err().to_string().contains("lists no clip"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Benchmark {
 }
 
 impl Benchmark {
-    /// Its name on the command line.
+    /// Its name in settings and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Davis => "davis",

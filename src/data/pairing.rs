@@ -50,7 +50,7 @@ fn missing_folder(folder: &Path, what: &str, split: &str) -> Error {
     Error::data(
         folder,
         format!("there is no such folder of {what}, though the clip is one of {split}"),
-        "extract the clip again, or leave it out with --split FILE",
+        "extract the clip again, or leave it out with the setting `split = FILE`",
     )
 }
 

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Clip, Dataset, Frame, LabelClip, PoseClip, listing};
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
 impl Clip for LabelClip {
@@ -87,8 +88,4 @@ fn length_of_file(path: &Path) -> Result<u64> {
 fn sha256_of_file(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     Ok(hexadecimal(&Sha256::digest(bytes)))
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

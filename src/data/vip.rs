@@ -69,7 +69,7 @@ fn names(
         return Ok((format!("{word} ({words})"), listing::clip_names(&list, notices)?));
     }
     if *split == Split::Train {
-        let remedy = "add it, or name the videos with --split FILE";
+        let remedy = "add it, or name the videos with the setting `split = FILE`";
         let list = base.join("lists/train_videos.txt");
         return Err(Error::data(&list, "there is no such list", remedy));
     }

@@ -50,7 +50,7 @@ impl Uploads {
         let each = 3 * height * width;
         if each * pictures.len() == 0 || pictures.iter().any(|picture| picture.len() != each) {
             return Err(Error::setting(
-                "--size",
+                "size",
                 "pictures that go together must have one size, and pixels",
             ));
         }

@@ -18,16 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::folder::flat_name;
 use super::input::Encoded;
-use super::soft::tensor_header;
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
-use crate::files::Pending;
+use crate::files::{Pending, safetensors};
 use crate::protocol::{self, Size};
 
 /// Changes with the layout of the files.
@@ -119,7 +119,7 @@ fn fingerprint(frames: &[PathBuf]) -> Result<String> {
         |path: &PathBuf| std::fs::read(path).map(Sha256::digest).map_err(Error::io("read", path));
     let digests: Vec<_> = frames.par_iter().map(digest).collect::<Result<_>>()?;
     let whole = Sha256::digest(digests.concat());
-    Ok(whole.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&whole))
 }
 
 /// Removes what killed runs have left; that it cannot be removed hinders nothing.
@@ -224,7 +224,8 @@ impl Place<'_> {
             "axes": "frame,cell,channel",
         });
         let mut file = Pending::create(&self.path)?;
-        file.append(&tensor_header(TENSOR, &[self.frames, cells, width], &about))?;
+        let shape = [self.frames, cells, width];
+        file.append(&safetensors::header(&about, [(TENSOR, DType::F32, &shape[..])])?)?;
         Ok(file)
     }
 
@@ -333,7 +334,7 @@ mod tests {
         assert_eq!(found(&cache, &frames).err().unwrap(), "nothing");
         let path = fill(&cache, &frames);
         let bytes = std::fs::read(path).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let file = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(file.tensor("features").unwrap().shape(), [3, 6, 4]);
         let mut features = found(&cache, &frames).unwrap();
         assert_eq!(features.frames(), 3);

@@ -97,7 +97,7 @@ impl<'a> Judge<'a> {
             Error::data(
                 from.unwrap_or(path),
                 error.to_string(),
-                "predictions must have the annotation's size; for another one use --score-size",
+                "predictions must have the annotation's size; for another one use the setting `score_size`",
             )
         })
     }

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files::{self, Occupied};
+use crate::files::{self, Occupied, write_json};
 
 /// The file of what was asked.
 const IDENTITY: &str = "run.json";
@@ -98,7 +98,7 @@ impl RunFolder {
             return Err(Error::data(
                 root,
                 format!("this folder holds a run with other settings ({})", differing.join(", ")),
-                "choose another folder for --out, or remove this one",
+                "choose another folder for the setting `out`, or remove this one",
             ));
         }
         if !differing.is_empty() {
@@ -184,7 +184,7 @@ fn refuse_others(root: &Path) -> Result<()> {
     Err(Error::data(
         root,
         "this folder is not empty and holds no run of this program",
-        "choose another folder for --out",
+        "choose another folder for the setting `out`",
     ))
 }
 
@@ -219,24 +219,6 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
         create_dir(parent)?;
     }
     std::fs::rename(from, to).map_err(Error::io("write", to))
-}
-
-/// Writes JSON, the file whole or not at all.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    files::write(path, &json_bytes(path, value)?)
-}
-
-/// A value as the text of a JSON file; `path` is named where it cannot be one.
-///
-/// # Errors
-/// JSON has no words for the value.
-pub fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
-    Ok((text + "\n").into_bytes())
 }
 
 fn read_json<R: DeserializeOwned>(path: &Path) -> Result<R> {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
-use super::folder::{flat_name, write_json};
+use super::folder::flat_name;
 use crate::error::{Error, Result};
+use crate::files::write_json;
 use crate::metric::pck::{JOINT_COUNT, JOINTS};
 use crate::protocol::Size;
 

@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use candle_core::DType;
+use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::files::safetensors;
 use crate::propagation::LabelMap;
 
 /// Writes the tensor `soft_labels` [T, h, w, C].
@@ -26,7 +28,7 @@ impl SoftLabelWriter {
     ) -> Result<Self> {
         let shape = [frames, first.grid.0, first.grid.1, first.channels];
         let about = json!({ "labels": ids.join(","), "axes": "frame,row,column,label" });
-        let header = tensor_header("soft_labels", &shape, &about);
+        let header = safetensors::header(&about, [("soft_labels", DType::F32, &shape[..])])?;
         let file = File::create(path).map_err(Error::io("create", path))?;
         let mut writer = Self { file: BufWriter::new(file), path: path.to_path_buf() };
         writer.write(&header)?;
@@ -49,18 +51,6 @@ impl SoftLabelWriter {
     }
 }
 
-/// What stands before the numbers of a safetensors file with one f32 tensor; `about` holds words.
-pub(super) fn tensor_header(name: &str, shape: &[usize], about: &Value) -> Vec<u8> {
-    let bytes = 4 * shape.iter().product::<usize>();
-    let header = json!({
-        "__metadata__": about,
-        name: { "dtype": "F32", "shape": shape, "data_offsets": [0, bytes] },
-    });
-    let mut header = header.to_string();
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes()].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +66,7 @@ mod tests {
         writer.append(&map(0.5)).unwrap();
         writer.finish().unwrap();
         let bytes = std::fs::read(&path).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let file = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let tensor = file.tensor("soft_labels").unwrap();
         assert_eq!(tensor.shape(), [2, 1, 2, 3]);
         assert_eq!(tensor.data()[..4], 0.25_f32.to_le_bytes());

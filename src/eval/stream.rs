@@ -189,7 +189,7 @@ fn encode(batch: &[Prepared], setup: &Setup<'_>, uploads: &mut Uploads) -> Resul
     // Row by row first: a GPU sums up a whole tensor by a single block.
     if !features.sum(D::Minus1)?.sum_all()?.to_scalar::<f32>()?.is_finite() {
         return Err(Error::setting(
-            "--dtype",
+            "dtype",
             "the encoder made features that are no numbers: its values leave this type's range; use f32",
         ));
     }

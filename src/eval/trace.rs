@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::image::decode;
 use crate::metric::miou::VIP_CLASSES;
 use crate::progress::Observer;
-use crate::propagation::{Engine, LabelMap, Neighbour, Propagation};
+use crate::propagation::{Engine, LabelMap, Neighbor, Propagation};
 use crate::protocol::Size;
 
 /// Which patch.
@@ -37,7 +37,7 @@ pub struct Traced {
     /// The query's row and column in it.
     pub cell: (usize, usize),
     /// The keys that it takes its labels from, nearest first.
-    pub neighbours: Vec<Neighbour>,
+    pub neighbors: Vec<Neighbor>,
     /// The labels that the propagation gave it, one of each channel.
     pub labels: Vec<f32>,
     /// What the channels stand for.
@@ -111,12 +111,12 @@ fn trace(
             }
             Some((clip, names)) if index == query.frame => {
                 let (grid, cell) = cell(query.point, &encoded, setup.encoder.patch());
-                let neighbours = clip.neighbours(&encoded.features, cell)?;
+                let neighbors = clip.neighbors(&encoded.features, cell)?;
                 let soft = clip.step(&encoded.features)?;
                 let at = (cell.0 * grid.1 + cell.1) * soft.channels;
                 let labels = soft.values[at..at + soft.channels].to_vec();
                 let (size, names) = (encoded.frame, names.clone());
-                traced = Some(Traced { size, grid, cell, neighbours, labels, names });
+                traced = Some(Traced { size, grid, cell, neighbors, labels, names });
             }
             Some((clip, _)) => drop(clip.step(&encoded.features)?),
         }
@@ -153,7 +153,7 @@ fn require(clip: &str, files: &[PathBuf], query: Query) -> Result<()> {
     if x >= width || y >= height {
         let (right, bottom) = (width - 1, height - 1);
         let problem = format!("{x},{y} is outside: {clip} has X 0 to {right} and Y 0 to {bottom}");
-        return Err(Error::setting("--point", problem));
+        return Err(Error::setting("point", problem));
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ fn no_frame(clip: &str, frames: usize, asked: usize) -> Error {
         (0, _) => format!("the labels of frame 0 are given: pass 1 to {}", frames - 1),
         _ => format!("{clip} has no frame {asked}: pass 1 to {}", frames - 1),
     };
-    Error::setting("--frame", problem)
+    Error::setting("frame", problem)
 }
 
 #[cfg(test)]
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn queries_outside_of_the_clip_are_refused_with_what_would_do() {
         let message = |frames, asked| no_frame("cows", frames, asked).to_string();
-        assert_eq!(message(70, 0), "--frame: the labels of frame 0 are given: pass 1 to 69");
-        assert_eq!(message(70, 70), "--frame: cows has no frame 70: pass 1 to 69");
+        assert_eq!(message(70, 0), "frame: the labels of frame 0 are given: pass 1 to 69");
+        assert_eq!(message(70, 70), "frame: cows has no frame 70: pass 1 to 69");
         assert!(message(1, 0).contains("only its given first frame"));
         let missing = [PathBuf::from("a.jpg"), PathBuf::from("b.jpg")];
         let asked = |frame| require("cows", &missing, Query { frame, point: (0, 0) });

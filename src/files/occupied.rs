@@ -27,7 +27,7 @@ impl Occupied {
             Err(TryLockError::WouldBlock) => Err(Error::data(
                 folder,
                 "another run is at work in this folder",
-                "let it end, or choose another folder for --out",
+                "let it end, or choose another folder for the setting `out`",
             )),
             _ => Ok(()),
         })
@@ -89,7 +89,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Occupied::take(folder.path()).unwrap();
         let refused = Occupied::take(folder.path()).unwrap_err().to_string();
-        assert!(refused.contains("another run is at work") && refused.contains("--out"));
+        assert!(refused.contains("another run is at work") && refused.contains("another folder"));
         drop(first);
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
         // what a killed program leaves

@@ -1,6 +1,8 @@
-//! Figures: pictures in rows and columns with white between them, and their PNG files.
+//! Figures: pictures in rows and columns with white between them, which of many and how large, and
+//! their PNG files.
 
 use super::Rgb;
+use super::resize::bicubic;
 use crate::error::{Error, Result};
 
 /// White pixels between pictures.
@@ -60,6 +62,22 @@ pub fn png(picture: &Rgb) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The numbers of `count` things among `of`, evenly spaced, the first and the last among them.
+pub fn evenly(count: usize, of: usize) -> Vec<usize> {
+    let (count, last) = (count.min(of), of.saturating_sub(1));
+    let steps = count.saturating_sub(1).max(1);
+    (0..count).map(|step| (step * last + steps / 2) / steps).collect()
+}
+
+/// A picture brought to this width, its shape kept, with antialiasing.
+pub fn scaled(picture: Rgb, width: usize) -> Rgb {
+    if width == 0 || width == picture.width || picture.width == 0 {
+        return picture;
+    }
+    let height = (picture.height * width + picture.width / 2) / picture.width;
+    bicubic(&picture, height.max(1), width)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +111,24 @@ mod tests {
         let read = super::super::decode::from_bytes(std::path::Path::new("a.png"), &bytes);
         assert_eq!(read.unwrap(), picture);
         assert!(png(&plain(0, 0, 0)).is_err());
+    }
+
+    #[test]
+    fn numbers_are_spread_from_the_first_to_the_last() {
+        assert_eq!(evenly(4, 10), [0, 3, 6, 9]);
+        assert_eq!(evenly(3, 4), [0, 2, 3]);
+        assert_eq!(evenly(8, 3), [0, 1, 2]);
+        assert_eq!(evenly(1, 5), [0]);
+        assert_eq!((evenly(8, 0), evenly(0, 8)), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn pictures_keep_their_shape() {
+        let size = |width| {
+            let scaled = scaled(plain(854, 480, 7), width);
+            assert!(scaled.data.iter().all(|value| *value == 7));
+            (scaled.width, scaled.height)
+        };
+        assert_eq!((size(360), size(0), size(1708)), ((360, 202), (854, 480), (1708, 960)));
     }
 }

@@ -33,9 +33,9 @@ pub fn planes(
     (rows, columns): (usize, usize),
     normalization: Normalization,
 ) -> Result<Tensor> {
-    let (count, height, width, colours) = frames.dims4()?;
-    if colours != 3 || height * width == 0 {
-        return Err(Error::setting("--size", "frames are of three colours, and have pixels"));
+    let (count, height, width, colors) = frames.dims4()?;
+    if colors != 3 || height * width == 0 {
+        return Err(Error::setting("size", "frames are of three colours, and have pixels"));
     }
     let operand = Operand::open(frames);
     let (device, bytes) = (operand.device()?, operand.values::<u8>()?);

@@ -23,7 +23,7 @@ const HUE: (f64, f64) = (285.0, 465.0);
 const CHROMA: f64 = 0.9;
 
 /// 256 colours, evenly along the way.
-static COLOURS: LazyLock<Vec<[u8; 3]>> = LazyLock::new(|| {
+static COLORS: LazyLock<Vec<[u8; 3]>> = LazyLock::new(|| {
     const FINE: usize = 4096;
     let way: Vec<[f64; 3]> = (0..=FINE).map(|place| oklab(place as f64 / FINE as f64)).collect();
     let mut lengths = vec![0.0];
@@ -42,9 +42,9 @@ static COLOURS: LazyLock<Vec<[u8; 3]>> = LazyLock::new(|| {
 });
 
 /// The colour of a number from 0 to 1.
-pub fn colour(share: f32) -> [u8; 3] {
+pub fn color(share: f32) -> [u8; 3] {
     let step = (share.clamp(0.0, 1.0) * 255.0).round() as usize;
-    COLOURS.get(step).copied().unwrap_or_default()
+    COLORS.get(step).copied().unwrap_or_default()
 }
 
 /// A point of the way, as lightness, a and b.
@@ -119,7 +119,7 @@ pub fn over(picture: &Rgb, map: &[f32], (rows, columns): (usize, usize)) -> Rgb 
         let [red, green, blue] = pixel.map(f32::from);
         // the grey of Rec. 601
         let grey = 0.299 * red + 0.587 * green + 0.114 * blue;
-        *pixel = colour(value)
+        *pixel = color(value)
             .map(|heat| (OPACITY * f32::from(heat) + (1.0 - OPACITY) * grey).round() as u8);
     }
     out
@@ -130,8 +130,8 @@ mod tests {
     use super::*;
 
     /// sRGB bytes as linear light and Oklab's lightness of it, by the inverse formulas.
-    fn lightness(colour: [u8; 3]) -> f64 {
-        let [r, g, b] = colour.map(|byte| {
+    fn lightness(color: [u8; 3]) -> f64 {
+        let [r, g, b] = color.map(|byte| {
             let value = f64::from(byte) / 255.0;
             if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
         });
@@ -142,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn colours_grow_lighter_in_even_steps() {
-        let steps: Vec<f64> = (0..=16).map(|n| lightness(colour(n as f32 / 16.0))).collect();
+    fn colors_grow_lighter_in_even_steps() {
+        let steps: Vec<f64> = (0..=16).map(|n| lightness(color(n as f32 / 16.0))).collect();
         assert!((steps[0] - LIGHTNESS.0).abs() < 0.02 && (steps[16] - LIGHTNESS.1).abs() < 0.02);
         let mean = (steps[16] - steps[0]) / 16.0;
         for pair in steps.windows(2) {
@@ -151,8 +151,8 @@ mod tests {
             // the hue's share of a step is not lightness
             assert!((0.5..1.6).contains(&(step / mean)), "{step} where {mean} is the mean");
         }
-        assert_eq!(colour(-1.0), colour(0.0));
-        assert_eq!(colour(f32::NAN), colour(0.0));
+        assert_eq!(color(-1.0), color(0.0));
+        assert_eq!(color(f32::NAN), color(0.0));
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let picture = Rgb { width: 4, height: 2, data: vec![100; 24] };
         let out = over(&picture, &[0.0, 1.0], (1, 2));
         let mixed = |share: f32| {
-            colour(share).map(|heat| (OPACITY * f32::from(heat) + (1.0 - OPACITY) * 100.0).round())
+            color(share).map(|heat| (OPACITY * f32::from(heat) + (1.0 - OPACITY) * 100.0).round())
         };
         let pixel = |index: usize| [0, 1, 2].map(|c| f32::from(out.data[3 * index + c]));
         assert_eq!(pixel(0), mixed(0.0));

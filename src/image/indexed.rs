@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_and_deep_pixels_are_refused_by_name() {
+    fn colors_and_deep_pixels_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rgb.png");
         write_raw(&path, ColorType::Rgb, BitDepth::Eight, 1, &[1, 2, 3, 4, 5, 6]);

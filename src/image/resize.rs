@@ -117,7 +117,7 @@ pub fn resized_bytes(
     filter: FrameFilter,
 ) -> Result<Option<Cow<'_, Rgb>>> {
     if frame.width * frame.height * height * width == 0 {
-        return Err(Error::setting("--size", "a frame needs at least one row and one column"));
+        return Err(Error::setting("size", "a frame needs at least one row and one column"));
     }
     if (frame.height, frame.width) == (height, width) {
         return Ok(Some(Cow::Borrowed(frame)));

@@ -56,7 +56,7 @@ impl VitConfig {
         let lower = name.to_ascii_lowercase().replace(['_', '/', '-'], "");
         let unknown = || {
             Error::setting(
-                "--arch",
+                "arch",
                 format!(
                     "no architecture is called {name:?}; use vit{{ti,s,b,l,h}}{{8,14,16}}, for example vits16"
                 ),
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn unknown_names_are_refused() {
         for name in ["vits", "vitx16", "16", "vits7", ""] {
-            assert!(VitConfig::named(name).unwrap_err().to_string().contains("--arch"));
+            assert!(VitConfig::named(name).unwrap_err().to_string().contains("arch"));
         }
     }
 

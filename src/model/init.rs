@@ -22,7 +22,8 @@ use sha2::{Digest, Sha256};
 
 use super::config::VitConfig;
 use super::pos_embed::sincos_table;
-use super::weights::{Architecture, Checkpoint, Container, Family, KeyReport, hexadecimal};
+use super::weights::{Architecture, Checkpoint, Container, Family, KeyReport};
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
 /// Standard deviation of tokens, as in MAE.
@@ -90,11 +91,11 @@ pub fn tensor_names(config: &VitConfig) -> Result<Vec<String>> {
 fn sizes(config: &VitConfig) -> Result<Architecture> {
     let &VitConfig { width, depth, heads, patch, table_side, registers, .. } = config;
     if [width, depth, heads, patch, table_side].contains(&0) {
-        return Err(Error::setting("--arch", format!("{config:?} has a size of zero")));
+        return Err(Error::setting("arch", format!("{config:?} has a size of zero")));
     }
     if !width.is_multiple_of(heads) || !width.is_multiple_of(4) {
         return Err(Error::setting(
-            "--arch",
+            "arch",
             format!("a width of {width} is not a multiple of 4 and of its {heads} heads"),
         ));
     }
@@ -251,7 +252,7 @@ mod tests {
             VitConfig { width: 0, ..tiny() },
             VitConfig { width: 6, heads: 3, ..tiny() },
         ] {
-            assert!(random(&config, 0).unwrap_err().to_string().contains("--arch"));
+            assert!(random(&config, 0).unwrap_err().to_string().contains("arch"));
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn grid(height: usize, width: usize, patch: usize) -> Result<(usize, 
     let (rows, columns) = (height / patch, width / patch);
     if rows * columns == 0 {
         return Err(Error::setting(
-            "--size",
+            "size",
             format!("a frame of {height}x{width} is smaller than a patch of {patch}"),
         ));
     }

@@ -8,7 +8,8 @@ use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 
 use super::config::VitConfig;
-use super::weights::{Checkpoint, Container, Family, KeyReport, hexadecimal};
+use super::weights::{Checkpoint, Container, Family, KeyReport};
+use crate::digest::hexadecimal;
 use crate::error::Result;
 
 /// What `pretrain export --dtype f16` wrote.

@@ -12,6 +12,7 @@ use super::init;
 use super::shipped;
 use super::vit::{Implementation, Layer, Vit};
 use super::weights::{self, Checkpoint, Overrides};
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
 /// Where an encoder comes from.
@@ -143,7 +144,7 @@ fn refuse_words(path: &Path) -> Result<()> {
     let bare = path.extension().is_none() && path.components().count() == 1;
     if text.is_empty() || (bare && !path.exists()) {
         return Err(Error::setting(
-            "--weights",
+            "weights",
             format!("{text:?} is no file, nor one of sample, pixels, random:vits16@0"),
         ));
     }
@@ -188,10 +189,10 @@ fn from_checkpoint(
 /// What was said about an encoder's sizes and where they stand, and whether.
 fn sizes(choices: &Choices) -> [(&'static str, bool); 4] {
     [
-        ("--arch", choices.arch.is_some()),
-        ("--patch-size", choices.patch.is_some()),
-        ("--heads", choices.heads.is_some()),
-        ("--checkpoint-key", choices.checkpoint_key.is_some()),
+        ("arch", choices.arch.is_some()),
+        ("patch_size", choices.patch.is_some()),
+        ("heads", choices.heads.is_some()),
+        ("checkpoint_key", choices.checkpoint_key.is_some()),
     ]
 }
 
@@ -205,22 +206,22 @@ fn refuse(made: &[(&str, bool)], why: &str) -> Result<()> {
 
 fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
     let made = [
-        ("--arch", choices.arch.is_some()),
-        ("--heads", choices.heads.is_some()),
-        ("--checkpoint-key", choices.checkpoint_key.is_some()),
-        ("--layer", choices.layer != Layer::Last),
-        ("--positions", choices.positions.is_some()),
-        ("--encoder", choices.implementation != Implementation::Auto),
+        ("arch", choices.arch.is_some()),
+        ("heads", choices.heads.is_some()),
+        ("checkpoint_key", choices.checkpoint_key.is_some()),
+        ("layer", choices.layer != Layer::Last),
+        ("positions", choices.positions.is_some()),
+        ("encoder", choices.implementation != Implementation::Auto),
     ];
     refuse(&made, "raw pixels have no such thing; leave it out")?;
     let patch = choices.patch.unwrap_or(16);
     if patch == 0 {
-        return Err(Error::setting("--patch-size", "must be at least 1"));
+        return Err(Error::setting("patch_size", "must be at least 1"));
     }
     let hash = Sha256::digest(format!("pixels {patch}").as_bytes());
     Ok(Loaded {
         encoder: Encoder::Pixels { patch, device: device.clone() },
-        sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hexadecimal(&hash),
         family: "raw pixels".into(),
         arch: format!("patches of {patch}"),
         heads: None,
@@ -257,14 +258,14 @@ mod tests {
         }
         assert!(load("https://a.org/w.pth", &Choices::default()).contains("an address"));
         assert!(load("nowhere.pth", &Choices::default()).starts_with("cannot read nowhere.pth"));
-        assert!(load("pixels", &arch).starts_with("--arch: raw pixels"));
-        assert!(load("random:vitti16@0", &arch).starts_with("--arch: random:ARCH@SEED"));
-        assert!(load("sample", &arch).starts_with("--arch: the shipped encoder"));
+        assert!(load("pixels", &arch).starts_with("arch: raw pixels"));
+        assert!(load("random:vitti16@0", &arch).starts_with("arch: random:ARCH@SEED"));
+        assert!(load("sample", &arch).starts_with("arch: the shipped encoder"));
         assert_eq!(load("sample", &Choices::default()), "");
         let layer = Choices { layer: "3".parse().unwrap(), ..Choices::default() };
-        assert!(load("pixels", &layer).starts_with("--layer"));
+        assert!(load("pixels", &layer).starts_with("layer"));
         let patch = Choices { patch: Some(0), ..Choices::default() };
-        assert!(load("pixels", &patch).starts_with("--patch-size"));
+        assert!(load("pixels", &patch).starts_with("patch_size"));
         assert_eq!(load("pixels", &Choices { patch: Some(8), ..Choices::default() }), "");
     }
 }

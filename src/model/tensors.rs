@@ -125,7 +125,7 @@ impl Encoder {
     pub(super) fn first_row(&self, frames: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let mut xs = self.embed(frames, positions)?;
         let Some((last, before)) = self.blocks.split_last() else {
-            return Err(Error::setting("--layer", "this encoder has no block"));
+            return Err(Error::setting("layer", "this encoder has no block"));
         };
         for block in before {
             xs = block.forward(&xs)?;

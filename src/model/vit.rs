@@ -40,7 +40,7 @@ impl Layer {
         };
         if first == 0 || last > depth || first > last {
             return Err(Error::setting(
-                "--layer",
+                "layer",
                 format!("{self} does not exist: this encoder has blocks 1 to {depth}"),
             ));
         }
@@ -189,7 +189,7 @@ impl Vit {
         let forward = forward.ok_or_else(|| {
             let (heads, each) = (config.heads, config.width / config.heads);
             Error::setting(
-                "--encoder",
+                "encoder",
                 format!(
                     "there is no fused encoder for {heads} heads of {each} channels in {} here; use auto or tensor",
                     dtype.as_str()

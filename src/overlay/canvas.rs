@@ -8,7 +8,7 @@
 use crate::image::Rgb;
 
 /// Red, green and blue.
-pub type Colour = [u8; 3];
+pub type Color = [u8; 3];
 
 /// A place as (x, y).
 pub type Point = (f32, f32);
@@ -30,7 +30,7 @@ pub struct Area {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pen {
     /// Its colour.
-    pub colour: Colour,
+    pub color: Color,
     /// Its width in pixels.
     pub width: f32,
     /// How much it covers, from 0 to 1.
@@ -39,15 +39,15 @@ pub struct Pen {
 
 impl Pen {
     /// One that covers.
-    pub fn new(colour: Colour, width: f32) -> Self {
-        Self { colour, width, opacity: 1.0 }
+    pub fn new(color: Color, width: f32) -> Self {
+        Self { color, width, opacity: 1.0 }
     }
 }
 
 /// Mixes a colour into a pixel.
-pub(super) fn blend(pixel: &mut [u8], colour: Colour, opacity: f32) {
-    for (value, colour) in pixel.iter_mut().zip(colour) {
-        let (old, new) = (f32::from(*value), f32::from(colour));
+pub(super) fn blend(pixel: &mut [u8], color: Color, opacity: f32) {
+    for (value, color) in pixel.iter_mut().zip(color) {
+        let (old, new) = (f32::from(*value), f32::from(color));
         *value = (old + (new - old) * opacity).round().clamp(0.0, 255.0) as u8;
     }
 }
@@ -86,9 +86,9 @@ pub fn dashed(picture: &mut Rgb, from: Point, to: Point, pen: Pen) {
 }
 
 /// A filled circle.
-pub fn disc(picture: &mut Rgb, centre: Point, radius: f32, colour: Colour) {
+pub fn disc(picture: &mut Rgb, centre: Point, radius: f32, color: Color) {
     let distance = |(x, y): Point| (x - centre.0).hypot(y - centre.1) - radius;
-    shape(picture, around(centre, radius), Pen::new(colour, 0.0), distance);
+    shape(picture, around(centre, radius), Pen::new(color, 0.0), distance);
 }
 
 /// A circle's line, its middle at `radius`.
@@ -105,8 +105,8 @@ pub fn outline(picture: &mut Rgb, area: Area, pen: Pen) {
 }
 
 /// A filled box.
-pub fn fill(picture: &mut Rgb, area: Area, colour: Colour, opacity: f32) {
-    shape(picture, area, Pen { colour, width: 0.0, opacity }, |place| inside(area, place));
+pub fn fill(picture: &mut Rgb, area: Area, color: Color, opacity: f32) {
+    shape(picture, area, Pen { color, width: 0.0, opacity }, |place| inside(area, place));
 }
 
 /// Below 0 inside of the box, above 0 outside: how far the nearest side is along its axis.
@@ -143,7 +143,7 @@ fn shape(picture: &mut Rgb, area: Area, pen: Pen, outside: impl Fn(Point) -> f32
             if share > 0.0 {
                 let pixel = 3 * (row * picture.width + column);
                 let opacity = pen.opacity * share.min(1.0);
-                blend(&mut picture.data[pixel..pixel + 3], pen.colour, opacity);
+                blend(&mut picture.data[pixel..pixel + 3], pen.color, opacity);
             }
         }
     }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::canvas::Point;
-use super::{Style, masks, scaled, skeleton};
+use super::{Style, masks, skeleton};
 use crate::data::davis::{MaskKind, first_mask, read_mask};
 use crate::data::{LabelClip, PoseClip, joints};
 use crate::error::{Error, Result};
 use crate::eval::poses;
+use crate::image::figure::scaled;
 use crate::image::{Rgb, decode, indexed};
 use crate::metric::miou::VIP_CLASSES;
 use crate::protocol::Size;

@@ -3,21 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use super::canvas::{Area, Colour, Pen, dashed, fill, grown, line, outline};
+use super::canvas::{Area, Color, Pen, dashed, fill, grown, line, outline};
 use super::sheet::{self, captioned, framed};
-use super::{scaled, text};
+use super::text;
 use crate::error::Result;
 use crate::eval::trace::Traced;
-use crate::image::{Rgb, figure, heat};
+use crate::image::figure::{self, scaled};
+use crate::image::{Rgb, heat};
+use crate::propagation::Neighbor;
 use crate::propagation::Neighborhood;
-use crate::propagation::Neighbour;
 
 /// The outline of the query's patch.
-const QUERY: Colour = [255, 60, 190];
+const QUERY: Color = [255, 60, 190];
 /// The outline of neighbours' patches, and words on frames.
-const WHITE: Colour = [255, 255, 255];
+const WHITE: Color = [255, 255, 255];
 /// Behind lines and words.
-const SHADE: Colour = [15, 15, 15];
+const SHADE: Color = [15, 15, 15];
 /// Pictures in a row.
 const COLUMNS: usize = 3;
 /// How much a patch is covered by its shade.
@@ -49,19 +50,19 @@ pub fn draw(
     grid.draw_reach(&mut query);
     grid.draw_query(&mut query);
     let mut tiles = vec![captioned(&query, &format!("frame {frame}, the query"))];
-    let mut by_frame: BTreeMap<usize, Vec<&Neighbour>> = BTreeMap::new();
-    for neighbour in &traced.neighbours {
-        by_frame.entry(neighbour.frame).or_default().push(neighbour);
+    let mut by_frame: BTreeMap<usize, Vec<&Neighbor>> = BTreeMap::new();
+    for neighbor in &traced.neighbors {
+        by_frame.entry(neighbor.frame).or_default().push(neighbor);
     }
-    let most = traced.neighbours.iter().map(|n| n.weight).fold(0.0, f32::max);
-    for (frame, neighbours) in by_frame.iter().rev() {
+    let most = traced.neighbors.iter().map(|n| n.weight).fold(0.0, f32::max);
+    for (frame, neighbors) in by_frame.iter().rev() {
         let mut picture = scaled(load(*frame)?, width);
         let everywhere = *frame == 0 && !reach.restrict_first;
         if !everywhere {
             grid.draw_reach(&mut picture);
         }
-        grid.draw_neighbours(&mut picture, neighbours, most);
-        let total: f32 = neighbours.iter().map(|n| n.weight).sum();
+        grid.draw_neighbors(&mut picture, neighbors, most);
+        let total: f32 = neighbors.iter().map(|n| n.weight).sum();
         let words = format!("frame {frame}: {}", percent(total));
         let words = if everywhere { words + ", searched everywhere" } else { words };
         tiles.push(captioned(&picture, &words));
@@ -122,14 +123,13 @@ impl Grid {
                         && (0..columns as isize).contains(&column)
                         && !inside(row, column)
                 };
-                let neighbours = [
+                let neighbors = [
                     ((row - 1, column), ((left, top), (right, top))),
                     ((row + 1, column), ((left, bottom), (right, bottom))),
                     ((row, column - 1), ((left, top), (left, bottom))),
                     ((row, column + 1), ((right, top), (right, bottom))),
                 ];
-                let open =
-                    neighbours.into_iter().filter(|((row, column), _)| beyond(*row, *column));
+                let open = neighbors.into_iter().filter(|((row, column), _)| beyond(*row, *column));
                 sides.extend(open.map(|(_, side)| side));
             }
         }
@@ -142,24 +142,19 @@ impl Grid {
     }
 
     /// Shades patches by their weights, `most` being brightest, and writes these beside them.
-    fn draw_neighbours(&self, picture: &mut Rgb, neighbours: &[&Neighbour], most: f32) {
-        for neighbour in neighbours {
-            let area = self.area(picture, neighbour.cell);
-            fill(
-                picture,
-                area,
-                heat::colour(neighbour.weight / most.max(f32::MIN_POSITIVE)),
-                COVER,
-            );
+    fn draw_neighbors(&self, picture: &mut Rgb, neighbors: &[&Neighbor], most: f32) {
+        for neighbor in neighbors {
+            let area = self.area(picture, neighbor.cell);
+            fill(picture, area, heat::color(neighbor.weight / most.max(f32::MIN_POSITIVE)), COVER);
             mark(picture, area, WHITE, 1.5);
         }
-        let mut ordered: Vec<&&Neighbour> = neighbours.iter().collect();
-        ordered.sort_by_key(|neighbour| neighbour.cell);
+        let mut ordered: Vec<&&Neighbor> = neighbors.iter().collect();
+        ordered.sort_by_key(|neighbor| neighbor.cell);
         let mut taken: Vec<Area> =
-            neighbours.iter().map(|neighbour| self.area(picture, neighbour.cell)).collect();
-        for neighbour in ordered {
-            let area = self.area(picture, neighbour.cell);
-            let words = percent(neighbour.weight);
+            neighbors.iter().map(|neighbor| self.area(picture, neighbor.cell)).collect();
+        for neighbor in ordered {
+            let area = self.area(picture, neighbor.cell);
+            let words = percent(neighbor.weight);
             let place = place(picture, area, text::width(&words) as f32 + 4.0, &taken);
             label(picture, area, place, &words);
             taken.push(place);
@@ -168,9 +163,9 @@ impl Grid {
 }
 
 /// The outline of a patch with a dark line around it.
-fn mark(picture: &mut Rgb, area: Area, colour: Colour, width: f32) {
+fn mark(picture: &mut Rgb, area: Area, color: Color, width: f32) {
     outline(picture, grown(area, 1.0), Pen { opacity: 0.7, ..Pen::new(SHADE, 1.0) });
-    outline(picture, area, Pen::new(colour, width));
+    outline(picture, area, Pen::new(color, width));
 }
 
 /// Room for words beside a patch: on its right or left, as high as it is or as near to that as what is
@@ -222,7 +217,7 @@ fn scale(width: usize, most: f32) -> Rgb {
             right: (left + column + 1) as f32,
             bottom: 16.0,
         };
-        fill(&mut strip, area, heat::colour(column as f32 / (BAR - 1) as f32), 1.0);
+        fill(&mut strip, area, heat::color(column as f32 / (BAR - 1) as f32), 1.0);
     }
     text::write(&mut strip, (left + BAR + 6, 2), &to, sheet::INK);
     strip
@@ -235,16 +230,16 @@ mod tests {
     use crate::propagation::Shape;
     use crate::protocol::Size;
 
-    fn neighbour(frame: usize, cell: (usize, usize), weight: f32) -> Neighbour {
-        Neighbour { frame, cell, cosine: 0.9, weight, copies: 1, labels: vec![1.0] }
+    fn neighbor(frame: usize, cell: (usize, usize), weight: f32) -> Neighbor {
+        Neighbor { frame, cell, cosine: 0.9, weight, copies: 1, labels: vec![1.0] }
     }
 
-    fn traced(neighbours: Vec<Neighbour>) -> Traced {
+    fn traced(neighbors: Vec<Neighbor>) -> Traced {
         Traced {
             size: Size { height: 64, width: 128 },
             grid: (4, 8),
             cell: (1, 2),
-            neighbours,
+            neighbors,
             labels: vec![1.0],
             names: vec!["background".into()],
         }
@@ -256,14 +251,14 @@ mod tests {
     };
 
     #[test]
-    fn a_picture_for_the_query_and_each_frame_with_neighbours() {
+    fn a_picture_for_the_query_and_each_frame_with_neighbors() {
         let asked = std::cell::RefCell::new(Vec::new());
         let load = |frame: usize| {
             asked.borrow_mut().push(frame);
             Ok(plain(128, 64, 60))
         };
         let found =
-            vec![neighbour(3, (1, 2), 0.5), neighbour(0, (3, 7), 0.3), neighbour(3, (1, 3), 0.2)];
+            vec![neighbor(3, (1, 2), 0.5), neighbor(0, (3, 7), 0.3), neighbor(3, (1, 3), 0.2)];
         let drawn = draw(&traced(found), 5, REACH, 256, load).unwrap();
         assert_eq!(*asked.borrow(), [5, 3, 0], "the query, then back in time");
         assert_eq!(drawn.width, 3 * 256 + 2 * figure::GUTTER + 16);
@@ -273,11 +268,11 @@ mod tests {
     fn shades_tell_weights_and_patches_keep_their_places() {
         let grid = Grid { cells: (4, 8), cell: (1, 2), reach: REACH.neighborhood };
         let mut picture = plain(256, 128, 0);
-        let strong = neighbour(1, (1, 2), 0.6);
-        grid.draw_neighbours(&mut picture, &[&strong], 0.6);
+        let strong = neighbor(1, (1, 2), 0.6);
+        grid.draw_neighbors(&mut picture, &[&strong], 0.6);
         // the middle of row 1, column 2 where a patch is 32 pixels wide
         let at = 3 * (48 * 256 + 80);
-        let wanted = heat::colour(1.0).map(|value| (f32::from(value) * COVER).round() as u8);
+        let wanted = heat::color(1.0).map(|value| (f32::from(value) * COVER).round() as u8);
         assert_eq!(picture.data[at..at + 3], wanted);
         assert_eq!(picture.data[3 * (48 * 256 + 40)], 0, "column 1 is as it was");
     }

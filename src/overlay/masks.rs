@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::canvas::Colour;
+use super::canvas::Color;
 use crate::image::resize::nearest_centered;
 use crate::image::{LabelImage, Rgb, indexed};
 use crate::metric::VOID;
@@ -24,15 +24,15 @@ const MARK: f32 = 0.8;
 
 /// What marks pixels of an object that were not predicted as it: yellow. With [`FALSE`] it is told
 /// apart by people of every kind of colour vision, and by its lightness on paper without colour.
-pub const MISSED: Colour = [255, 196, 0];
+pub const MISSED: Color = [255, 196, 0];
 /// What marks pixels that were predicted as an object and are not of it: blue.
-pub const FALSE: Colour = [24, 108, 255];
+pub const FALSE: Color = [24, 108, 255];
 /// The contour of the truth: white.
-pub const TRUTH: Colour = [255, 255, 255];
+pub const TRUTH: Color = [255, 255, 255];
 
 /// The colour of an id: the hue that masks of DAVIS carry, with more light, so that it stands out from
 /// dark frames too. No two ids of VIP have the same.
-pub fn colour(id: u8) -> Colour {
+pub fn color(id: u8) -> Color {
     let stored = indexed::davis_palette()[usize::from(id)].map(u32::from);
     // 64, 128 and 192 are the strongest that ids below 64 have
     let most = stored.into_iter().max().unwrap_or(0).max(1);
@@ -61,11 +61,11 @@ pub fn draw(picture: &mut Rgb, layers: Layers<'_>) {
     let contour = contours(&predicted, thickness);
     let marked = layers.marked.map(fine);
     let truth = layers.truth.map(|mask| contours(&fine(mask), thickness.div_ceil(2)));
-    let colours: Vec<Colour> = (0..=255).map(colour).collect();
-    let pen = Samples { predicted, contour, marked, truth, colours };
+    let colors: Vec<Color> = (0..=255).map(color).collect();
+    let pen = Samples { predicted, contour, marked, truth, colors };
     picture.data.par_chunks_mut((3 * width).max(1)).enumerate().for_each(|(y, row)| {
         for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-            pen.colour(pixel, (x, y));
+            pen.color(pixel, (x, y));
         }
     });
 }
@@ -77,18 +77,18 @@ struct Samples {
     marked: Option<LabelImage>,
     truth: Option<Vec<bool>>,
     /// Of each id.
-    colours: Vec<Colour>,
+    colors: Vec<Color>,
 }
 
 impl Samples {
     /// Colours a pixel as the mean of its samples.
-    fn colour(&self, pixel: &mut [u8], (x, y): (usize, usize)) {
+    fn color(&self, pixel: &mut [u8], (x, y): (usize, usize)) {
         let mut sum = [0.0; 3];
         for row in FINE * y..FINE * (y + 1) {
             for column in FINE * x..FINE * (x + 1) {
-                let mut colour = [0, 1, 2].map(|channel| f32::from(pixel[channel]));
-                self.paint(&mut colour, (column, row));
-                sum.iter_mut().zip(colour).for_each(|(sum, value)| *sum += value);
+                let mut color = [0, 1, 2].map(|channel| f32::from(pixel[channel]));
+                self.paint(&mut color, (column, row));
+                sum.iter_mut().zip(color).for_each(|(sum, value)| *sum += value);
             }
         }
         let samples = (FINE * FINE) as f32;
@@ -96,14 +96,14 @@ impl Samples {
     }
 
     /// Fill, mark, contour and the truth's contour of one sample, one over the other.
-    fn paint(&self, colour: &mut [f32; 3], (column, row): (usize, usize)) {
+    fn paint(&self, color: &mut [f32; 3], (column, row): (usize, usize)) {
         let sample = row * self.predicted.width + column;
         let id = self.predicted.data[sample];
-        let mut mix = |new: Colour, opacity: f32| {
+        let mut mix = |new: Color, opacity: f32| {
             let mix = |old: f32, new: u8| old + (f32::from(new) - old) * opacity;
-            *colour = [0, 1, 2].map(|channel| mix(colour[channel], new[channel]));
+            *color = [0, 1, 2].map(|channel| mix(color[channel], new[channel]));
         };
-        let own = self.colours[usize::from(id)];
+        let own = self.colors[usize::from(id)];
         if id != 0 {
             mix(own, if self.marked.is_some() { PALE } else { FILL });
         }
@@ -121,7 +121,7 @@ impl Samples {
 }
 
 /// The mark of a sample: stripes of both where one object was taken for another.
-fn mark(predicted: u8, truth: u8, (column, row): (usize, usize)) -> Option<Colour> {
+fn mark(predicted: u8, truth: u8, (column, row): (usize, usize)) -> Option<Color> {
     match (predicted, truth) {
         _ if predicted == truth || truth == VOID => None,
         (0, _) => Some(MISSED),
@@ -178,7 +178,7 @@ mod tests {
         LabelImage { width: rows[0].len(), height: rows.len(), data: rows.concat() }
     }
 
-    fn pixel(picture: &Rgb, x: usize, y: usize) -> Colour {
+    fn pixel(picture: &Rgb, x: usize, y: usize) -> Color {
         let at = 3 * (y * picture.width + x);
         [0, 1, 2].map(|channel| picture.data[at + channel])
     }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn fill_and_contour_in_the_palettes_colours() {
+    fn fill_and_contour_in_the_palettes_colors() {
         let predicted = halves(1, 0);
         let mut picture = plain(16, 16, 80);
         draw(&mut picture, Layers { predicted: &predicted, truth: None, marked: None });
@@ -219,7 +219,7 @@ mod tests {
             draw(&mut picture, Layers { predicted, truth: None, marked: Some(truth) });
             picture
         };
-        let marked = |colour: Colour| colour.map(|value| (f32::from(value) * MARK).round() as u8);
+        let marked = |color: Color| color.map(|value| (f32::from(value) * MARK).round() as u8);
         let missed = draw(&predicted, &halves(2, 1));
         assert_eq!(pixel(&missed, 2, 8), marked(MISSED));
         let right = pixel(&missed, 13, 8);
@@ -251,10 +251,10 @@ mod tests {
     }
 
     #[test]
-    fn the_colours_of_all_ids_of_vip_differ() {
-        let mut colours: Vec<Colour> = (1..20).map(colour).collect();
-        colours.sort_unstable();
-        colours.dedup();
-        assert_eq!(colours.len(), 19);
+    fn the_colors_of_all_ids_of_vip_differ() {
+        let mut colors: Vec<Color> = (1..20).map(color).collect();
+        colors.sort_unstable();
+        colors.dedup();
+        assert_eq!(colors.len(), 19);
     }
 }

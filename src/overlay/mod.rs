@@ -22,8 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{LabelClip, PoseClip};
 use crate::error::Result;
 use crate::image::Rgb;
-use crate::image::resize::bicubic;
-use canvas::Colour;
+use canvas::Color;
 use clips::{Masks, Poses};
 
 /// How frames are drawn.
@@ -44,12 +43,12 @@ pub struct Key {
     /// What it says.
     pub name: String,
     /// In which colour that is drawn.
-    pub colour: Colour,
+    pub color: Color,
 }
 
 impl Key {
-    fn new(name: impl Into<String>, colour: Colour) -> Self {
-        Self { name: name.into(), colour }
+    fn new(name: impl Into<String>, color: Color) -> Self {
+        Self { name: name.into(), color }
     }
 }
 
@@ -118,10 +117,10 @@ impl<'a> Overlay<'a> {
         let mut keys: Vec<Key> = match &self.labels {
             Labels::Masks(masks) => {
                 let ids = masks.ids.iter();
-                ids.map(|(id, name)| Key::new(name, masks::colour(*id))).collect()
+                ids.map(|(id, name)| Key::new(name, masks::color(*id))).collect()
             }
             Labels::Joints(_) => {
-                skeleton::SIDES.map(|(name, colour)| Key::new(name, colour)).to_vec()
+                skeleton::SIDES.map(|(name, color)| Key::new(name, color)).to_vec()
             }
         };
         let (of_errors, truth) = match &self.labels {
@@ -131,7 +130,7 @@ impl<'a> Overlay<'a> {
             Labels::Joints(_) => (vec![("error", skeleton::OFF)], skeleton::TRUTH),
         };
         if self.style.errors {
-            keys.extend(of_errors.into_iter().map(|(name, colour)| Key::new(name, colour)));
+            keys.extend(of_errors.into_iter().map(|(name, color)| Key::new(name, color)));
         }
         if self.style.truth {
             keys.push(Key::new("truth", truth));
@@ -164,45 +163,5 @@ impl<'a> Overlay<'a> {
             Labels::Masks(masks) => masks.draw_given(self.style.width),
             Labels::Joints(poses) => poses.draw_given(self.style.width),
         }
-    }
-}
-
-/// `count` frames of `of`, evenly spaced, the first and the last among them.
-pub fn evenly(count: usize, of: usize) -> Vec<usize> {
-    let (count, last) = (count.min(of), of.saturating_sub(1));
-    let steps = count.saturating_sub(1).max(1);
-    (0..count).map(|step| (step * last + steps / 2) / steps).collect()
-}
-
-/// A picture brought to this width, its shape kept, with antialiasing.
-pub fn scaled(picture: Rgb, width: usize) -> Rgb {
-    if width == 0 || width == picture.width || picture.width == 0 {
-        return picture;
-    }
-    let height = (picture.height * width + picture.width / 2) / picture.width;
-    bicubic(&picture, height.max(1), width)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_spread_from_the_first_to_the_last() {
-        assert_eq!(evenly(4, 10), [0, 3, 6, 9]);
-        assert_eq!(evenly(3, 4), [0, 2, 3]);
-        assert_eq!(evenly(8, 3), [0, 1, 2]);
-        assert_eq!(evenly(1, 5), [0]);
-        assert_eq!((evenly(8, 0), evenly(0, 8)), (Vec::new(), Vec::new()));
-    }
-
-    #[test]
-    fn pictures_keep_their_shape() {
-        let size = |width| {
-            let scaled = scaled(canvas::tests::plain(854, 480, 7), width);
-            assert!(scaled.data.iter().all(|value| *value == 7));
-            (scaled.width, scaled.height)
-        };
-        assert_eq!((size(360), size(0), size(1708)), ((360, 202), (854, 480), (1708, 960)));
     }
 }

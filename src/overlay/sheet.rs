@@ -1,13 +1,14 @@
 //! Frames put together: a contact sheet of a clip, a figure of several, a strip that says what the
 //! colours mean. What comes out is for [`crate::image::figure::png`].
 
-use super::canvas::{Area, Colour, Pen, fill, outline};
-use super::{Key, Overlay, evenly, text};
+use super::canvas::{Area, Color, Pen, fill, outline};
+use super::{Key, Overlay, text};
 use crate::error::Result;
-use crate::image::{Rgb, figure};
+use crate::image::Rgb;
+use crate::image::figure::{self, evenly};
 
 /// The colour of words.
-pub(super) const INK: Colour = [30, 30, 30];
+pub(super) const INK: Color = [30, 30, 30];
 /// White around a sheet.
 const MARGIN: usize = 8;
 /// Space around words.
@@ -87,7 +88,7 @@ pub fn legend(keys: &[Key], width: usize) -> Rgb {
     for (key, (left, top)) in keys.iter().zip(places) {
         let (x, y) = (left as f32, (top + (text::LINE - SWATCH) / 2) as f32);
         let square = Area { left: x, top: y, right: x + SWATCH as f32, bottom: y + SWATCH as f32 };
-        fill(&mut strip, square, key.colour, 1.0);
+        fill(&mut strip, square, key.color, 1.0);
         outline(&mut strip, square, Pen { opacity: 0.6, ..Pen::new(INK, 1.0) });
         text::write(&mut strip, (left + SWATCH + PAD, top), &key.name, INK);
     }
@@ -129,11 +130,11 @@ mod tests {
     use crate::overlay::canvas::tests::plain;
 
     fn keys(names: &[&str]) -> Vec<Key> {
-        names.iter().map(|name| Key { name: (*name).into(), colour: [9, 90, 200] }).collect()
+        names.iter().map(|name| Key { name: (*name).into(), color: [9, 90, 200] }).collect()
     }
 
     #[test]
-    fn legends_break_into_lines_and_show_their_colours() {
+    fn legends_break_into_lines_and_show_their_colors() {
         let one = legend(&keys(&["face", "hair"]), 400);
         let two = legend(&keys(&["face", "hair"]), 100);
         assert_eq!((one.width, two.width), (400, 100));

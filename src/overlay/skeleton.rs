@@ -1,6 +1,6 @@
 //! JHMDB's 15 joints as a person of lines: limbs in three colours, the truth behind in white.
 
-use super::canvas::{Colour, Pen, Point, disc, line, ring};
+use super::canvas::{Color, Pen, Point, disc, line, ring};
 use crate::image::Rgb;
 use crate::metric::pck::JOINT_COUNT;
 
@@ -24,14 +24,14 @@ pub const LIMBS: [(usize, usize); 14] = [
 
 /// Head, neck and belly, the person's right, the person's left: colours that people of every kind of
 /// colour vision tell apart.
-pub const SIDES: [(&str, Colour); 3] =
+pub const SIDES: [(&str, Color); 3] =
     [("trunk", [0, 190, 130]), ("right", [255, 160, 0]), ("left", [70, 170, 255])];
 /// The truth.
-pub const TRUTH: Colour = [255, 255, 255];
+pub const TRUTH: Color = [255, 255, 255];
 /// From where a joint was predicted to where it is.
-pub const OFF: Colour = [255, 60, 190];
+pub const OFF: Color = [255, 60, 190];
 /// Behind lines, so that they stand out from any frame.
-const CASING: Colour = [20, 20, 20];
+const CASING: Color = [20, 20, 20];
 
 /// Where the joints are, in pixels of the picture; `None` where a joint was lost.
 pub type Joints = [Option<Point>; JOINT_COUNT];
@@ -48,7 +48,7 @@ pub struct Layers<'a> {
 }
 
 /// The colour of a joint, and of the limb that leads to it from the trunk.
-pub fn colour(joint: usize) -> Colour {
+pub fn color(joint: usize) -> Color {
     let side = match joint {
         0..=2 => 0,
         // right and left take turns from the shoulders on
@@ -64,19 +64,19 @@ pub fn draw(picture: &mut Rgb, layers: Layers<'_>) {
         draw_truth(picture, truth, unit);
     }
     let limbs = |joints: &Joints| {
-        let ends = LIMBS.map(|(from, to)| (joints[from].zip(joints[to]), colour(to)));
-        ends.into_iter().filter_map(|(ends, colour)| ends.map(|ends| (ends, colour)))
+        let ends = LIMBS.map(|(from, to)| (joints[from].zip(joints[to]), color(to)));
+        ends.into_iter().filter_map(|(ends, color)| ends.map(|ends| (ends, color)))
     };
     for ((from, to), _) in limbs(layers.predicted) {
         line(picture, from, to, Pen { opacity: 0.6, ..Pen::new(CASING, 4.2 * unit) });
     }
-    for ((from, to), colour) in limbs(layers.predicted) {
-        line(picture, from, to, Pen::new(colour, 2.4 * unit));
+    for ((from, to), color) in limbs(layers.predicted) {
+        line(picture, from, to, Pen::new(color, 2.4 * unit));
     }
     for (joint, place) in layers.predicted.iter().enumerate() {
         let Some(place) = *place else { continue };
         disc(picture, place, 3.2 * unit, CASING);
-        disc(picture, place, 2.4 * unit, colour(joint));
+        disc(picture, place, 2.4 * unit, color(joint));
     }
     if let Some(truth) = layers.marked {
         for (from, to) in layers.predicted.iter().zip(truth).filter_map(|(a, b)| a.zip(*b)) {
@@ -103,13 +103,13 @@ mod tests {
     use crate::metric::pck::JOINTS;
     use crate::overlay::canvas::tests::plain;
 
-    fn pixel(picture: &Rgb, x: usize, y: usize) -> Colour {
+    fn pixel(picture: &Rgb, x: usize, y: usize) -> Color {
         let at = 3 * (y * picture.width + x);
         [0, 1, 2].map(|channel| picture.data[at + channel])
     }
 
     #[test]
-    fn limbs_join_neighbours_of_one_side() {
+    fn limbs_join_neighbors_of_one_side() {
         for (from, to) in LIMBS {
             let sides = [JOINTS[from], JOINTS[to]].map(|name| name.split_once(' '));
             if let [Some((a, _)), Some((b, _))] = sides {
@@ -122,7 +122,7 @@ mod tests {
         for (joint, name) in JOINTS.iter().enumerate() {
             let side = name.split_once(' ').map_or("trunk", |(side, _)| side);
             let wanted = SIDES.iter().find(|(known, _)| *known == side).unwrap().1;
-            assert_eq!(colour(joint), wanted, "{name}");
+            assert_eq!(color(joint), wanted, "{name}");
         }
     }
 

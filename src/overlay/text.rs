@@ -4,7 +4,7 @@ use noto_sans_mono_bitmap::{
     FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width,
 };
 
-use super::canvas::{Colour, blend};
+use super::canvas::{Color, blend};
 use crate::image::Rgb;
 
 const SIZE: RasterHeight = RasterHeight::Size16;
@@ -20,7 +20,7 @@ pub fn width(text: &str) -> usize {
 
 /// Writes a line of text, its upper left corner at (`left`, `top`); what does not fit in is cut off. A
 /// letter beyond ASCII becomes a question mark.
-pub fn write(picture: &mut Rgb, (left, top): (usize, usize), text: &str, colour: Colour) {
+pub fn write(picture: &mut Rgb, (left, top): (usize, usize), text: &str, color: Color) {
     let step = get_raster_width(WEIGHT, SIZE);
     for (place, letter) in text.chars().enumerate() {
         let raster = get_raster(letter, WEIGHT, SIZE).or_else(|| get_raster('?', WEIGHT, SIZE));
@@ -30,7 +30,7 @@ pub fn write(picture: &mut Rgb, (left, top): (usize, usize), text: &str, colour:
                 if x < picture.width && y < picture.height && *strength > 0 {
                     let pixel = 3 * (y * picture.width + x);
                     let opacity = f32::from(*strength) / 255.0;
-                    blend(&mut picture.data[pixel..pixel + 3], colour, opacity);
+                    blend(&mut picture.data[pixel..pixel + 3], color, opacity);
                 }
             }
         }

@@ -5,9 +5,9 @@
 //! `average.`, and [`State`] as JSON in the metadata. A crash at any moment leaves the previous file
 //! whole ([`crate::files`]); bytes depend on nothing but the contents.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::safetensors;
 use crate::model::init;
 
 /// The version of the format; files of other versions are refused.
@@ -114,7 +114,7 @@ pub fn save(path: &Path, tensors: HashMap<String, Tensor>, state: &State) -> Res
         .map_err(|error| Error::setting("checkpoint", error.to_string()))?;
     let heads = heads.to_string();
     let metadata = [(STATE.to_owned(), text), ("num_heads".to_owned(), heads)].into();
-    write(path, &tensors.into_iter().collect(), &metadata)
+    safetensors::write(path, &tensors.into_iter().collect(), &metadata)
 }
 
 /// Writes the encoder alone, under MAE's names, in `dtype` (f32 or f16), with what made it in the
@@ -144,7 +144,7 @@ pub fn export(
         ("git_commit", env!("GIT_COMMIT").to_owned()),
     ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-    write(path, &encoder.collect::<Result<_>>()?, &metadata)
+    safetensors::write(path, &encoder.collect::<Result<_>>()?, &metadata)
 }
 
 /// Reads a checkpoint.
@@ -156,7 +156,7 @@ pub fn load(path: &Path) -> Result<(State, HashMap<String, Tensor>)> {
         Error::weights(path, problem, "remove it to go on from the one before, or begin anew")
     };
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)
+    let (_, header) = ::safetensors::SafeTensors::read_metadata(&bytes)
         .map_err(|error| wrong(format!("is damaged ({error})")))?;
     let state = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
     let state = state.ok_or_else(|| wrong("is no checkpoint of a training run".into()))?;
@@ -204,55 +204,10 @@ fn written_state(path: &Path) -> Result<Option<String>> {
     Ok(state.map(str::to_owned))
 }
 
-/// Writes tensors and metadata as safetensors, sorted by name, whole or not at all.
-///
-/// # Errors
-/// The file cannot be written, or a tensor is of a type other than f32 and f16.
-pub fn write(
-    path: &Path,
-    tensors: &BTreeMap<String, Tensor>,
-    metadata: &BTreeMap<String, String>,
-) -> Result<()> {
-    let mut header = serde_json::Map::new();
-    header.insert("__metadata__".into(), serde_json::json!(metadata));
-    let mut offset = 0;
-    for (name, tensor) in tensors {
-        let (dtype, size) = match tensor.dtype() {
-            DType::F32 => ("F32", 4),
-            DType::F16 => ("F16", 2),
-            other => {
-                return Err(Error::setting(format!("tensor {name}"), format!("is {other:?}")));
-            }
-        };
-        let end = offset + tensor.elem_count() * size;
-        let entry = serde_json::json!({
-            "dtype": dtype, "shape": tensor.dims(), "data_offsets": [offset, end],
-        });
-        header.insert(name.clone(), entry);
-        offset = end;
-    }
-    let mut header = serde_json::Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    files::replace(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
-        tensors.values().try_for_each(|tensor| write_values(out, tensor))
-    })
-}
-
-fn write_values(out: &mut dyn Write, tensor: &Tensor) -> std::io::Result<()> {
-    let tensor = tensor.flatten_all().map_err(std::io::Error::other)?;
-    if tensor.dtype() == DType::F16 {
-        let values = tensor.to_vec1::<half::f16>().map_err(std::io::Error::other)?;
-        values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
-    } else {
-        let values = tensor.to_vec1::<f32>().map_err(std::io::Error::other)?;
-        values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::config::Preset;
     use super::*;
 
@@ -298,7 +253,7 @@ mod tests {
                 "{error}"
             );
         }
-        write(&file, &tensors().into_iter().collect(), &BTreeMap::new()).unwrap();
+        safetensors::write(&file, &tensors().into_iter().collect(), &BTreeMap::new()).unwrap();
         assert!(!is_ours(&file).unwrap());
         assert!(load(&file).unwrap_err().to_string().contains("no checkpoint of a training run"));
     }

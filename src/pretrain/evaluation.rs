@@ -117,7 +117,7 @@ impl Evaluation {
         if self.folder.join("run.json").exists() {
             std::fs::remove_dir_all(&self.folder).map_err(Error::io("remove", &self.folder))?;
         }
-        let identity = json!({ "benchmark": self.benchmark, "by": "pretrain --eval" });
+        let identity = json!({ "benchmark": self.benchmark, "by": "pretrain" });
         RunFolder::open(&self.folder, &identity)
     }
 }

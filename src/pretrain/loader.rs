@@ -191,13 +191,13 @@ pub fn batch(pairs: &[&Pair], uploads: &mut Uploads) -> Result<(Tensor, Tensor)>
 /// they travel as bytes, a quarter of what planes would be.
 fn normalized(images: &[&Rgb], uploads: &mut Uploads) -> Result<Tensor> {
     let Some(&Rgb { height, width, .. }) = images.first().copied() else {
-        return Err(Error::setting("batch-size", "is 0: a batch needs pictures"));
+        return Err(Error::setting("optimization.batch_size", "is 0: a batch needs pictures"));
     };
     let values = 3 * height * width;
     let fits =
         |image: &&Rgb| (image.height, image.width, image.data.len()) == (height, width, values);
     if !images.iter().all(fits) {
-        return Err(Error::setting("size", "the pictures of a batch differ in size"));
+        return Err(Error::setting("views.size", "the pictures of a batch differ in size"));
     }
     #[cfg(feature = "cuda")]
     if uploads.device().is_cuda() {

@@ -26,6 +26,7 @@ pub mod pictures;
 pub mod random;
 pub mod record;
 pub mod restore;
+mod rule;
 pub mod run;
 pub mod samples;
 pub mod schedule;

@@ -119,13 +119,25 @@ impl Entry {
 /// Reads a log; a last line that a crash cut off is left out.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, or another line than the last is not an entry.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+    let mut entries = Vec::new();
+    let mut lines = (1..).zip(text.lines()).peekable();
+    while let Some((number, line)) = lines.next() {
+        match serde_json::from_str(line) {
+            Ok(entry) => entries.push(entry),
+            Err(_) if lines.peek().is_none() => {}
+            Err(error) => {
+                let problem = format!("line {number} is not an entry of a log ({error})");
+                return Err(Error::data(path, problem, "mend that line or delete it"));
+            }
+        }
+    }
+    Ok(entries)
 }
 
 /// The log of the run in `folder`.
@@ -166,11 +178,15 @@ impl Log {
         Ok(Self { path, file, events: EventFile::begin(folder, steps)? })
     }
 
-    /// Appends an entry.
+    /// Appends an entry. A measurement that is not a finite number is left out: JSON has no word
+    /// for it.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn push(&mut self, entry: &Entry) -> Result<()> {
+        if entry.measure().is_some_and(|measure| !measure.value.is_finite()) {
+            return Ok(());
+        }
         let mut line = serde_json::to_string(entry)
             .map_err(|error| Error::setting("log", error.to_string()))?;
         line.push('\n');
@@ -240,5 +256,37 @@ mod tests {
         log.push(&step(4)).unwrap();
         let expected: Vec<Entry> = Some(session(0)).into_iter().chain((1..=4).map(step)).collect();
         assert_eq!(read(&path).unwrap(), expected);
+    }
+
+    fn measure(steps: u64, value: f64) -> Entry {
+        Entry::Measure(Measure { steps, epochs: 1, name: HELD_OUT.to_owned(), value })
+    }
+
+    #[test]
+    fn a_measurement_that_is_no_number_costs_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path(), 0).unwrap();
+        let entries =
+            [step(1), measure(1, f64::NAN), measure(1, f64::INFINITY), step(2), measure(2, 0.5)];
+        entries.iter().for_each(|entry| log.push(entry).unwrap());
+        drop(log);
+        // as a run that goes on opens it
+        drop(Log::open(folder.path(), 2).unwrap());
+        assert_eq!(read(&path(folder.path())).unwrap(), [step(1), step(2), measure(2, 0.5)]);
+    }
+
+    #[test]
+    fn a_broken_line_is_named_and_costs_no_other_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path());
+        let line = |steps| serde_json::to_string(&step(steps)).unwrap();
+        let null = r#"{"kind":"measure","steps":1,"epochs":1,"name":"held-out loss","value":null}"#;
+        let text = [line(1), null.into(), line(2)].join("\n") + "\n";
+        std::fs::write(&path, &text).unwrap();
+        for error in [read(&path).unwrap_err(), Log::open(folder.path(), 2).unwrap_err()] {
+            let error = error.to_string();
+            assert!(error.contains("log.jsonl: line 2 is not an entry"), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "nothing is thrown away");
     }
 }

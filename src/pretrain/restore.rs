@@ -70,7 +70,7 @@ fn ours(path: &Path, told: &Told, device: &Device, dtype: DType) -> Result<Resto
         return Err(Error::weights(
             path,
             "says itself how it was trained",
-            "leave --checkpoint-key, --heads, --decoder-heads and --normalized-target out",
+            "leave the setting `checkpoint_key`, the setting `heads`, the setting `decoder_heads` and the setting `normalized_target` out",
         ));
     }
     let (state, tensors) = checkpoint::load(path)?;
@@ -152,13 +152,13 @@ fn sizes(
     let hidden = if method == Method::Mae { "mlp.fc1" } else { "linear1" };
     let heads = told.decoder_heads.unwrap_or_else(|| {
         notes.push(format!(
-            "the decoder's number of heads ({usual}) is the papers'; --decoder-heads sets another"
+            "the decoder's number of heads ({usual}) is the papers'; the setting `decoder_heads` sets another"
         ));
         usual
     });
     let normalize_target = told.normalize_target.unwrap_or_else(|| {
         notes.push(
-            "taken to say patches of mean 0 and variance 1; --normalized-target no if not".into(),
+            "taken to say patches of mean 0 and variance 1; the setting `normalized_target = no` if not".into(),
         );
         true
     });
@@ -187,6 +187,7 @@ fn has_fixed_table(checkpoint: &Checkpoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
     use crate::pretrain::checkpoint::{Place, State};
     use crate::pretrain::config::Preset;
 
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(first_value(&found.model, "mask_token"), wanted);
         let told = Told { decoder_heads: Some(2), ..Told::default() };
         let error = restore(&path, &told, &Device::Cpu, DType::F32).unwrap_err().to_string();
-        assert!(error.contains("leave --checkpoint-key"), "{error}");
+        assert!(error.contains("leave the setting `checkpoint_key`"), "{error}");
     }
 
     #[test]
@@ -232,12 +233,13 @@ mod tests {
         let path = folder.path().join("theirs.safetensors");
         for (method, heads) in [(Method::Cropmae, SIAMESE_HEADS), (Method::Mae, MAE_HEADS)] {
             let (config, tensors) = trained(method);
-            checkpoint::write(&path, &tensors.into_iter().collect(), &Default::default()).unwrap();
+            files::safetensors::write(&path, &tensors.into_iter().collect(), &Default::default())
+                .unwrap();
             let found = restore(&path, &Told::default(), &Device::Cpu, DType::F32).unwrap();
             let decoder = DecoderConfig { heads, dropout: 0.0, ..config.decoder.clone() };
             assert_eq!(found.model.config, AutoencoderConfig { decoder, ..config.autoencoder() });
             assert_eq!(found.views.size, 64);
-            assert!(found.notes.iter().any(|note| note.contains("--decoder-heads")));
+            assert!(found.notes.iter().any(|note| note.contains("`decoder_heads`")));
             let told =
                 Told { decoder_heads: Some(4), normalize_target: Some(false), ..Told::default() };
             let found = restore(&path, &told, &Device::Cpu, DType::F32).unwrap();
@@ -253,7 +255,7 @@ mod tests {
         let refused = |without: &str| {
             let (_, tensors) = trained(Method::Cropmae);
             let left = tensors.into_iter().filter(|(name, _)| !name.starts_with(without));
-            checkpoint::write(&path, &left.collect(), &Default::default()).unwrap();
+            files::safetensors::write(&path, &left.collect(), &Default::default()).unwrap();
             let told = Told { decoder_heads: Some(4), ..Told::default() };
             restore(&path, &told, &Device::Cpu, DType::F32).unwrap_err().to_string()
         };

@@ -61,7 +61,7 @@ impl Start {
     /// A tensor or a state is missing or of another shape, or all epochs are done.
     pub fn after_reference(path: &Path, config: &Config) -> Result<(Self, Vec<String>)> {
         let Network { mut tensors, decoder, mut notices } = network(path, config)?;
-        let remedy = "give the settings that it was trained with, or begin with --init";
+        let remedy = "give the settings that it was trained with, or begin with the setting `init`";
         let missing = decoder.iter().find(|(_, taken)| !**taken);
         if let Some((name, _)) = missing {
             return Err(Error::weights(path, format!("has no {name} of this shape"), remedy));
@@ -70,7 +70,7 @@ impl Start {
         let epoch = adam.epoch.ok_or_else(|| Error::weights(path, "says no epoch", remedy))? + 1;
         if epoch >= config.epochs {
             let problem = format!("has done {epoch} epochs, of {} in all", config.epochs);
-            return Err(Error::weights(path, problem, "give more --epochs"));
+            return Err(Error::weights(path, problem, "raise the setting `epochs`"));
         }
         let steps = moments(path, config, &adam, &mut tensors)?;
         let place = Place { epoch, steps, ..Place::default() };
@@ -98,7 +98,11 @@ fn network(path: &Path, config: &Config) -> Result<Network> {
     let sizes = |it: &VitConfig| (it.width, it.depth, it.patch);
     if sizes(found) != sizes(asked) {
         let problem = format!("holds {}, and the run is of {}", found.name(), asked.name());
-        return Err(Error::weights(path, problem, "pass --arch, or another checkpoint"));
+        return Err(Error::weights(
+            path,
+            problem,
+            "pass the setting `arch`, or another checkpoint",
+        ));
     }
     let seeded = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?;
     let mut tensors = seeded.snapshot()?;
@@ -149,7 +153,11 @@ fn moments(
     tensors: &mut HashMap<String, Tensor>,
 ) -> Result<u64> {
     let other = |problem: String| {
-        Error::weights(path, problem, "give the settings that it was trained with, or use --init")
+        Error::weights(
+            path,
+            problem,
+            "give the settings that it was trained with, or use the setting `init`",
+        )
     };
     let parameters = Parameters::seeded(&config.autoencoder(), config.seed, &Device::Cpu)?;
     let mut ordered: Vec<(&str, usize)> =

@@ -51,7 +51,8 @@ pub trait Watcher {
         let _ = step;
     }
 
-    /// An epoch is over: `epochs` are done. Returns measurements by name.
+    /// An epoch is over: `epochs` are done. Returns measurements by name; those that are not finite
+    /// numbers do not go into the log.
     ///
     /// # Errors
     /// What stops the run.
@@ -302,10 +303,18 @@ impl<'a> Trainer<'a> {
         if loss.is_finite() && gradient_norm.is_finite() {
             return Ok(());
         }
+        // the folder's own run cannot go on with other settings
+        let newest = checkpoint::list(self.run.folder)?.pop();
+        let init = newest.map_or_else(String::new, |(_, path)| {
+            format!(
+                "; the setting `init = {}` begins with the newest checkpoint's weights",
+                path.display()
+            )
+        });
         Err(Error::setting(
             "loss",
             format!(
-                "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops, checkpoints before that are good; lower the learning rate or set optimization.clip_gradient",
+                "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops; begin a new one, in another folder for the setting `out`, with a lower learning rate or with optimization.clip_gradient{init}",
                 self.place.steps
             ),
         ))
@@ -376,7 +385,7 @@ fn stored(run: &Run<'_>) -> Result<Option<Start>> {
 
 /// Refuses to go on from a checkpoint of another run.
 fn same_run(state: &State, run: &Run<'_>, path: &Path) -> Result<()> {
-    let remedy = "give the same settings and data, or another --out";
+    let remedy = "give the same settings and data, or another folder for the setting `out`";
     if state.data != run.samples.fingerprint() {
         return Err(Error::weights(path, "was trained on other data than this", remedy));
     }

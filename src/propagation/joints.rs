@@ -3,7 +3,7 @@
 use super::LabelMap;
 
 /// Joints of a person.
-pub const JOINTS: usize = 15;
+pub const JOINT_COUNT: usize = 15;
 /// Standard deviation of a joint's Gaussian in cells.
 const SIGMA: f64 = 0.5;
 /// Side of its stamp, 6σ + 1 cells, and the place of the peak in it.
@@ -13,8 +13,8 @@ const READ_CELLS: usize = 5;
 
 /// Soft labels of the first frame from `joints`, (x, y) in cells: background, then one channel a
 /// joint. Joints wholly outside the grid leave their channel empty.
-pub fn first_frame(joints: &[[f64; 2]; JOINTS], grid: (usize, usize)) -> LabelMap {
-    let channels = 1 + JOINTS;
+pub fn first_frame(joints: &[[f64; 2]; JOINT_COUNT], grid: (usize, usize)) -> LabelMap {
+    let channels = 1 + JOINT_COUNT;
     let mut values = vec![0.0; grid.0 * grid.1 * channels];
     for (joint, &position) in joints.iter().enumerate() {
         stamp(position, grid, |cell, value| values[cell * channels + 1 + joint] = value);
@@ -53,7 +53,7 @@ fn stamp([x, y]: [f64; 2], (height, width): (usize, usize), mut write: impl FnMu
 
 /// Coordinates (x, y) in cells of every joint: the mean of its five strongest cells, weighted by
 /// their labels; (-1, -1) where a joint's channel is empty.
-pub fn read_out(labels: &LabelMap) -> [[f32; 2]; JOINTS] {
+pub fn read_out(labels: &LabelMap) -> [[f32; 2]; JOINT_COUNT] {
     std::array::from_fn(|joint| {
         let channel = labels.values.iter().skip(1 + joint).step_by(labels.channels);
         let mut cells: Vec<(usize, f32)> = channel.copied().enumerate().collect();
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_joint_inside_is_a_gaussian_around_its_cell() {
-        let mut joints = [OUTSIDE; JOINTS];
+        let mut joints = [OUTSIDE; JOINT_COUNT];
         joints[3] = [5.2, 4.9];
         let labels = first_frame(&joints, (10, 12));
         let stamp = channel(&labels, 3);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn at_the_upper_left_the_stamp_is_cut_toward_zero() {
-        let mut joints = [OUTSIDE; JOINTS];
+        let mut joints = [OUTSIDE; JOINT_COUNT];
         joints[0] = [1.0, 1.0];
         // int(1 - 1.5) = 0 and int(1 + 2.5) = 3: cells 0 to 2, peak at 2.
         let stamp = channel(&first_frame(&joints, (8, 8)), 0);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn joints_that_are_not_numbers_are_left_out() {
-        let labels = first_frame(&[[f64::NAN, 3.0]; JOINTS], (4, 4));
+        let labels = first_frame(&[[f64::NAN, 3.0]; JOINT_COUNT], (4, 4));
         assert!(labels.values.iter().step_by(16).all(|v| *v == 1.0));
     }
 }

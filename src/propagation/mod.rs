@@ -12,7 +12,7 @@ mod grid;
 pub mod joints;
 pub mod labels;
 mod nearest;
-mod neighbours;
+mod neighbors;
 mod tensor_ops;
 mod tiled;
 
@@ -35,7 +35,7 @@ pub struct LabelMap {
 
 /// A key among the k nearest of a query.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Neighbour {
+pub struct Neighbor {
     /// The frame it is of, counted from 0.
     pub frame: usize,
     /// Its row and column in that frame's grid.
@@ -127,13 +127,13 @@ impl Settings {
     pub fn validate(&self) -> Result<()> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         if self.topk == 0 {
-            return Err(Error::setting("--topk", "at least one neighbour is needed"));
+            return Err(Error::setting("topk", "at least one neighbour is needed"));
         }
         if !positive(self.temperature) {
-            return Err(Error::setting("--temperature", "must be a number above 0"));
+            return Err(Error::setting("temperature", "must be a number above 0"));
         }
         if !positive(self.neighborhood.radius) {
-            return Err(Error::setting("--radius", "must be a number above 0, in grid cells"));
+            return Err(Error::setting("radius", "must be a number above 0, in grid cells"));
         }
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Settings {
 
 /// The arithmetic of the fused kernel's products. Sums are f32 in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Precision {
+pub enum Arithmetic {
     /// f32 throughout: for tables
     #[default]
     F32,
@@ -151,8 +151,8 @@ pub enum Precision {
     Bf16,
 }
 
-impl Precision {
-    /// Its name on the command line.
+impl Arithmetic {
+    /// Its name in settings and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -173,7 +173,7 @@ pub enum Engine {
     /// Tiles of products on the CPU's cores with a running top-k.
     Tiled,
     /// One CUDA kernel for products, top-k and labels; on the CPU its slow twin, for tests.
-    Fused(Precision),
+    Fused(Arithmetic),
     /// candle's tensor operations, on whatever device the features live. They have no limits, so
     /// they also do what [`Engine::Fused`] cannot ([`Engine::fitting`]): a k above 32, a grid of over
     /// some 300×300 cells.
@@ -183,14 +183,14 @@ pub enum Engine {
 impl Engine {
     /// The faster one for a device, in f32.
     pub fn of(device: &Device) -> Self {
-        if device.is_cpu() { Self::Tiled } else { Self::Fused(Precision::F32) }
+        if device.is_cpu() { Self::Tiled } else { Self::Fused(Arithmetic::F32) }
     }
 
     /// The one that labels clips of this grid on this device: what the kernel cannot do in f32, tensor
     /// operations do.
     ///
     /// # Errors
-    /// It was asked for in another precision, which it alone has.
+    /// It was asked for in another arithmetic than f32, which it alone has.
     pub fn fitting(
         self,
         settings: &Settings,
@@ -198,29 +198,29 @@ impl Engine {
         device: &Device,
     ) -> Result<Self> {
         match self {
-            Self::Fused(precision) if fused::fits(settings, grid, precision, device) => Ok(self),
-            Self::Fused(Precision::F32) => Ok(Self::TensorOps),
-            Self::Fused(precision) => Err(Error::setting(
-                "--affinity",
+            Self::Fused(arithmetic) if fused::fits(settings, grid, arithmetic, device) => Ok(self),
+            Self::Fused(Arithmetic::F32) => Ok(Self::TensorOps),
+            Self::Fused(arithmetic) => Err(Error::setting(
+                "affinity",
                 format!(
-                    "{} takes no such --topk or grid, or no such GPU; f32 takes all",
-                    precision.name()
+                    "{} takes no such topk or grid, or no such GPU; f32 takes all",
+                    arithmetic.name()
                 ),
             )),
             other => Ok(other),
         }
     }
 
-    /// The faster one for a device in this precision.
+    /// The faster one for a device in this arithmetic.
     ///
     /// # Errors
     /// The CPU knows f32 alone.
-    pub fn in_precision(device: &Device, precision: Precision) -> Result<Self> {
-        match (Self::of(device), precision) {
-            (Self::Fused(_), precision) => Ok(Self::Fused(precision)),
-            (engine, Precision::F32) => Ok(engine),
+    pub fn in_arithmetic(device: &Device, arithmetic: Arithmetic) -> Result<Self> {
+        match (Self::of(device), arithmetic) {
+            (Self::Fused(_), arithmetic) => Ok(Self::Fused(arithmetic)),
+            (engine, Arithmetic::F32) => Ok(engine),
             (_, other) => Err(Error::setting(
-                "--affinity",
+                "affinity",
                 format!("{} needs a GPU; on a CPU leave it out", other.name()),
             )),
         }
@@ -266,8 +266,8 @@ impl Propagation {
                 let first = tiled::Frame::new(features, labels)?;
                 Frames::Tiled(Context::new(first, queue, padded, free))
             }
-            Engine::Fused(precision) => {
-                Frames::Fused(fused::Fused::new(settings, precision, features, labels)?)
+            Engine::Fused(arithmetic) => {
+                Frames::Fused(fused::Fused::new(settings, arithmetic, features, labels)?)
             }
             Engine::TensorOps => {
                 let first = tensor_ops::Frame::new(features, labels)?;

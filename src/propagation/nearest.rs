@@ -6,7 +6,7 @@
 
 /// A key that made it among the k nearest.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Neighbor {
+pub(super) struct Candidate {
     /// Its cosine with the query.
     pub(super) score: f32,
     /// Which context frame it belongs to.
@@ -26,7 +26,7 @@ const USUAL: usize = 32;
 pub(super) struct Nearest {
     topk: usize,
     keep_ties: bool,
-    kept: Vec<Neighbor>,
+    kept: Vec<Candidate>,
     /// Sum of the copies in `kept`.
     count: usize,
     /// A key has to score above this to matter: at least this where ties are kept.
@@ -50,7 +50,7 @@ impl Nearest {
     }
 
     /// Takes in a key. Those of one score must come in the order in which they are to be preferred.
-    pub(super) fn offer(&mut self, key: Neighbor) {
+    pub(super) fn offer(&mut self, key: Candidate) {
         let worthy = if self.keep_ties { key.score >= self.bar } else { key.score > self.bar };
         if !worthy {
             return;
@@ -82,10 +82,10 @@ impl Nearest {
     }
 
     /// Softmax weights over the k: neighbours with a weight that sums over their copies.
-    pub(super) fn weights(&self, temperature: f32) -> impl Iterator<Item = (Neighbor, f32)> + '_ {
+    pub(super) fn weights(&self, temperature: f32) -> impl Iterator<Item = (Candidate, f32)> + '_ {
         let best = self.kept.first().map_or(0.0, |first| first.score / temperature);
         let mut room = if self.keep_ties { usize::MAX } else { self.topk };
-        let mut weigh = move |neighbor: &Neighbor| {
+        let mut weigh = move |neighbor: &Candidate| {
             let copies = room.min(neighbor.copies as usize);
             room -= copies;
             copies as f32 * (neighbor.score / temperature - best).exp()
@@ -102,7 +102,7 @@ mod tests {
     /// Offers consecutive cells from `cell` on.
     fn scan(nearest: &mut Nearest, scores: &[f32], source: u32, cell: u32, copies: u32) {
         for (cell, &score) in (cell..).zip(scores) {
-            nearest.offer(Neighbor { score, source, cell, copies });
+            nearest.offer(Candidate { score, source, cell, copies });
         }
     }
 

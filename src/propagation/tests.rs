@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::Neighbour;
+use super::Neighbor;
 use super::*;
 
 const WIDTH: usize = 12;
 /// The fused kernel's twin, as there is no GPU in unit tests.
-const ENGINES: [Engine; 3] = [Engine::Tiled, Engine::Fused(Precision::F32), Engine::TensorOps];
+const ENGINES: [Engine; 3] = [Engine::Tiled, Engine::Fused(Arithmetic::F32), Engine::TensorOps];
 
 /// Unit rows drawn by a seed.
 fn features(seed: u64, cells: usize) -> Tensor {
@@ -100,7 +100,7 @@ fn assert_same(got: &[LabelMap], want: &[LabelMap]) {
 }
 
 #[test]
-fn neighbourhoods_by_hand() {
+fn neighborhoods_by_hand() {
     let reach = |shape, radius| -> Vec<Option<usize>> {
         (0..4).map(|dy| Neighborhood { shape, radius }.half_width(dy)).collect()
     };
@@ -214,7 +214,7 @@ fn what_cannot_be_propagated_is_refused() {
     }
     let clip =
         Propagation::start(&settings(), Engine::Tiled, &features(0, 20), &labels((4, 5))).unwrap();
-    let other = clip.neighbours(&zeros(&[20, WIDTH + 1]), (0, 0)).unwrap_err().to_string();
+    let other = clip.neighbors(&zeros(&[20, WIDTH + 1]), (0, 0)).unwrap_err().to_string();
     assert!(other.contains("does not fit the first frame's 4x5 cells of 12"), "{other}");
 }
 
@@ -273,7 +273,7 @@ fn a_queue_may_be_longer_than_the_clip() {
 
 /// Whose labels a query takes, told before the step that labels it.
 #[test]
-fn neighbours_bring_the_labels_of_the_step() {
+fn neighbors_bring_the_labels_of_the_step() {
     let ways = [
         settings(),
         Settings { padded: false, restrict_first: true, ..settings() },
@@ -288,8 +288,8 @@ fn neighbours_bring_the_labels_of_the_step() {
         for t in 1..7 {
             let frame = features(t, cells);
             let each =
-                |cell| propagation.neighbours(&frame, (cell / grid.1, cell % grid.1)).unwrap();
-            let found: Vec<Vec<Neighbour>> = (0..cells).map(each).collect();
+                |cell| propagation.neighbors(&frame, (cell / grid.1, cell % grid.1)).unwrap();
+            let found: Vec<Vec<Neighbor>> = (0..cells).map(each).collect();
             let soft = propagation.step(&frame).unwrap();
             for (cell, found) in found.iter().enumerate() {
                 for channel in 0..2 {
@@ -305,12 +305,7 @@ fn neighbours_bring_the_labels_of_the_step() {
 }
 
 /// What must hold of a query's neighbours by the settings alone.
-fn check(
-    found: &[Neighbour],
-    (t, cell): (usize, usize),
-    settings: &Settings,
-    grid: (usize, usize),
-) {
+fn check(found: &[Neighbor], (t, cell): (usize, usize), settings: &Settings, grid: (usize, usize)) {
     let total: f32 = found.iter().map(|n| n.weight).sum();
     assert!((total - 1.0).abs() < 1e-5);
     assert!(found.windows(2).all(|pair| pair[0].cosine >= pair[1].cosine));
@@ -337,11 +332,11 @@ fn check(
 }
 
 #[test]
-fn neighbours_that_cannot_be_told() {
+fn neighbors_that_cannot_be_told() {
     let grid = (3, 4);
     let (frame, labels) = (features(0, 12), labels(grid));
     let start = |engine| Propagation::start(&settings(), engine, &frame, &labels).unwrap();
-    let message = |engine, cell| start(engine).neighbours(&frame, cell).unwrap_err().to_string();
+    let message = |engine, cell| start(engine).neighbors(&frame, cell).unwrap_err().to_string();
     assert!(message(Engine::Tiled, (3, 0)).contains("3 rows, 4 columns"));
     assert!(message(Engine::TensorOps, (0, 0)).contains("Tiled"));
 }
@@ -349,11 +344,11 @@ fn neighbours_that_cannot_be_told() {
 #[test]
 fn what_the_kernel_cannot_do_is_done_by_others_or_refused() {
     let (few, many) = (settings(), Settings { topk: 33, ..settings() });
-    let [f32, bf16] = [Precision::F32, Precision::Bf16].map(Engine::Fused);
+    let [f32, bf16] = [Arithmetic::F32, Arithmetic::Bf16].map(Engine::Fused);
     assert_eq!(f32.fitting(&few, (30, 55), &Device::Cpu).unwrap(), f32);
     assert_eq!(f32.fitting(&many, (30, 55), &Device::Cpu).unwrap(), Engine::TensorOps);
     assert_eq!(f32.fitting(&few, (1000, 1000), &Device::Cpu).unwrap(), Engine::TensorOps);
     let refused = bf16.fitting(&many, (30, 55), &Device::Cpu).unwrap_err().to_string();
-    assert!(refused.starts_with("--affinity: bf16 takes no such --topk"), "{refused}");
+    assert!(refused.starts_with("affinity: bf16 takes no such topk"), "{refused}");
     assert_eq!(Engine::Tiled.fitting(&many, (1000, 1000), &Device::Cpu).unwrap(), Engine::Tiled);
 }

@@ -10,10 +10,10 @@ use candle_core::Tensor;
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
-use super::Neighbour;
+use super::Neighbor;
 use super::context::Source;
 use super::grid::{Cell, lines, order, reach, seen};
-use super::nearest::{Nearest, Neighbor};
+use super::nearest::{Candidate, Nearest};
 use super::{LabelMap, Settings};
 use crate::error::Result;
 use crate::product::packed::{
@@ -108,15 +108,15 @@ pub(super) fn nearest(
     sources: &[Source<'_, Frame>],
     (grid, channels): ((usize, usize), usize),
     settings: &Settings,
-) -> Vec<(Neighbour, usize)> {
+) -> Vec<(Neighbor, usize)> {
     let found = Search::new(query, sources, grid, settings).nearest(&[cell]);
     let weighed = found.iter().flat_map(|one| one.weights(settings.temperature as f32));
-    let told = |(key, weight): (Neighbor, f32)| {
+    let told = |(key, weight): (Candidate, f32)| {
         let (source, index) = (key.source as usize, key.cell as usize);
         let labels = sources[source].frame.labels[index * channels..][..channels].to_vec();
         let cell = (index / grid.1, index % grid.1);
         let copies = key.copies as usize;
-        (Neighbour { frame: 0, cell, cosine: key.score, weight, copies, labels }, source)
+        (Neighbor { frame: 0, cell, cosine: key.score, weight, copies, labels }, source)
     };
     weighed.map(told).collect()
 }
@@ -311,7 +311,7 @@ impl<'a> Found<'a> {
                 let copies = free + if search.near(query, key) { near } else { 0 };
                 if copies > 0 {
                     let (source, copies) = (source as u32, copies as u32);
-                    nearest.offer(Neighbor { score, source, cell, copies });
+                    nearest.offer(Candidate { score, source, cell, copies });
                     *bar = nearest.bar();
                 }
             }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub use crate::data::Benchmark;
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 use crate::image::resize::FrameFilter;
 use crate::propagation::Settings;
@@ -145,7 +146,7 @@ impl Protocol {
 /// SHA-256 of values as JSON, the first 16 hexadecimal digits.
 pub fn hash(values: &Value) -> String {
     let digest = Sha256::digest(values.to_string().as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest[..8])
 }
 
 /// What differs between the values of a preset and those used.

@@ -46,7 +46,7 @@ const STD_DINO: [f32; 3] = [0.228, 0.224, 0.225];
 const COPY: Size = Size { height: 480, width: 880 };
 
 impl Preset {
-    /// Its name on the command line and in result files.
+    /// Its name in settings and result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cropmae => "cropmae",
@@ -71,9 +71,9 @@ impl Preset {
         let base = cropmae(benchmark);
         if benchmark != Benchmark::Davis && self != Self::Cropmae {
             return Err(Error::setting(
-                "--preset",
+                "preset",
                 format!(
-                    "{} is a protocol for davis; use cropmae for {} and change single values by their flags",
+                    "{} is a protocol for davis; use cropmae for {} and change single values of it",
                     self.name(),
                     benchmark.name()
                 ),
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn davis_presets_are_refused_elsewhere() {
         let error = Preset::Dino.protocol(Benchmark::Vip).unwrap_err().to_string();
-        assert!(error.contains("--preset") && error.contains("cropmae"), "{error}");
+        assert!(error.contains("preset") && error.contains("cropmae"), "{error}");
         assert_eq!(Preset::Cropmae.protocol(Benchmark::Vip).unwrap().propagation.topk, 10);
     }
 

@@ -86,7 +86,7 @@ impl InputSize {
         };
         if size.height < patch || size.width < patch {
             return Err(Error::setting(
-                "--size",
+                "size",
                 format!(
                     "{self} makes {size} of a frame of {frame}: less than one patch of {patch}"
                 ),

@@ -16,7 +16,6 @@ use super::html::propagate::protocol::told as in_sentences;
 use super::record::words;
 use super::{Cell, RunRecord, Table, number};
 use crate::error::Result;
-use crate::eval::folder::json_bytes;
 use crate::files;
 use crate::protocol::{Benchmark, Departure};
 
@@ -359,7 +358,7 @@ impl Explanation {
     /// The folder cannot be written to.
     pub fn write(&self, folder: &Path, command: &str) -> Result<()> {
         let place = folder.join("explain.json");
-        let bytes = json_bytes(&place, &self.json())?;
+        let bytes = files::json_bytes(&place, &self.json())?;
         files::write_together(&[
             (place, bytes),
             (folder.join("explain.md"), self.markdown(command).into_bytes()),

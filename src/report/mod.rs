@@ -27,7 +27,6 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
-use crate::eval::folder::json_bytes;
 use crate::files;
 pub use encoders::Encoders;
 pub use record::RunRecord;
@@ -60,7 +59,7 @@ pub fn write(folder: &Path, summary: &Summary, record: &RunRecord) -> Result<Val
     let mut written: Vec<_> =
         tables.map(|(name, table)| (folder.join(name), table.csv().into_bytes())).collect();
     let (json, place) = (record.json(summary), folder.join("results.json"));
-    let bytes = json_bytes(&place, &json)?;
+    let bytes = files::json_bytes(&place, &json)?;
     written.push((place, bytes));
     written.push((folder.join("results.md"), record.markdown(summary).into_bytes()));
     files::write_together(&written)?;

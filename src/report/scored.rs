@@ -17,8 +17,8 @@ use serde_json::Value;
 use super::{RunRecord, Summary};
 use crate::error::{Error, Result};
 use crate::eval::Record;
-use crate::eval::folder::{record_files, record_path, write_json};
-use crate::files::{Occupied, Pending};
+use crate::eval::folder::{record_files, record_path};
+use crate::files::{Occupied, Pending, write_json};
 
 /// The name of a scoring in the place of a preset's.
 pub(super) const PRESET: &str = "score";
@@ -30,7 +30,11 @@ pub(super) const PRESET: &str = "score";
 /// It holds something else, or cannot be read.
 pub fn check(folder: &Path) -> Result<()> {
     let refused = |problem: &str| {
-        Err(Error::data(folder, problem, "choose another folder for --out, or a new one in it"))
+        Err(Error::data(
+            folder,
+            problem,
+            "choose another folder for the setting `out`, or a new one in it",
+        ))
     };
     if folder.join("run.json").exists() {
         return refused("this folder holds the results of a run");

@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use super::{Cell, Summary, Table};
 use crate::error::Result;
-use crate::eval::folder::json_bytes;
 use crate::files;
 
 /// One result among several.
@@ -100,7 +99,7 @@ pub(super) fn write(
     (json, table, markdown): (&Value, &Table, String),
 ) -> Result<()> {
     let place = |extension: &str| folder.join(format!("{name}.{extension}"));
-    let bytes = json_bytes(&place("json"), json)?;
+    let bytes = files::json_bytes(&place("json"), json)?;
     files::write_together(&[
         (place("json"), bytes),
         (place("csv"), table.csv().into_bytes()),

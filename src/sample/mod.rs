@@ -194,12 +194,12 @@ fn check(settings: &Settings) -> Result<()> {
         }
         Err(Error::setting(name, format!("{value} is not between {low} and {high}")))
     };
-    range("--clips", settings.clips, 1, 9_999)?;
-    range("--frames", settings.frames, 1, 99_999)?;
-    range("--height", settings.height, 48, 4_096)?;
-    range("--width", settings.width, 48, 4_096)?;
+    range("clips", settings.clips, 1, 9_999)?;
+    range("frames", settings.frames, 1, 99_999)?;
+    range("height", settings.height, 48, 4_096)?;
+    range("width", settings.width, 48, 4_096)?;
     let (least, most) = (settings.height / 2, settings.height * 3);
-    range("--width", settings.width, least, most)
+    range("width", settings.width, least, most)
 }
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_point_has_a_sensible_colour() {
+    fn every_point_has_a_sensible_color() {
         for scene in Scene::ALL {
             let look = Look::draw(&mut Draw::new(5, 1, 0, 0, 0), scene);
             for step in 0..400 {

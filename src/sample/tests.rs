@@ -358,10 +358,10 @@ fn senseless_settings_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("sample");
     for (wrong, name) in [
-        (small(0, 1), "--clips"),
-        (small(1, 0), "--frames"),
-        (Settings { height: 10, ..small(1, 1) }, "--height"),
-        (Settings { width: 4000, ..small(1, 1) }, "--width"),
+        (small(0, 1), "clips"),
+        (small(1, 0), "frames"),
+        (Settings { height: 10, ..small(1, 1) }, "height"),
+        (Settings { width: 4000, ..small(1, 1) }, "width"),
     ] {
         assert!(render(&root, Benchmark::Davis, &wrong).unwrap_err().to_string().starts_with(name));
     }

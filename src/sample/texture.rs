@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_stay_near_the_range_of_colours() {
+    fn patterns_stay_near_the_range_of_colors() {
         let dye = Dye::draw(&mut Draw::new(1, 1, 1, 0, 0), 0.3, 0.6, 0.7);
         for pattern in [Pattern::Plaid, Pattern::Spots, Pattern::Knit, Pattern::Scales] {
             let tile = Texture::paint(32, at(0.0, 0.0), 0.5, |p, texel| {

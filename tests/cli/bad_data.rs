@@ -66,7 +66,7 @@ fn no_dataset_there() {
     place.write("blank.txt", "\n# nothing\n");
     let blank =
         place.run(&format!("davis --data davis {QUICK} --split blank.txt --out out")).exits(1);
-    blank.refuses(&["blank.txt: lists no clip; write one clip name a line"]);
+    blank.refuses(&["blank.txt: lists no clip; write one clip a line"]);
     place.run("davis --data davis --out out").exits(1).refuses(&["--weights FILE", "pixels"]);
     assert!(!place.path("out").exists());
 }

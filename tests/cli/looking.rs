@@ -1,6 +1,7 @@
 //! `propagate reconstruct` and `propagate attention`: figures of what a network does.
 
 use cropmae::autoencoder::{Method, Parameters};
+use cropmae::files::safetensors;
 use cropmae::image::{Rgb, decode};
 use cropmae::pretrain::checkpoint::{self, Place as Reached, State};
 use cropmae::pretrain::config::{Config, Preset};
@@ -22,7 +23,7 @@ fn checkpoints(place: &Place, method: Method) {
     let tensors = parameters.snapshot().unwrap();
     let state = State::new(Reached::default(), config, "data".into());
     let bare = tensors.clone().into_iter().collect();
-    checkpoint::write(&place.path("bare.safetensors"), &bare, &Default::default()).unwrap();
+    safetensors::write(&place.path("bare.safetensors"), &bare, &Default::default()).unwrap();
     let encoder = place.path("encoder.safetensors");
     checkpoint::export(&encoder, &tensors, &state, candle_core::DType::F32).unwrap();
     checkpoint::save(&place.path("ours.safetensors"), tensors, &state).unwrap();
@@ -98,9 +99,9 @@ fn reconstructions_that_cannot_be_made() {
     }
     run("nowhere.pth", "").exits(1).refuses(&["nowhere.pth", "nothing is there"]);
     run("ours.safetensors", "--decoder-heads 2").exits(1).refuses(&["says itself", "leave"]);
-    run("ours.safetensors", "--masking-ratio 0.99").exits(1).refuses(&["masking-ratio", "0.99"]);
+    run("ours.safetensors", "--masking-ratio 0.99").exits(1).refuses(&["--masking-ratio", "0.99"]);
     // CropMAE's ratio leaves nothing of 16 patches
-    run("bare.safetensors", "").exits(1).refuses(&["masking-ratio", "take a lower one"]);
+    run("bare.safetensors", "").exits(1).refuses(&["--masking-ratio", "take a lower one"]);
     place.cut("ours.safetensors", 0.9);
     run("ours.safetensors", "").exits(1).refuses(&["ours.safetensors", "damaged"]);
     run("ours.safetensors", "--views 0").exits(2);

@@ -47,7 +47,7 @@ fn the_same_sample_is_kept_and_another_refused() {
 fn sizes_that_cannot_be_rendered() {
     let place = Place::new();
     for (knob, name) in
-        [("--clips 0", "--clips"), ("--frames 0", "--frames"), ("--size 8x8", "--height")]
+        [("--clips 0", "--clips"), ("--frames 0", "--frames"), ("--size 8x8", "height")]
     {
         place.run(&format!("sample --out s {knob}")).exits(1).refuses(&[name]);
     }

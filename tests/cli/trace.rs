@@ -21,7 +21,7 @@ fn clip(place: &Place, benchmark: &str) -> String {
 }
 
 #[test]
-fn what_neighbours_bring_is_what_the_propagation_gives() {
+fn what_neighbors_bring_is_what_the_propagation_gives() {
     for (benchmark, _) in BENCHMARKS {
         let place = Place::with(&[benchmark]);
         let clip = clip(&place, benchmark);
@@ -31,26 +31,26 @@ fn what_neighbours_bring_is_what_the_propagation_gives() {
         let json = place.run(&format!("{line} --json")).exits(0).json();
         assert_eq!(json["grid"], serde_json::json!([6, 10]));
         assert_eq!((&json["row"], &json["column"]), (&3.into(), &5.into()));
-        let neighbours = json["neighbours"].as_array().unwrap();
-        assert!(!neighbours.is_empty());
+        let neighbors = json["neighbours"].as_array().unwrap();
+        assert!(!neighbors.is_empty());
         for (name, mass) in json["labels"].as_object().unwrap() {
-            let of = |neighbour: &Value| neighbour["labels"][name].as_f64().unwrap();
-            let brought: f64 = neighbours.iter().map(of).sum();
+            let of = |neighbor: &Value| neighbor["labels"][name].as_f64().unwrap();
+            let brought: f64 = neighbors.iter().map(of).sum();
             // f32 sums of at most ten masses, in the same order
             assert!((brought - mass.as_f64().unwrap()).abs() <= 1e-6, "{benchmark} {name}");
         }
-        let weights: f64 = neighbours.iter().map(|n| n["weight"].as_f64().unwrap()).sum();
+        let weights: f64 = neighbors.iter().map(|n| n["weight"].as_f64().unwrap()).sum();
         assert!((weights - 1.0).abs() < 1e-5, "{weights}");
-        assert!(neighbours.iter().all(|n| n["frame"].as_u64().unwrap() < 3));
+        assert!(neighbors.iter().all(|n| n["frame"].as_u64().unwrap() < 3));
 
         let ran = place.run(&line).exits(0).says(&["picture in a.png"]);
         let columns = ran.out.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(columns[..5], ["frame", "row", "column", "cosine", "weight"]);
         assert!(ran.out.contains("patch: row 3, column 5 of 6x10"), "{}", ran.out);
         let rows = ran.out.lines().skip(3).take_while(|line| !line.starts_with('─')).count();
-        assert_eq!(rows, neighbours.len());
+        assert_eq!(rows, neighbors.len());
         let frames: std::collections::BTreeSet<_> =
-            neighbours.iter().map(|n| n["frame"].as_u64()).collect();
+            neighbors.iter().map(|n| n["frame"].as_u64()).collect();
         let picture = decode::read(&place.path("a.png")).unwrap();
         let columns = (frames.len() + 1).min(3);
         assert_eq!(picture.width, columns * 480 + (columns - 1) * 4 + 16);

@@ -32,11 +32,11 @@ use cropmae::model::vit::{Layer, Vit};
 use cropmae::model::{Encoder, weights::Checkpoint};
 use cropmae::progress::Silent;
 use cropmae::propagation::labels::{FirstLabels, first_frame};
-use cropmae::propagation::{Engine, LabelMap, Precision, Propagation};
+use cropmae::propagation::{Arithmetic, Engine, LabelMap, Propagation};
 use cropmae::protocol::{InputSize, Preset, Protocol, Size};
 use cropmae::sample;
 
-const FUSED: Engine = Engine::Fused(Precision::F32);
+const FUSED: Engine = Engine::Fused(Arithmetic::F32);
 const FRAME: Size = Size { height: 128, width: 224 };
 
 /// The GPU, or the CPU in its place.

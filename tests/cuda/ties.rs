@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use cropmae::propagation::{
-    Engine, LabelMap, Neighborhood, Precision, Propagation, Settings, Shape,
+    Arithmetic, Engine, LabelMap, Neighborhood, Propagation, Settings, Shape,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -41,7 +41,7 @@ fn soft_labels(engine: Engine, settings: &Settings, grid: (usize, usize), on: &D
         Ok(clip) => clip,
         // more neighbours than the kernel does: in f32 the tensor operations step in
         Err(error) => {
-            assert!(engine != Engine::Fused(Precision::F32) && settings.topk > 32, "{error}");
+            assert!(engine != Engine::Fused(Arithmetic::F32) && settings.topk > 32, "{error}");
             return Vec::new();
         }
     };
@@ -59,11 +59,11 @@ fn ties_fall_alike() {
         for grid in [(9, 13), (20, 7), (1, 5)] {
             let settings = settings(topk, keep_ties);
             let ours = soft_labels(Engine::Tiled, &settings, grid, &Device::Cpu);
-            for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
-                let theirs = soft_labels(Engine::Fused(precision), &settings, grid, &other);
+            for arithmetic in [Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16] {
+                let theirs = soft_labels(Engine::Fused(arithmetic), &settings, grid, &other);
                 let gap = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 // Means over up to some hundreds of labels, added up in another order.
-                assert!(gap < 1e-5, "{precision:?}, k {topk}, {grid:?}: {gap}");
+                assert!(gap < 1e-5, "{arithmetic:?}, k {topk}, {grid:?}: {gap}");
             }
         }
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use cropmae::autoencoder::Parameters;
 use cropmae::data::Benchmark;
+use cropmae::files::safetensors;
 use cropmae::image::{Rgb, figure};
 use cropmae::pretrain::checkpoint::{self, Place as Reached, State};
 use cropmae::pretrain::config::{Config, Preset};
@@ -107,7 +108,7 @@ impl Place {
         let bare = tensors.clone().into_iter().collect();
         for name in ["cropmae.pth", "w.pth"] {
             // what a file is, its content says
-            checkpoint::write(&self.path(name), &bare, &Default::default()).unwrap();
+            safetensors::write(&self.path(name), &bare, &Default::default()).unwrap();
         }
         let state = State::new(Reached::default(), config, "data".into());
         checkpoint::save(&self.path("checkpoint.pth"), tensors, &state).unwrap();

@@ -248,7 +248,10 @@ fn a_run_leaves_a_page_that_loads_nothing() {
     assert_eq!(String::from_utf8(printed).unwrap(), format!("{}\n", page.display()));
     assert_eq!(std::fs::read_to_string(&page).unwrap(), html);
     let error = fail(&mut report(&data));
-    assert!(error.contains("config.toml is missing") && error.contains("--out"), "{error}");
+    assert!(
+        error.contains("config.toml is missing") && error.contains("pass the folder"),
+        "{error}"
+    );
     assert!(!data.join("report.html").exists());
 }
 

@@ -180,7 +180,7 @@ fn goes_on_only_with_the_same_settings_and_data() {
     let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
     succeed(&mut pretrain(&data, &out, &["--epochs", "2"]));
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "3"]));
-    assert!(error.contains("epochs = 2") && error.contains("another --out"), "{error}");
+    assert!(error.contains("epochs = 2") && error.contains("another folder for --out"), "{error}");
     std::fs::remove_file(data.join("0.png")).unwrap();
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
     assert!(error.contains("other data"), "{error}");
@@ -277,10 +277,12 @@ fn mistakes_in_the_command_are_explained() {
     let data = pictures(folder.path(), 4);
     for (more, part) in [
         (vec!["--set", "views.flop=1"], "flop"),
-        (vec!["--set", "encoder.heads=5"], "heads"),
-        (vec!["--masking-ratio", "0.99"], "masking-ratio"),
+        (vec!["--set", "encoder.heads=5"], "encoder.heads (5)"),
+        (vec!["--masking-ratio", "0.99"], "masking_ratio: "),
         (vec!["--config", "nowhere.toml"], "nowhere.toml"),
         (vec!["--arch", "resnet50"], "resnet50"),
+        (vec!["--eval", "davis=a", "--eval", "davis=b"], "davis is given twice, with a and with b"),
+        (vec!["--eval", "sample", "--eval", "vip=b"], "vip is given twice"),
     ] {
         let error = fail(&mut pretrain(&data, &out, &more));
         assert!(error.contains(part), "{more:?}: {error}");

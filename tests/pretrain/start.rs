@@ -139,3 +139,21 @@ fn weights_of_any_checkpoint_begin_a_run() {
     let error = fail(&mut pretrain(&data, &other, &["--init", golden().to_str().unwrap()]));
     assert!(error.contains("and the run is of"), "{error}");
 }
+
+#[test]
+fn a_run_that_diverged_names_what_a_new_one_can_begin_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    // predictions beyond the root of what f32 holds: their squared error is infinite
+    let rate = ["--epochs", "9", "--base-learning-rate", "1e28"];
+    let error = fail(&mut pretrain(&data, &out, &rate));
+    assert!(error.contains("in another folder for --out, with a lower learning rate"), "{error}");
+    assert!(!error.contains("--init"), "there is no checkpoint yet: {error}");
+    let rate = [&rate[..], &["--checkpoint-every", "1"]].concat();
+    let error = fail(&mut pretrain(&data, &out, &rate));
+    let init = error.split_once("`--init ").unwrap().1.split_once('`').unwrap().0;
+    assert_eq!(Path::new(init).parent(), Some(out.as_path()));
+    let (state, _) = checkpoint::load(Path::new(init)).unwrap();
+    let (_, notices) = Start::with_weights(Path::new(init), &state.config).unwrap();
+    assert!(notices[0].contains("encoder and decoder taken"), "{notices:?}");
+}

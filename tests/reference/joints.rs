@@ -1,7 +1,7 @@
 //! Poses: the Gaussians of the first frame, and coordinates from label maps.
 
 use cropmae::propagation::LabelMap;
-use cropmae::propagation::joints::{JOINTS, first_frame, read_out};
+use cropmae::propagation::joints::{JOINT_COUNT, first_frame, read_out};
 use serde_json::Value;
 
 use super::{assert_near, bytes, expected, expected_json};
@@ -22,11 +22,11 @@ fn label_maps_and_their_read_out() {
     for (pose, theirs) in expected_json("joints")["poses"].as_array().unwrap().iter().enumerate() {
         let cells: Vec<[f64; 2]> = serde_json::from_value(theirs["cells"].clone()).unwrap();
         let ours = first_frame(&cells.try_into().unwrap(), GRID);
-        let mut wanted = vec![0.0; GRID.0 * GRID.1 * JOINTS];
+        let mut wanted = vec![0.0; GRID.0 * GRID.1 * JOINT_COUNT];
         for (place, value) in numbers(&theirs["places"]).iter().zip(numbers(&theirs["values"])) {
             wanted[*place as usize] = value as f32;
         }
-        let cells = || ours.values.chunks_exact(1 + JOINTS);
+        let cells = || ours.values.chunks_exact(1 + JOINT_COUNT);
         let gaussians: Vec<f32> = cells().flat_map(|cell| &cell[1..]).copied().collect();
         // The same f64 exponentials, rounded once: the last bit of values up to 1.
         assert_near(&format!("maps of pose {pose}"), &gaussians, &wanted, 6e-8);
@@ -43,7 +43,7 @@ fn label_maps_and_their_read_out() {
 fn ties_are_broken_as_pytorch_breaks_them() {
     let tied = &expected("joints")["tied"];
     let values = bytes(tied).into_iter().map(|level| f32::from(level) / 8.0).collect();
-    let ours = read_out(&LabelMap { grid: GRID, channels: 1 + JOINTS, values }).concat();
+    let ours = read_out(&LabelMap { grid: GRID, channels: 1 + JOINT_COUNT, values }).concat();
     let theirs = coordinates(&expected_json("joints")["tied"]);
     assert!(ours.contains(&-1.0), "one joint is nowhere");
     // As above; another cell of a tie would move a joint by a tenth of a cell and more.

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use cropmae::model::source::Choices;
-use cropmae::propagation::{Engine, Precision};
+use cropmae::propagation::{Arithmetic, Engine};
 use cropmae::protocol::{Benchmark, InputSize, Preset, Protocol, Size};
 use serde_json::Value;
 
@@ -90,7 +90,7 @@ fn every_preset_from_frames_to_scores() {
     for preset in Preset::value_variants() {
         assert!(runs.contains_key(preset.name()), "the reference has no {}", preset.name());
     }
-    for engine in [Engine::Tiled, Engine::Fused(Precision::F32), Engine::TensorOps] {
+    for engine in [Engine::Tiled, Engine::Fused(Arithmetic::F32), Engine::TensorOps] {
         runs.iter().for_each(|(name, run)| compare(name, run, engine));
     }
 }

@@ -77,14 +77,14 @@ fn dino_teacher_is_preferred_and_the_student_can_be_asked_for() {
     assert_eq!(checkpoint.family, Family::Dino);
     assert_eq!(checkpoint.report.wrapper.as_deref(), Some("teacher"));
     let note = checkpoint.report.notes.iter().find(|note| note.contains("`teacher`"));
-    assert!(note.is_some_and(|note| note.ends_with("--checkpoint-key student takes that")));
+    assert!(note.is_some_and(|note| note.ends_with("the setting `checkpoint_key = student` takes that")));
     assert_eq!(checkpoint.report.prefix, "backbone.");
     assert_eq!(extras(&checkpoint), [("dino_loss", 1), ("head.*", 2), ("student", 32)]);
 
     let overrides = Overrides { checkpoint_key: Some("student".into()), ..Overrides::default() };
     let student = load(&golden("dino.pth"), &overrides).unwrap();
     assert_eq!(student.report.prefix, "module.backbone.");
-    assert!(!student.report.notes.iter().any(|note| note.contains("--checkpoint-key")));
+    assert!(!student.report.notes.iter().any(|note| note.contains("checkpoint_key")));
     assert_eq!(student.report.dtypes, [("f16".to_string(), 30)]);
     let negated: Vec<f32> =
         values(&student.tensors["cls_token"]).iter().map(|value| -value).collect();
@@ -230,7 +230,10 @@ fn what_the_user_says_is_held_against_the_file() {
     let arch = Overrides { arch: VitConfig::named("vits16").ok(), ..Overrides::default() };
     let text = message(arch);
     assert!(text.contains("holds width 8, depth 2, patch 4"), "{text}");
-    assert!(text.contains("width 384, depth 12, patch 16 as --arch vits16"), "{text}");
+    assert!(
+        text.contains("width 384, depth 12, patch 16 as the setting `arch = vits16`"),
+        "{text}"
+    );
     let text = message(Overrides { patch: Some(16), ..Overrides::default() });
     assert!(text.contains("patches of 4 pixels, not 16"), "{text}");
     let text = message(Overrides { heads: Some(3), ..Overrides::default() });

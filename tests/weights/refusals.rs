@@ -114,7 +114,7 @@ fn two_encoders_in_one_file_are_a_question() {
         tensors.iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
     });
     let both = pairs.collect();
-    assert_says(&refusal(&both), &["2 encoders: left, right", "--checkpoint-key"]);
+    assert_says(&refusal(&both), &["2 encoders: left, right", "checkpoint_key"]);
     let key = Overrides { checkpoint_key: Some("right".into()), ..Overrides::default() };
     assert_eq!(super::load_changed(&both, &key).unwrap().report.prefix, "right.");
 }

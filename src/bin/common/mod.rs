@@ -1,6 +1,8 @@
 //! What both programs do: threads and memory at their beginning, the place of the sample clips, the
-//! command for the record, what they say to the user ([`streams`]) and about themselves ([`pages`]).
+//! command for the record, what they say to the user ([`streams`], in the words of the command line:
+//! [`flags`]) and about themselves ([`pages`]).
 
+pub(crate) mod flags;
 pub(crate) mod pages;
 pub(crate) mod streams;
 

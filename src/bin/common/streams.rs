@@ -4,9 +4,11 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 
+use super::flags;
+
 /// Writes a line to stderr; that nobody reads it any more stops no run.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", flags::flagged(line));
 }
 
 /// Writes to stdout; a reader that went away (`| head`) is an error that `main` takes for success.
@@ -25,7 +27,7 @@ pub(crate) fn explained(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for reason in error.chain() {
         if let Some(ours) = reason.downcast_ref::<cropmae::Error>() {
-            return text + &ours.explained();
+            return text + &flags::explained(ours);
         }
         text += &format!("{reason}: ");
     }

@@ -1,7 +1,7 @@
 //! `--eval`: benchmarks along a run.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -11,7 +11,7 @@ use cropmae::pretrain::Config;
 use cropmae::pretrain::evaluation::Evaluation;
 use cropmae::protocol::Benchmark;
 
-use crate::args::Cli;
+use crate::args::{Cli, EvaluationArg};
 use crate::common::{self, streams::note};
 use crate::due::Due;
 
@@ -27,6 +27,7 @@ pub(crate) struct Evaluations {
 impl Evaluations {
     /// Opens the datasets, so that what is wrong with one is said before training begins.
     pub(crate) fn open(cli: &Cli, config: &Config, device: &Device) -> anyhow::Result<Self> {
+        refuse_twice(&cli.evaluations)?;
         let mut all = Vec::new();
         for asked in &cli.evaluations {
             for benchmark in &asked.benchmarks {
@@ -68,6 +69,24 @@ impl Evaluations {
             }
         }
     }
+}
+
+/// A benchmark has one score in the log and one folder of predictions, so it is asked for once.
+fn refuse_twice(evaluations: &[EvaluationArg]) -> anyhow::Result<()> {
+    let mut roots = BTreeMap::new();
+    for EvaluationArg { benchmarks, root } in evaluations {
+        for benchmark in benchmarks {
+            if let Some(earlier) = roots.insert(benchmark.name(), root) {
+                anyhow::bail!(
+                    "--eval: {} is given twice, with {} and with {}; give it once",
+                    benchmark.name(),
+                    earlier.display(),
+                    root.display(),
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The dataset's folder; where it is `sample`, the one that `propagate` renders too.

@@ -19,7 +19,7 @@ mod progress;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use cropmae::device;
 use cropmae::pretrain::{Run, page, train};
 
@@ -47,7 +47,7 @@ fn keep_memory() {
 
 fn main() -> ExitCode {
     keep_memory();
-    let cli = Cli::parse();
+    let cli: Cli = common::flags::parse();
     if let Some(threads) = cli.threads {
         common::use_threads(threads);
     }

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use candle_core::Device;
+use cropmae::Error;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
@@ -44,8 +45,15 @@ pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
     replace(&mut config.masking_ratio, cli.masking_ratio);
     replace(&mut config.seed, cli.seed);
     steps.lr_after_step |= cli.lr_after_step;
-    config.check()?;
-    Ok(config)
+    let Err(error) = config.check() else { return Ok(config) };
+    let more = match &error {
+        Error::Setting { name, .. } if name == "optimization.warmup_epochs" => {
+            " (--epochs N shortens it in proportion)"
+        }
+        _ => "",
+    };
+    // as text: it names a key, whose value a file, --set or a flag may have given
+    bail!("{error}{more}")
 }
 
 fn replace<T>(value: &mut T, with: Option<T>) {

@@ -142,6 +142,9 @@ impl Watcher for Bars {
             .extend(self.evaluations.scores(models.exported(), epochs, &|line| self.warn(line))?);
         self.pictures.reconstructions(models.exported(), self.held_out.as_ref(), epochs)?;
         self.measuring.set(self.measuring.get() + begin.elapsed());
+        for (name, value) in measures.iter().filter(|(_, value)| !value.is_finite()) {
+            self.warn(&format!("epoch {epochs}: {name} is {value}, which is not logged"));
+        }
         if steps > 0 && (self.lines || !measures.is_empty()) {
             let (count, rate) = (steps as f64, self.rate());
             let learning_rate = self.last.get().map_or(0.0, |last| last.learning_rate);

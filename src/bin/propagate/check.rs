@@ -13,6 +13,7 @@ use cropmae::report::{Cell, Table};
 use serde_json::json;
 
 use crate::args::{CheckArgs, CheckDataArgs, CheckWhat};
+use crate::common::flags::flagged;
 use crate::show::Notes;
 use crate::{Outcome, clips, show};
 
@@ -40,7 +41,7 @@ fn data(args: &CheckDataArgs, benchmark: Benchmark, checker: Checker) -> Result<
     let report = checker(&root, &clips::split(&args.split)?, depth)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&report)? + "\n",
-        false => described(&report),
+        false => flagged(&described(&report)),
     };
     show::text(&text)?;
     Ok(if report.errors.is_empty() { Outcome::Done } else { Outcome::Partial })
@@ -114,7 +115,7 @@ fn checkpoint(file: &Path, overrides: &Overrides, as_json: bool) -> Result<Outco
         let mut text = format!("file        {}\n", file.display());
         text += &format!("family      {family}\narch        {arch}\n");
         text += &format!("sha256      {}\n{report}\n", weights::sha256(file)?);
-        show::text(&text)?;
+        show::text(&flagged(&text))?;
     }
     Ok(if usable { Outcome::Done } else { Outcome::Partial })
 }

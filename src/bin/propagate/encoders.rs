@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use cropmae::Error;
 use cropmae::eval::{RunFolder, flat_name};
+use cropmae::files::list;
 use cropmae::model::source::Source;
 use cropmae::protocol::{self, Benchmark, Protocol};
 use cropmae::report::encoders::Entry;
@@ -227,22 +228,16 @@ fn in_folder(folder: &Path) -> Result<Vec<Source>> {
     Ok(paths.into_iter().map(Source::File).collect())
 }
 
-/// The encoders that a list names, one a line. As in other lists a comment is a line that begins with
-/// `#`: paths may hold one.
+/// The encoders that a list names, one a line.
 fn in_list(list: &Path) -> Result<Vec<Source>> {
-    let text = std::fs::read_to_string(list).map_err(Error::io("read", list))?;
-    let mut found = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if !line.is_empty() && !line.starts_with('#') {
-            let source = line.parse();
-            found.push(source.map_err(|why: String| {
-                anyhow::anyhow!("{}, line {}: {why}", list.display(), index + 1)
-            })?);
+    let sources = list::entries(list, "encoder", |_| false)?.into_iter().map(|(number, line)| {
+        let source: Result<Source, String> = line.parse();
+        match source.map_err(|why| anyhow::anyhow!("{}, line {number}: {why}", list.display()))? {
+            Source::File(path) => Ok(Source::File(list::beside(list, &path))),
+            other => Ok(other),
         }
-    }
-    ensure!(!found.is_empty(), "{}: names no encoder; write one a line", list.display());
-    Ok(found)
+    });
+    sources.collect()
 }
 
 /// What each encoder is called: its file's name without the extension where that is enough to tell

@@ -12,7 +12,7 @@ use cropmae::device::{self, peak_memory};
 use cropmae::eval::{self, Batch, Cache, Kept, RunFolder, Setup};
 use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{self, Loaded, Source};
-use cropmae::propagation::{Engine, Precision};
+use cropmae::propagation::{Arithmetic, Engine};
 use cropmae::protocol::{Benchmark, Protocol};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use cropmae::report::several::Row;
@@ -74,7 +74,7 @@ impl Shared {
         let clips = Rc::new(Clips::open(benchmark, args, Need::Frames, say)?);
         let affinity = work.affinity;
         let provenance = Provenance {
-            affinity: (affinity != Precision::F32).then(|| affinity.name().into()),
+            affinity: (affinity != Arithmetic::F32).then(|| affinity.name().into()),
             ..plan::provenance(&devices, Some(run.dtype.name()))
         };
         let data = plan::data(&clips, args);
@@ -147,7 +147,7 @@ impl Ready {
         let loaded = each.remove(0);
         let others = each.into_iter().map(|loaded| loaded.encoder).collect();
         loaded.notes.iter().for_each(|note| say.line(note));
-        let engine = Engine::in_precision(loaded.encoder.device(), work.affinity)?;
+        let engine = Engine::in_arithmetic(loaded.encoder.device(), work.affinity)?;
         let provenance = Provenance {
             dtype: Some(dtype.name().into()),
             encoder: loaded.encoder.implementation().map(Into::into),

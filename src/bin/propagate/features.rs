@@ -6,10 +6,10 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use cropmae::Error;
 use cropmae::eval::stream::input_planes;
+use cropmae::files::safetensors;
 use cropmae::image::decode;
 use cropmae::model::encoder::Tokens;
 use cropmae::model::source;
-use cropmae::pretrain::checkpoint;
 
 use crate::args::FeaturesArgs;
 use crate::show::Notes;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     // whose bytes are always in the same order
-    checkpoint::write(&args.out, &stored, &about)?;
+    safetensors::write(&args.out, &stored, &about)?;
     let noun = if images.len() == 1 { "image" } else { "images" };
     say.line(&format!("features of {} {noun} in {}", images.len(), args.out.display()));
     Ok(Outcome::Done)

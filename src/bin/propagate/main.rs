@@ -37,7 +37,7 @@ mod trace;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use cropmae::protocol::Benchmark;
 
 use args::{Cli, Command, EvaluateArgs};
@@ -57,7 +57,7 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = common::flags::parse();
     if let Some(threads) = cli.command.threads() {
         common::use_threads(threads);
     }

@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use cropmae::data::Need;
-use cropmae::eval::folder::{record_path, write_json};
+use cropmae::eval::folder::record_path;
 use cropmae::eval::{Record, flat_name};
+use cropmae::files::write_json;
 use cropmae::image::{decode, figure};
 use cropmae::overlay::{Overlay, Style, film, sheet};
 use cropmae::protocol::Benchmark;

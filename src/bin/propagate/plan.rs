@@ -10,7 +10,7 @@ use cropmae::eval::{Batch, flat_name};
 use cropmae::image::{self, resize::FrameFilter};
 use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{Choices, Loaded, Source};
-use cropmae::propagation::{Engine, Precision};
+use cropmae::propagation::{Arithmetic, Engine};
 use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use serde_json::{Value, json};
@@ -166,7 +166,7 @@ pub(crate) fn affinity(
     let by = settings.zip(grid).and_then(fitting);
     match (by, precision) {
         (Some(Engine::TensorOps), _) => Some("f32 by tensor operations".into()),
-        (_, Precision::F32) => None,
+        (_, Arithmetic::F32) => None,
         (_, other) => Some(other.name().into()),
     }
 }
@@ -367,10 +367,10 @@ mod tests {
         let words = |precision, protocol: &Protocol| {
             affinity((Engine::Fused(precision), &Device::Cpu), &protocol.values(), Some((30, 55)))
         };
-        assert_eq!(words(Precision::F32, &protocol), None);
-        assert_eq!(words(Precision::Bf16, &protocol).as_deref(), Some("bf16"));
+        assert_eq!(words(Arithmetic::F32, &protocol), None);
+        assert_eq!(words(Arithmetic::Bf16, &protocol).as_deref(), Some("bf16"));
         protocol.propagation.topk = 50;
-        let by_others = words(Precision::F32, &protocol);
+        let by_others = words(Arithmetic::F32, &protocol);
         assert_eq!(by_others.as_deref(), Some("f32 by tensor operations"));
         assert_eq!(
             affinity((Engine::Tiled, &Device::Cpu), &protocol.values(), Some((30, 55))),

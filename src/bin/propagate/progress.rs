@@ -11,6 +11,7 @@ use cropmae::protocol::Benchmark;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::clips::Clips;
+use crate::common::flags::{explained, flagged};
 use crate::interrupt;
 use crate::show::note;
 
@@ -91,7 +92,7 @@ impl Bars {
     fn line(&self, text: &str) {
         match self.lines {
             true => note(text),
-            false => self.bar.println(text),
+            false => self.bar.println(flagged(text)),
         }
     }
 }
@@ -137,7 +138,7 @@ impl Observer for Bars {
     fn clip_failed(&self, clip: &str, error: &Error) {
         let (frames, _) = self.taken(clip);
         let place = self.behind(clip, frames);
-        self.line(&format!("{place}: failed: {}", error.explained()));
+        self.line(&format!("{place}: failed: {}", explained(error)));
     }
 }
 

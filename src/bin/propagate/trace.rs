@@ -8,7 +8,7 @@ use cropmae::image::{decode, figure};
 use cropmae::model::source;
 use cropmae::overlay::correspondence::{self, Reach};
 use cropmae::progress::Observer;
-use cropmae::propagation::{Engine, Neighbour};
+use cropmae::propagation::{Engine, Neighbor};
 use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
 use cropmae::{Error, files};
@@ -90,7 +90,7 @@ fn missing(clip: &str) -> Error {
 
 fn traced(clips: &Clips, query: Query, setup: &Setup<'_>) -> Result<Traced> {
     let broken = |problem: Option<&cropmae::data::Broken>| match problem {
-        Some(broken) => anyhow::anyhow!(broken.error.explained()),
+        Some(broken) => anyhow::anyhow!(common::flags::explained(&broken.error)),
         None => anyhow::anyhow!("--sequence: no such clip"),
     };
     Ok(match clips {
@@ -109,7 +109,7 @@ fn traced(clips: &Clips, query: Query, setup: &Setup<'_>) -> Result<Traced> {
 fn described(traced: &Traced, args: &TraceArgs) -> String {
     let mut table =
         Table::new(["frame", "row", "column", "cosine", "weight", "labels it brings, in percent"]);
-    for neighbour in &traced.neighbours {
+    for neighbour in &traced.neighbors {
         table.push(vec![
             Cell::Count(neighbour.frame as u64),
             Cell::Count(neighbour.cell.0 as u64),
@@ -146,7 +146,7 @@ fn as_json(traced: &Traced, args: &TraceArgs) -> Value {
         let masses = labels.iter().map(|label| json!(weight * label));
         traced.names.iter().cloned().zip(masses).collect::<Map<_, _>>().into()
     };
-    let one = |neighbour: &Neighbour| {
+    let one = |neighbour: &Neighbor| {
         json!({
             "frame": neighbour.frame,
             "row": neighbour.cell.0,
@@ -164,7 +164,7 @@ fn as_json(traced: &Traced, args: &TraceArgs) -> Value {
         "grid": [traced.grid.0, traced.grid.1],
         "row": traced.cell.0,
         "column": traced.cell.1,
-        "neighbours": traced.neighbours.iter().map(one).collect::<Vec<_>>(),
+        "neighbours": traced.neighbors.iter().map(one).collect::<Vec<_>>(),
         "labels": by_name(&traced.labels, 1.0),
     })
 }

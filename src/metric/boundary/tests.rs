@@ -137,7 +137,7 @@ fn the_boundary_of_a_square() {
 }
 
 #[test]
-fn the_last_row_and_column_have_fewer_neighbours() {
+fn the_last_row_and_column_have_fewer_neighbors() {
     // All set but the corner (2, 2): (1, 1) differs to the south-east, (2, 1) in the last row to
     // the east, (1, 2) in the last column to the south; the corner is never boundary.
     #[rustfmt::skip]

@@ -121,7 +121,7 @@ impl Encoder {
         let mut stream = self.embed(frames, positions)?;
         let mut normed = match self.blocks.first() {
             Some(block) => stream.norm(&block.norm1, self.dtype)?,
-            None => return Err(Error::setting("--layer", "this encoder has no block")),
+            None => return Err(Error::setting("layer", "this encoder has no block")),
         };
         let mut sum: Option<Tensor> = None;
         for (index, block) in self.blocks.iter().enumerate() {
@@ -144,7 +144,7 @@ impl Encoder {
         match sum {
             Some(sum) if count > 1 => self.without_registers(&(sum / count as f64)?),
             Some(sum) => self.without_registers(&sum),
-            None => Err(Error::setting("--layer", "no block's output was asked for")),
+            None => Err(Error::setting("layer", "no block's output was asked for")),
         }
     }
 
@@ -152,7 +152,7 @@ impl Encoder {
     /// [`Encoder::tokens`].
     pub(super) fn last_qkv(&self, frames: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let Some((last, before)) = self.blocks.split_last() else {
-            return Err(Error::setting("--layer", "this encoder has no block"));
+            return Err(Error::setting("layer", "this encoder has no block"));
         };
         let mut stream = self.embed(frames, positions)?;
         let first = before.first().unwrap_or(last);

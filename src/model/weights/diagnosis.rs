@@ -81,7 +81,10 @@ pub(super) fn no_encoder(keys: &[String], searched: &str, dicts: &[String]) -> R
         let remedy = if dicts.is_empty() {
             "pass a file with a model's state dict".to_string()
         } else {
-            format!("name the dict with --checkpoint-key; the file has {}", shortened(dicts))
+            format!(
+                "name the dict with the setting `checkpoint_key`; the file has {}",
+                shortened(dicts)
+            )
         };
         return Refusal::new(format!("holds no tensors {searched}"), remedy);
     }
@@ -92,7 +95,9 @@ pub(super) fn no_encoder(keys: &[String], searched: &str, dicts: &[String]) -> R
             keys.len(),
             shortened(keys)
         ),
-        format!("{OTHER}; if the weights are in another dict, name it with --checkpoint-key"),
+        format!(
+            "{OTHER}; if the weights are in another dict, name it with the setting `checkpoint_key`"
+        ),
     )
 }
 

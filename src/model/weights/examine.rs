@@ -156,7 +156,7 @@ impl Examined {
         if let Some(first) = others.first() {
             let all = others.join(", ");
             self.report.notes.push(format!(
-                "the encoder is that of `{taken}`; the file holds {all} too: --checkpoint-key {first} takes that"
+                "the encoder is that of `{taken}`; the file holds {all} too: the setting `checkpoint_key = {first}` takes that"
             ));
         }
     }
@@ -176,7 +176,7 @@ impl Examined {
             VitConfig { width, depth, heads, patch, table_side, registers, norm_eps, positions };
         if usual && config.name().contains("heads") {
             self.report.notes.push(format!(
-                "the number of heads ({heads}) is a guess from the width; --heads sets another"
+                "the number of heads ({heads}) is a guess from the width; the setting `heads` sets another"
             ));
         }
         Ok(config)
@@ -196,7 +196,7 @@ impl Examined {
         if heads == 0 || !width.is_multiple_of(heads) {
             return Err(Refusal::new(
                 format!("{heads} heads do not divide its width of {width}"),
-                "set --heads to the number that it was trained with",
+                "set the setting `heads` to the number that it was trained with",
             ));
         }
         Ok((heads, told.is_none()))
@@ -284,15 +284,18 @@ fn check_sizes(found: &Architecture, overrides: &Overrides) -> Result<(), Refusa
         if asked != sizes {
             let (found, asked, name) = (told(sizes), told(asked), arch.name());
             return Err(Refusal::new(
-                format!("holds {found}, not {asked} as --arch {name} asks"),
-                "leave --arch out or pass another checkpoint",
+                format!("holds {found}, not {asked} as the setting `arch = {name}` asks"),
+                "leave the setting `arch` out or pass another checkpoint",
             ));
         }
     }
     if let Some(patch) = overrides.patch.filter(|patch| *patch != found.patch) {
         return Err(Refusal::new(
-            format!("has patches of {} pixels, not {patch} as --patch-size asks", found.patch),
-            "leave --patch-size out or pass another checkpoint",
+            format!(
+                "has patches of {} pixels, not {patch} as the setting `patch_size` asks",
+                found.patch
+            ),
+            "leave the setting `patch_size` out or pass another checkpoint",
         ));
     }
     Ok(())

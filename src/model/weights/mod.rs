@@ -25,7 +25,6 @@ mod torch_zip;
 mod training;
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -40,6 +39,7 @@ pub use training::{AdamState, Moments, adam_state, beside};
 
 use self::examine::Examined;
 use super::config::VitConfig;
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
 /// An encoder's weights and where they came from.
@@ -162,12 +162,4 @@ pub fn sha256(path: &Path) -> Result<String> {
         }
         hasher.update(&buffer[..count]);
     }
-}
-
-pub(in crate::model) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // writing to a String cannot fail
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

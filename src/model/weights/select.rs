@@ -79,7 +79,7 @@ fn nothing_found(
         let shown = if dicts.is_empty() { shortened(&keys) } else { shortened(&dicts) };
         Refusal::new(
             format!("no dict `{prefix}` and no encoder under keys that begin with `{prefix}.`"),
-            format!("correct --checkpoint-key or leave it out; the file has {shown}"),
+            format!("correct the setting `checkpoint_key` or leave it out; the file has {shown}"),
         )
     } else {
         let searched = match &wrapper {
@@ -96,6 +96,6 @@ fn ambiguous(found: &[Site]) -> Refusal {
         found.iter().map(|site| site.prefix.trim_end_matches('.').to_string()).collect();
     Refusal::new(
         format!("holds {} encoders: {}", found.len(), shortened(&prefixes)),
-        "say which one with --checkpoint-key PREFIX",
+        "say which one with the setting `checkpoint_key = PREFIX`",
     )
 }

@@ -69,7 +69,7 @@ pub fn adam_state(path: &Path) -> Result<AdamState> {
         Error::weights(
             path,
             "holds no state of an AdamW in a dict `optimizer`",
-            "pass a checkpoint that training wrote, or begin with its weights alone: --init",
+            "pass a checkpoint that training wrote, or begin with its weights alone: the setting `init`",
         )
     })?;
     let epoch = opened.surroundings().1.into_iter().find(|(name, _)| name == "epoch");

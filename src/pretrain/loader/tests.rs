@@ -104,7 +104,7 @@ fn settings_that_make_no_sense_are_refused() {
     let samples = Arc::new(Samples::open(folder.path(), &Options::default()).unwrap());
     let wrong = ViewSettings { global_area: [0.5, 1.5], ..settings() };
     let error = Loader::start(samples, &wrong, 0, 1, 1, TWO_EPOCHS).unwrap_err();
-    assert!(error.to_string().starts_with("global-area: is [0.5, 1.5]"), "{error}");
+    assert!(error.to_string().starts_with("views.global_area: is [0.5, 1.5]"), "{error}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::record::{self, Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, Session
 use crate::autoencoder::Method;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::image::figure::evenly;
 use crate::report::Table;
 use crate::report::html::page::{Page, Section, Tone, badge, copied, facts};
 use crate::report::html::table::{Look, table};
@@ -46,7 +47,7 @@ pub fn write(folder: &Path) -> Result<()> {
 fn config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
     if !path.is_file() {
-        let remedy = "pass the folder that `pretrain --out` named";
+        let remedy = "pass the folder that a run of `pretrain` was given for its output";
         return Err(Error::data(
             folder,
             "holds no run of pretrain: config.toml is missing",
@@ -143,13 +144,13 @@ fn measurements(log: &[Entry]) -> Markup {
     }
     if epochs.is_empty() {
         return html! {
-            p { "Nothing was measured yet. " code { "--held-out" } " measures the loss on images that are not "
-                "trained on, " code { "--eval" } " runs benchmarks." }
+            p { "Nothing was measured yet: the loss is, where there are held-out images, and the score of each "
+                "benchmark that the run is told to evaluate." }
         };
     }
     let columns = ["epochs", "steps", "training loss"].into_iter().chain(names.iter().copied());
     let mut of = Table::new(columns);
-    let kept = crate::overlay::evenly(MOST_ROWS, epochs.len());
+    let kept = evenly(MOST_ROWS, epochs.len());
     for (epoch, steps) in kept.into_iter().filter_map(|index| epochs.get(index)) {
         let mut row =
             vec![epoch.to_string(), grouped(*steps), shown(training_loss(log, *epoch), "")];
@@ -189,7 +190,7 @@ fn shown(value: Option<f64>, name: &str) -> String {
 
 fn recipe(config: &Config) -> Result<Markup> {
     Ok(html! {
-        p { "Every value, fit for " code { "pretrain --config FILE" } "." }
+        p { "Every value, as the next run takes it from a file." }
         (copied("config", &config.toml()?))
     })
 }

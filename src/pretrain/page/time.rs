@@ -12,9 +12,8 @@ use maud::{Markup, html};
 
 use crate::autoencoder::Method;
 use crate::error::{Error, Result};
-use crate::image::figure::GUTTER;
+use crate::image::figure::{GUTTER, evenly, scaled};
 use crate::image::{Rgb, decode};
-use crate::overlay::{evenly, scaled};
 use crate::pretrain::Config;
 use crate::report::html::player::jpeg;
 

@@ -50,7 +50,7 @@ pub fn panels(
         let (mean, deviation) = target::statistics(&target::patches(&second, patch)?)?;
         pixels = pixels.broadcast_mul(&deviation)?.broadcast_add(&mean)?;
     }
-    let predicted = colours(&target::view(&pixels, patch)?)?;
+    let predicted = colors(&target::view(&pixels, patch)?)?;
     let panels = pairs.iter().zip(predicted).enumerate().map(|(index, (pair, predicted))| {
         let second = pair.second();
         let grey = Rgb { data: vec![MASKED; second.data.len()], ..*second };
@@ -84,7 +84,7 @@ pub fn grid(model: &Autoencoder, samples: &HeldOut, most: usize) -> Result<Rgb> 
 }
 
 /// Normalised colours [B, 3, H, W] as pictures; what is darker than black is black.
-fn colours(views: &Tensor) -> Result<Vec<Rgb>> {
+fn colors(views: &Tensor) -> Result<Vec<Rgb>> {
     let (batch, channels, height, width) = views.dims4()?;
     let views = views.permute((0, 2, 3, 1))?.reshape((batch, height * width * channels))?;
     let byte = |(index, value): (usize, &f32)| {
@@ -181,11 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn colours_come_back_from_the_networks_numbers() {
+    fn colors_come_back_from_the_networks_numbers() {
         let pair = pair(11);
         let (_, second) = loader::batch(&[&pair], &mut Uploads::new(&Device::Cpu)).unwrap();
-        assert_eq!(colours(&second).unwrap(), [pair.second().clone()]);
+        assert_eq!(colors(&second).unwrap(), [pair.second().clone()]);
         let bright = (second * 100.0).unwrap();
-        assert!(colours(&bright).unwrap()[0].data.contains(&255));
+        assert!(colors(&bright).unwrap()[0].data.contains(&255));
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn pictures(root: &Path) -> Result<Vec<PathBuf>> {
         return Err(Error::data(
             root,
             problem,
-            "pass the folder with the training pictures; videos take --kind video",
+            "pass the folder with the training pictures; videos take the setting `kind = video`",
         ));
     }
     Ok(pictures)

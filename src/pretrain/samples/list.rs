@@ -1,38 +1,25 @@
-//! List files: one path a line, relative to the list's folder.
-//!
-//! Blank lines, lines that begin with `#` and a byte-order mark do not count; a path that is there
-//! again is another sample. What the paths lead to (pictures, shards, clips) is for the caller to
-//! say.
+//! Lists of paths ([`crate::files::list`]). A path that is there again is another sample. What the
+//! paths lead to (pictures, shards, clips) is for the caller to say.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::files::list;
 
 /// The folder of a list and the paths in it, relative to that folder unless absolute.
 ///
 /// # Errors
-/// The list cannot be read or is empty, or nothing is where a path leads.
+/// See [`list::entries`]; or nothing is where a path leads.
 pub(super) fn read(list: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Error::data(list, "is not a text file in UTF-8", "pass a list with one path a line")
-    })?;
     let folder = list.parent().unwrap_or(Path::new("")).to_path_buf();
     let mut paths = Vec::new();
-    for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if !folder.join(line).exists() {
+    for (number, line) in list::entries(list, "path", |_| false)? {
+        if !list::beside(list, line.as_ref()).exists() {
             let problem = format!("line {number} names {line}, which is not there");
             let remedy = "write one path a line, relative to the list's folder";
             return Err(Error::data(list, problem, remedy));
         }
         paths.push(PathBuf::from(line));
-    }
-    if paths.is_empty() {
-        return Err(Error::data(list, "lists nothing", "write one path a line"));
     }
     Ok((folder, paths))
 }
@@ -66,7 +53,7 @@ mod tests {
         };
         let missing = message(b"# one\n\ngone.jpg\n");
         assert!(missing.contains("list.txt: line 3 names gone.jpg"), "{missing}");
-        assert!(message(b"# none\n").contains("lists nothing"));
+        assert!(message(b"# none\n").contains("lists no path"));
         assert!(message(&[0xFF, 0xFE, 0]).contains("UTF-8"));
     }
 }

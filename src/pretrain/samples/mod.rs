@@ -26,6 +26,7 @@ use self::video::{Clips, VIDEOS};
 pub use self::video::{Frames, VideoSettings};
 use super::random::{Purpose, Stream};
 use crate::data::listing::PICTURES;
+use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 use crate::image::{Rgb, decode};
 
@@ -324,7 +325,7 @@ fn fingerprint(root: &Path, names: &[PathBuf]) -> Result<String> {
         hasher.update(name);
         hasher.update(format!("\t{size}\n"));
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hasher.finalize()))
 }
 
 #[cfg(test)]

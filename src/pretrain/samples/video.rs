@@ -6,8 +6,9 @@
 //! the frames wanted, or from the start where a file's times are of no use, so that they are the same
 //! ones in every format, and pipes them out as raw pixels, the short side at most
 //! [`VideoSettings::short_side`]. Nothing is stored, unless a cache is asked for: then each file is
-//! turned into a folder of JPEG frames the first time, and read from there.
+//! turned into a folder of JPEG frames the first time, and read from there (`cache.rs`).
 
+mod cache;
 mod index;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-
-use sha2::{Digest, Sha256};
 
 use self::index::Index;
 use super::folder;
@@ -206,30 +205,8 @@ impl Clips {
     /// The folder with the frames of a file, made now if it is not there.
     fn cached(&self, clip: &Clip, path: &Path, cache: &Path) -> Result<PathBuf> {
         let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
-        let mut hasher = Sha256::new();
-        hasher.update(clip.name.as_os_str().as_encoded_bytes());
-        hasher.update(format!("\t{size}\t{}", self.settings.short_side));
-        let hash: String =
-            hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let mut name = clip.name.file_name().unwrap_or_default().to_os_string();
-        name.push(format!("-{hash}"));
-        // few file systems like a folder of a quarter of a million
-        let folder = cache.join(&hash[..2]).join(&name);
-        if folder.is_dir() {
-            return Ok(folder);
-        }
-        let mut partial = name;
-        partial.push(format!(".partial-{}", std::process::id()));
-        let partial = cache.join(&hash[..2]).join(partial);
-        std::fs::create_dir_all(&partial).map_err(Error::io("create", &partial))?;
-        let extracted = extract(path, &partial, &self.settings);
-        let moved = extracted
-            .and_then(|()| std::fs::rename(&partial, &folder).map_err(Error::io("write", &folder)));
-        if let Err(error) = moved {
-            let _ = std::fs::remove_dir_all(&partial);
-            // another run may have been faster
-            return if folder.is_dir() { Ok(folder) } else { Err(error) };
-        }
+        let folder = cache.join(cache::name(&clip.name, size, self.settings.short_side));
+        cache::made_once(&folder, |partial| extract(path, partial, &self.settings))?;
         Ok(folder)
     }
 }

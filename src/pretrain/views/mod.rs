@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use self::crop::CropBox;
 use self::resample::resized_crop;
 use super::random::Stream;
-use crate::error::{Error, Result};
+use super::rule::{self, Rule};
+use crate::error::Result;
 use crate::image::Rgb;
 
 /// How the two views of a picture relate.
@@ -75,32 +76,17 @@ impl ViewSettings {
     /// Checks that views can be drawn with these settings.
     ///
     /// # Errors
-    /// A setting makes no sense; it is named as in the configuration.
+    /// A setting makes no sense; the message names it by its key in a configuration.
     pub fn check(&self) -> Result<()> {
-        let range = |name: &str, [low, high]: [f64; 2], most: f64| {
-            if low > 0.0 && low <= high && high <= most {
-                return Ok(());
-            }
-            let limit =
-                if most.is_finite() { format!(" and at most {most}") } else { String::new() };
-            let problem =
-                format!("is [{low}, {high}]: give two numbers above 0{limit}, the smaller first");
-            Err(Error::setting(name, problem))
-        };
-        range("global-area", self.global_area, 1.0)?;
-        range("local-area", self.local_area, 1.0)?;
-        range("aspect", self.aspect, f64::MAX)?;
-        for (name, value) in
-            [("flip", self.flip), ("blur", self.blur), ("color-jitter", self.color_jitter)]
-        {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(Error::setting(name, format!("is {value}: give a number from 0 to 1")));
-            }
-        }
-        if self.size == 0 {
-            return Err(Error::setting("size", "is 0: a view needs pixels"));
-        }
-        Ok(())
+        rule::check([
+            Rule::at_least(1, "views.size", self.size),
+            Rule::shares("views.global_area", self.global_area),
+            Rule::shares("views.local_area", self.local_area),
+            Rule::range("views.aspect", self.aspect),
+            Rule::share("views.flip", self.flip),
+            Rule::share("views.color_jitter", self.color_jitter),
+            Rule::share("views.blur", self.blur),
+        ])
     }
 }
 

@@ -107,7 +107,7 @@ fn crops_are_pillow_s_to_the_last_bit() {
 }
 
 #[test]
-fn one_colour_stays_one_colour() {
+fn one_color_stays_one_color() {
     for (height, width, size) in [(5, 7, 16), (100, 30, 16), (30, 100, 33), (16, 16, 16)] {
         let image = Rgb { width, height, data: [1, 128, 255].repeat(height * width) };
         let crop = CropBox { top: 0, left: 0, height, width };
@@ -178,7 +178,7 @@ fn frames_share_crop_and_flip() {
 }
 
 #[test]
-fn colours_and_blur_change_the_first_view_alone() {
+fn colors_and_blur_change_the_first_view_alone() {
     let image = picture(60, 80);
     for strategy in [Strategy::GlobalToLocal, Strategy::SameViews] {
         let plain = draw(&image, &settings(strategy), &mut stream(1));
@@ -197,13 +197,13 @@ fn settings_that_make_no_sense_are_named() {
     let good = ViewSettings::default();
     good.check().unwrap();
     let wrong = [
-        ("global-area", ViewSettings { global_area: [0.0, 1.0], ..good.clone() }),
-        ("local-area", ViewSettings { local_area: [0.6, 0.3], ..good.clone() }),
-        ("aspect", ViewSettings { aspect: [f64::NAN, 1.0], ..good.clone() }),
-        ("flip", ViewSettings { flip: 1.5, ..good.clone() }),
-        ("blur", ViewSettings { blur: -0.1, ..good.clone() }),
-        ("color-jitter", ViewSettings { color_jitter: f64::NAN, ..good.clone() }),
-        ("size", ViewSettings { size: 0, ..good.clone() }),
+        ("views.global_area", ViewSettings { global_area: [0.0, 1.0], ..good.clone() }),
+        ("views.local_area", ViewSettings { local_area: [0.6, 0.3], ..good.clone() }),
+        ("views.aspect", ViewSettings { aspect: [f64::NAN, 1.0], ..good.clone() }),
+        ("views.flip", ViewSettings { flip: 1.5, ..good.clone() }),
+        ("views.blur", ViewSettings { blur: -0.1, ..good.clone() }),
+        ("views.color_jitter", ViewSettings { color_jitter: f64::NAN, ..good.clone() }),
+        ("views.size", ViewSettings { size: 0, ..good.clone() }),
     ];
     for (name, settings) in wrong {
         let message = settings.check().unwrap_err().to_string();

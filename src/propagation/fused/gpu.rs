@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchCon
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
 use super::plan::Plan;
-use super::{LabelMap, MOST, Precision, Step, keys, queries};
+use super::{Arithmetic, LabelMap, MOST, Step, keys, queries};
 use crate::error::Result;
 use crate::kernel::{self, AFFINITY, Operand, by_value, launch, room};
 
@@ -22,7 +22,7 @@ unsafe impl DeviceRepr for Step {}
 /// The context's frames on a GPU, and what the kernels hand to one another.
 pub(super) struct Ring {
     device: CudaDevice,
-    precision: Precision,
+    arithmetic: Arithmetic,
     /// [slots, h·w, pieces] of 16 bytes
     features: CudaSlice<u32>,
     /// [tiles, width, queries]: in f32 the frame to be labelled, channel by channel
@@ -46,24 +46,24 @@ impl Ring {
         device: &CudaDevice,
         plan: &Plan,
         step: &Step,
-        precision: Precision,
+        arithmetic: Arithmetic,
         labels: &LabelMap,
         slots: usize,
     ) -> Result<Self> {
-        let shared_bytes = shared_bytes(precision, step.kept as usize);
-        let most_blocks = prepare(device, precision, shared_bytes)?;
+        let shared_bytes = shared_bytes(arithmetic, step.kept as usize);
+        let most_blocks = prepare(device, arithmetic, shared_bytes)?;
         let lists = (plan.tiles + most_blocks) * plan.queries * step.kept as usize;
         let laid = plan.tiles * plan.queries * step.pieces as usize * 4;
         let mut ring = Self {
             features: room(device, slots * step.cells() * step.pieces as usize * 4)?,
-            laid: room(device, if precision == Precision::F32 { laid } else { 1 })?,
+            laid: room(device, if arithmetic == Arithmetic::F32 { laid } else { 1 })?,
             labels: room(device, slots * labels.values.len())?,
             plan: device.clone_htod(&plan.words)?,
             scores: room(device, lists)?,
             keys: room(device, lists)?,
             ties: room(device, plan.tiles * plan.queries * 2)?,
             device: device.clone(),
-            precision,
+            arithmetic,
             shared_bytes,
             most_blocks,
         };
@@ -149,7 +149,7 @@ impl Ring {
     }
 
     fn named(&self, kernel: &str) -> String {
-        named(kernel, self.precision)
+        named(kernel, self.arithmetic)
     }
 
     /// A launch of blocks that multiply.
@@ -172,23 +172,19 @@ fn grown<T: DeviceRepr>(
 }
 
 /// `affinity_search_f32` and so on.
-fn named(kernel: &str, precision: Precision) -> String {
-    let arithmetic = match precision {
-        Precision::F32 => "f32",
-        Precision::Tf32 => "tf32",
-        Precision::Bf16 => "bf16",
-    };
-    format!("affinity_{kernel}_{arithmetic}")
+fn named(kernel: &str, arithmetic: Arithmetic) -> String {
+    format!("affinity_{kernel}_{}", arithmetic.name())
 }
 
 /// Shared memory of a block that multiplies, as `search.cuh` lays it out: the slices of a tile's rows
 /// and, in the place of all but the first, its scores with a byte for each; then its queries, which
 /// warps are needed, its keys and the next tile's, and the lists.
-fn shared_bytes(precision: Precision, kept: usize) -> usize {
-    let (queries, keys) = (queries(precision), keys(precision));
+fn shared_bytes(arithmetic: Arithmetic, kept: usize) -> usize {
+    let (queries, keys) = (queries(arithmetic), keys(arithmetic));
     // f32 keeps rows apart by four words, for the banks' sake; the others by none, and have more
     // slices in flight.
-    let (row, padding, stages) = if precision == Precision::F32 { (20, 2, 3) } else { (16, 8, 4) };
+    let (row, padding, stages) =
+        if arithmetic == Arithmetic::F32 { (20, 2, 3) } else { (16, 8, 4) };
     let stage = queries * 16 + keys * row;
     let scores = queries * (keys + padding) + queries * keys / 4;
     let tile = (stages * stage).max(stage + scores);
@@ -202,22 +198,24 @@ fn most_shared_bytes(device: &CudaDevice) -> candle_core::Result<usize> {
 }
 
 /// Whether a block's shared memory suffices for lists of so many entries, and the card has the
-/// instructions of this precision.
-pub(super) fn takes(device: &CudaDevice, precision: Precision, kept: usize) -> bool {
-    let name = named("search", precision);
-    let multiplies = |function| precision == Precision::F32 || kernel::has_tensor_cores(&function);
-    most_shared_bytes(device).is_ok_and(|most| shared_bytes(precision, kept) <= most)
+/// instructions for this arithmetic.
+pub(super) fn takes(device: &CudaDevice, arithmetic: Arithmetic, kept: usize) -> bool {
+    let name = named("search", arithmetic);
+    let multiplies =
+        |function| arithmetic == Arithmetic::F32 || kernel::has_tensor_cores(&function);
+    most_shared_bytes(device).is_ok_and(|most| shared_bytes(arithmetic, kept) <= most)
         && kernel::function(device, &name, ("AFFINITY", AFFINITY)).is_ok_and(multiplies)
 }
 
 /// Allows the kernels as much shared memory as the longest lists take: what is allowed holds for all
 /// clips at work, those with shorter lists among them. Returns how many blocks of the search, each
 /// with `shared_bytes`, the GPU holds.
-fn prepare(device: &CudaDevice, precision: Precision, shared_bytes: usize) -> Result<usize> {
+fn prepare(device: &CudaDevice, arithmetic: Arithmetic, shared_bytes: usize) -> Result<usize> {
     let mut at_once = 1;
-    let allowed = self::shared_bytes(precision, MOST).min(most_shared_bytes(device)?);
+    let allowed = self::shared_bytes(arithmetic, MOST).min(most_shared_bytes(device)?);
     for kernel in ["ties", "search"] {
-        let function = kernel::function(device, &named(kernel, precision), ("AFFINITY", AFFINITY))?;
+        let function =
+            kernel::function(device, &named(kernel, arithmetic), ("AFFINITY", AFFINITY))?;
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(attribute, allowed as i32).w()?;
         at_once = function

@@ -15,7 +15,7 @@ mod twin;
 use candle_core::{DType, Device, Tensor};
 
 use super::context::Context;
-use super::{LabelMap, Precision, Settings};
+use super::{Arithmetic, LabelMap, Settings};
 use crate::error::Result;
 use plan::Plan;
 
@@ -63,7 +63,7 @@ impl Step {
         width: usize,
         labels: &LabelMap,
         settings: &Settings,
-        of: Precision,
+        of: Arithmetic,
     ) -> Self {
         Self {
             height: labels.grid.0 as u32,
@@ -105,13 +105,13 @@ impl Step {
 
 /// Queries of a tile that is multiplied in one go. In f32 products are dear, so tiles are small, that
 /// few keys are multiplied with queries that do not see them; tensor cores would then wait for rows.
-fn queries(precision: Precision) -> usize {
-    if precision == Precision::F32 { 32 } else { 64 }
+fn queries(arithmetic: Arithmetic) -> usize {
+    if arithmetic == Arithmetic::F32 { 32 } else { 64 }
 }
 
 /// Keys of such a tile, of 8,192 products.
-fn keys(precision: Precision) -> usize {
-    8192 / queries(precision)
+fn keys(arithmetic: Arithmetic) -> usize {
+    8192 / queries(arithmetic)
 }
 
 enum Ring {
@@ -141,15 +141,15 @@ fn kept(settings: &Settings) -> usize {
 pub(super) fn fits(
     settings: &Settings,
     (height, width): (usize, usize),
-    precision: Precision,
+    arithmetic: Arithmetic,
     device: &Device,
 ) -> bool {
     let cells = height.saturating_mul(width);
-    let tiles = cells / queries(precision) + 1;
+    let tiles = cells / queries(arithmetic) + 1;
     let keys = cells.saturating_mul(settings.queue.saturating_add(2)).saturating_mul(tiles);
     let room = match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => gpu::takes(device, precision, kept(settings)),
+        Device::Cuda(device) => gpu::takes(device, arithmetic, kept(settings)),
         _ => true,
     };
     settings.topk <= MOST && height.max(width) < 0xffff && keys < u32::MAX as usize && room
@@ -159,21 +159,21 @@ impl Fused {
     /// Begins a clip on the device of frame 0's features [h·w, D].
     pub(super) fn new(
         settings: &Settings,
-        precision: Precision,
+        arithmetic: Arithmetic,
         features: &Tensor,
         labels: &LabelMap,
     ) -> Result<Self> {
-        let plan = Plan::new(labels.grid, settings, queries(precision));
-        let step = Step::new(&plan, features.dim(1)?, labels, settings, precision);
+        let plan = Plan::new(labels.grid, settings, queries(arithmetic));
+        let step = Step::new(&plan, features.dim(1)?, labels, settings, arithmetic);
         let free = !settings.restrict_first;
         let context = Context::new(Slot(0), settings.queue, settings.padded, free);
         let room = AT_FIRST.min(step.places());
         let mut ring = match features.device() {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
-                Ring::Gpu(Box::new(gpu::Ring::new(device, &plan, &step, precision, labels, room)?))
+                Ring::Gpu(Box::new(gpu::Ring::new(device, &plan, &step, arithmetic, labels, room)?))
             }
-            _ => Ring::Cpu(twin::Ring::new(precision, labels, room)),
+            _ => Ring::Cpu(twin::Ring::new(arithmetic, labels, room)),
         };
         ring.stow(&step, features)?;
         Ok(Self { room, plan, step, context, ring })

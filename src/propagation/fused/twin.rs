@@ -8,13 +8,13 @@ use candle_core::Tensor;
 use half::bf16;
 
 use super::plan::{Plan, packed};
-use super::{LabelMap, Precision, Step};
+use super::{Arithmetic, LabelMap, Step};
 use crate::error::Result;
-use crate::propagation::nearest::{Nearest, Neighbor};
+use crate::propagation::nearest::{Candidate, Nearest};
 
 /// The context's frames.
 pub(super) struct Ring {
-    precision: Precision,
+    arithmetic: Arithmetic,
     /// Rows of features by slot.
     features: Vec<Vec<f32>>,
     /// [slots, h·w, C]
@@ -22,10 +22,10 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(precision: Precision, labels: &LabelMap, room: usize) -> Self {
+    pub(super) fn new(arithmetic: Arithmetic, labels: &LabelMap, room: usize) -> Self {
         let mut values = labels.values.clone();
         values.resize(room * labels.values.len(), f32::NAN);
-        Self { precision, features: vec![Vec::new(); room], labels: values }
+        Self { arithmetic, features: vec![Vec::new(); room], labels: values }
     }
 
     /// Makes room for so many slots.
@@ -36,10 +36,10 @@ impl Ring {
 
     pub(super) fn stow(&mut self, step: &Step, features: &Tensor) -> Result<()> {
         let mut rows: Vec<f32> = features.flatten_all()?.to_vec1()?;
-        match self.precision {
-            Precision::F32 => {}
-            Precision::Tf32 => rows.iter_mut().for_each(|value| *value = to_tf32(*value)),
-            Precision::Bf16 => {
+        match self.arithmetic {
+            Arithmetic::F32 => {}
+            Arithmetic::Tf32 => rows.iter_mut().for_each(|value| *value = to_tf32(*value)),
+            Arithmetic::Bf16 => {
                 rows.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
             }
         }
@@ -80,7 +80,7 @@ impl Ring {
                     let key_row = row(slot(step, source), key);
                     let score = dot(row(step.query as usize, query), key_row);
                     let cell = cell(step, key) as u32;
-                    nearest.offer(Neighbor { score, source, cell, copies });
+                    nearest.offer(Candidate { score, source, cell, copies });
                 }
             }
         }

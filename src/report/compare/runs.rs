@@ -60,7 +60,7 @@ impl ScoredRun {
             true => Err(Error::data(
                 folder,
                 "holds scores of no clip",
-                "run it again; without --predict-only, where that was asked for",
+                "run it again, and have it scored",
             )),
             false => Ok(run),
         }

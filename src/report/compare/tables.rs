@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use super::statistics::{CONFIDENCE, Interval};
 use super::{Comparison, Difference, scatter};
 use crate::error::Result;
-use crate::eval::folder::json_bytes;
 use crate::files;
 use crate::report::{Cell, Table, number};
 
@@ -225,7 +224,7 @@ impl Comparison {
     /// The folder cannot be written to.
     pub fn write(&self, folder: &Path, command: &str) -> Result<Value> {
         let (json, place) = (self.json(), folder.join("compare.json"));
-        let bytes = json_bytes(&place, &json)?;
+        let bytes = files::json_bytes(&place, &json)?;
         let text = |name: &str, text: String| (folder.join(name), text.into_bytes());
         files::write_together(&[
             (place, bytes),

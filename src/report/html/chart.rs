@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_the_themes_or_a_pictures() {
+    fn colors_are_the_themes_or_a_pictures() {
         let mut like = chart(vec![(0.0, 0.0)]);
         like.panels[0].series[0].paint = Paint::Like([230, 0, 7]);
         let html = like.svg().into_string();

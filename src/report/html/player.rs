@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::image::Rgb;
-use crate::overlay::{Key, Overlay, Style, evenly, scaled};
+use crate::image::figure::{evenly, scaled};
+use crate::overlay::{Key, Overlay, Style};
 
 /// Frames at most, width in pixels, JPEG quality; from the best to the least.
 const LADDER: [(usize, usize, u8); 9] = [
@@ -135,7 +136,7 @@ impl Player {
         html! {
             ul.legend {
                 @for key in &self.keys {
-                    @let [red, green, blue] = key.colour;
+                    @let [red, green, blue] = key.color;
                     li {
                         span.swatch style={ "--color:rgb(" (red) "," (green) "," (blue) ")" } {}
                         (key.name)

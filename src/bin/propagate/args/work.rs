@@ -1,7 +1,7 @@
 //! How the work is laid out: what moves time and memory, and (but for `--affinity`) no result.
 
 use clap::Args;
-use cropmae::propagation::Precision;
+use cropmae::propagation::Arithmetic;
 
 /// `--batch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,6 @@ pub(crate) struct WorkArgs {
     #[arg(long, value_name = "N", value_parser = parse_clips)]
     pub(crate) clips_at_once: Option<usize>,
     /// The arithmetic of the affinity's products on a GPU; published numbers are f32
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    pub(crate) affinity: Precision,
+    #[arg(long, value_enum, default_value_t = Arithmetic::F32)]
+    pub(crate) affinity: Arithmetic,
 }

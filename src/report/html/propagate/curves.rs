@@ -137,7 +137,7 @@ fn davis(clip: &str, length: usize, scores: &ClipScores) -> Option<Curve> {
     let line = |index: usize, values: &[f64]| Series {
         name: (index + 1).to_string(),
         points: (1..).zip(values).map(|(frame, value)| (f64::from(frame), *value)).collect(),
-        paint: Paint::Like(masks::colour(u8::try_from(index + 1).unwrap_or(u8::MAX))),
+        paint: Paint::Like(masks::color(u8::try_from(index + 1).unwrap_or(u8::MAX))),
         dashed: false,
     };
     let of = |values: fn(&crate::metric::davis::ObjectScores) -> &Vec<f64>| -> Vec<Series> {
@@ -205,7 +205,7 @@ fn vip(clip: &str, length: usize, scores: &VipScores, exclude: bool) -> Option<C
         .map(|(_, class)| Series {
             name: VIP_CLASSES[*class].to_owned(),
             points: along(&of_class(*class)),
-            paint: Paint::Like(masks::colour(*class as u8)),
+            paint: Paint::Like(masks::color(*class as u8)),
             dashed: false,
         })
         .collect();

@@ -93,7 +93,7 @@ fn sentences(record: &ProtocolRecord) -> Vec<Sentence> {
     let all = [
         sentence("Frames", &["copy_size"], copy(values)),
         sentence("Encoder's input", &["input_size", "frame_filter"], input(values)),
-        sentence("Colours", &["mean", "std"], colours(values)),
+        sentence("Colours", &["mean", "std"], colors(values)),
         sentence(
             "Given labels",
             labels,
@@ -179,7 +179,7 @@ fn input(values: &Value) -> Option<String> {
     Some(format!("{size}; resized by {filter}."))
 }
 
-fn colours(values: &Value) -> Option<String> {
+fn colors(values: &Value) -> Option<String> {
     let (mean, std) = (said(values, "/mean")?, said(values, "/std")?);
     Some(format!("Red, green and blue in 0 to 1, less {mean}, divided by {std}."))
 }

@@ -6,7 +6,7 @@
 
 use candle_core::Tensor;
 
-use super::{Frames, Neighbour, Propagation, tiled};
+use super::{Frames, Neighbor, Propagation, tiled};
 use crate::error::{Error, Result};
 
 impl Propagation {
@@ -16,7 +16,7 @@ impl Propagation {
     /// # Errors
     /// The features are of another shape than frame 0's, the cell is not of its grid, or the engine is another than
     /// [`super::Engine::Tiled`], which alone can tell.
-    pub fn neighbours(&self, features: &Tensor, cell: (usize, usize)) -> Result<Vec<Neighbour>> {
+    pub fn neighbors(&self, features: &Tensor, cell: (usize, usize)) -> Result<Vec<Neighbor>> {
         self.check(features)?;
         let (height, width) = self.grid;
         if cell.0 >= height || cell.1 >= width {
@@ -34,10 +34,10 @@ impl Propagation {
         let next = self.labelled + 1;
         Ok(found
             .into_iter()
-            .map(|(mut neighbour, source)| {
+            .map(|(mut neighbor, source)| {
                 // frame 0 comes first, then the frames before this one
-                neighbour.frame = if source == 0 { 0 } else { next + source - sources.len() };
-                neighbour
+                neighbor.frame = if source == 0 { 0 } else { next + source - sources.len() };
+                neighbor
             })
             .collect())
     }
