@@ -52,11 +52,28 @@ impl std::fmt::Display for Choice {
 /// # Errors
 /// A GPU was asked for by name and there is none, or this build has no CUDA in it.
 pub fn open(choice: Choice) -> Result<Device> {
+    opened(choice, &|_| {})
+}
+
+fn opened(choice: Choice, say: &dyn Fn(&str)) -> Result<Device> {
     match choice {
         Choice::Cpu => Ok(Device::Cpu),
-        Choice::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
+        Choice::Auto => Ok(auto(say)),
         Choice::Cuda(index) => cuda(index),
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn auto(_: &dyn Fn(&str)) -> Device {
+    Device::Cpu
+}
+
+#[cfg(feature = "cuda")]
+fn auto(say: &dyn Fn(&str)) -> Device {
+    gpu::open(0).unwrap_or_else(|why| {
+        say(&format!("the CPU computes, for no GPU is usable: {why}"));
+        Device::Cpu
+    })
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -79,7 +96,15 @@ fn cuda(index: usize) -> Result<Device> {
 /// # Errors
 /// As [`open`], or the device does not know the type.
 pub fn open_for(choice: Choice, precision: Precision) -> Result<Device> {
-    let device = open(choice)?;
+    open_saying(choice, precision, &|_| {})
+}
+
+/// Does so, and tells `say` why [`Choice::Auto`] takes the CPU in a build that has CUDA in it.
+///
+/// # Errors
+/// See [`open_for`].
+pub fn open_saying(choice: Choice, precision: Precision, say: &dyn Fn(&str)) -> Result<Device> {
+    let device = opened(choice, say)?;
     compute_in(&device, precision)?;
     Ok(device)
 }

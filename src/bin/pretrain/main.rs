@@ -89,7 +89,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.show_config {
         return streams::text(&config.toml()?);
     }
-    let device = device::open_for(cli.device, cli.dtype)?;
+    let say = |line: &str| {
+        if !cli.quiet {
+            streams::note(line);
+        }
+    };
+    let device = device::open_saying(cli.device, cli.dtype, &say)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);
@@ -97,8 +102,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let pictures = Pictures::new(cli, &config, (held_out.is_none(), &samples), (workers, &device))?;
     let evaluations = Evaluations::open(cli, &config, &device)?;
     let start = plan::start(cli, &config)?;
-    if let Some((_, notices)) = start.as_ref().filter(|_| !cli.quiet) {
-        notices.iter().for_each(|notice| streams::note(notice));
+    if let Some((_, notices)) = &start {
+        notices.iter().for_each(|notice| say(notice));
     }
     let run = Run {
         config: &config,

@@ -70,7 +70,7 @@ impl Shared {
         say: &Notes,
     ) -> Result<Self> {
         let start = Instant::now();
-        let devices = plan::open_devices(run)?;
+        let devices = plan::open_devices(run, say)?;
         let clips = Rc::new(Clips::open(benchmark, args, Need::Frames, say)?);
         let affinity = work.affinity;
         let provenance = Provenance {

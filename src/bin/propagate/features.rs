@@ -18,7 +18,7 @@ use crate::{Outcome, images, plan};
 pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let images = images::list(&args.images.paths)?;
-    let device = plan::open_device(&args.run)?;
+    let device = plan::open_device(&args.run, &say)?;
     let source = plan::source(&args.model, false)?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;

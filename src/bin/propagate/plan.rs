@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
 use crate::common;
+use crate::show::Notes;
 
 /// The preset with everything that was typed put over it.
 pub(crate) fn protocol(
@@ -103,18 +104,18 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
 }
 
 /// The device of a verb that needs just one; `main` has set its threads.
-pub(crate) fn open_device(args: &RunArgs) -> Result<Device> {
+pub(crate) fn open_device(args: &RunArgs, say: &Notes) -> Result<Device> {
     anyhow::ensure!(args.device.len() == 1, "--device: this takes one device");
-    Ok(open_devices(args)?.remove(0))
+    Ok(open_devices(args, say)?.remove(0))
 }
 
-/// The devices, at least one and all of a kind.
-pub(crate) fn open_devices(args: &RunArgs) -> Result<Vec<Device>> {
+/// The devices, at least one and all of a kind; why `auto` takes no GPU is said.
+pub(crate) fn open_devices(args: &RunArgs, say: &Notes) -> Result<Vec<Device>> {
     anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
     let devices: Vec<Device> = args
         .device
         .iter()
-        .map(|choice| device::open_for(*choice, args.dtype))
+        .map(|choice| device::open_saying(*choice, args.dtype, &|line| say.line(line)))
         .collect::<cropmae::Result<_>>()?;
     let cpus = devices.iter().filter(|device| device.is_cpu()).count();
     let mixed = cpus != 0 && cpus != devices.len();

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<Outcome> {
         "--weights: {weights} comes without a decoder; pass a checkpoint of `pretrain`, CropMAE or MAE"
     );
     let images = images::list(&args.images)?;
-    let device = plan::open_device(&args.run)?;
+    let device = plan::open_device(&args.run, &say)?;
     let told = Told {
         encoder: Overrides {
             heads: args.heads,

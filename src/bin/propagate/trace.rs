@@ -37,7 +37,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let benchmark = Benchmark::from(args.benchmark);
     let (protocol, _) = plan::protocol(benchmark, &args.protocol)?;
-    let device = plan::open_device(&args.run)?;
+    let device = plan::open_device(&args.run, &say)?;
     let clips = Clips::open(benchmark, &data(args), Need::Frames, &say)?;
     let sample = args.data.as_deref().is_some_and(common::is_sample);
     let source = plan::source(&args.model, sample)?;
