@@ -52,11 +52,10 @@ impl std::fmt::Display for Choice {
 /// # Errors
 /// A GPU was asked for by name and there is none, or this build has no CUDA in it.
 pub fn open(choice: Choice) -> Result<Device> {
-    open_saying(choice, &|_| {})
+    opened(choice, &|_| {})
 }
 
-/// Opens the device; `say` is told why [`Choice::Auto`] takes the CPU in a build that has CUDA in it.
-fn open_saying(choice: Choice, say: &dyn Fn(&str)) -> Result<Device> {
+fn opened(choice: Choice, say: &dyn Fn(&str)) -> Result<Device> {
     match choice {
         Choice::Cpu => Ok(Device::Cpu),
         Choice::Auto => Ok(auto(say)),
@@ -99,8 +98,16 @@ fn cuda(index: usize) -> Result<Device> {
 ///
 /// # Errors
 /// As [`open`], or the device does not know the type.
-pub fn open_for(choice: Choice, precision: Precision, say: &dyn Fn(&str)) -> Result<Device> {
-    let device = open_saying(choice, say)?;
+pub fn open_for(choice: Choice, precision: Precision) -> Result<Device> {
+    open_saying(choice, precision, &|_| {})
+}
+
+/// Does so, and tells `say` why [`Choice::Auto`] takes the CPU in a build that has CUDA in it.
+///
+/// # Errors
+/// See [`open_for`].
+pub fn open_saying(choice: Choice, precision: Precision, say: &dyn Fn(&str)) -> Result<Device> {
+    let device = opened(choice, say)?;
     compute_in(&device, precision)?;
     Ok(device)
 }

@@ -2,11 +2,11 @@
 //!
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
-//! beside them all that decided the numbers, and [`write()`] stores the lot, [`scored`] that of predictions
-//! of others. [`sweep`] and
-//! [`encoders`] set the headlines of several settings, or encoders, under one another; [`compare`]
-//! reads finished runs back ([`stored`]) and says which differences between them are real, [`explain`] where a
-//! number comes from, and [`html`] makes of a run's folder a page that a browser shows.
+//! beside them all that decided the numbers, and [`write()`] stores the lot; [`scored`] does where
+//! there was no run but predictions of others. [`sweep`] and [`encoders`] set the headlines of several
+//! settings, or encoders, under one another; [`compare`] reads finished runs back ([`stored`]) and says
+//! which differences between them are real, [`explain`] where a number comes from, and [`html`] makes of
+//! a run's folder a page that a browser shows.
 
 pub mod compare;
 pub mod davis;

@@ -94,7 +94,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             streams::note(line);
         }
     };
-    let device = device::open_for(cli.device, cli.dtype, &say)?;
+    let device = device::open_saying(cli.device, cli.dtype, &say)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);
