@@ -49,32 +49,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     }
     let _top = RunFolder::open(&out, &asked)?;
     interrupt::listen();
-    let (mut entries, mut done) = (Vec::new(), Vec::new());
-    for (index, (source, name)) in sources.iter().zip(&names).enumerate() {
-        if interrupt::asked() {
-            break;
-        }
-        say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
-        match all.one(source, name) {
-            Ok((entry, of)) => {
-                entries.push(entry);
-                done.push(of);
-            }
-            Err(error) if is_fatal(&error) => return Err(error),
-            // stopped before its first clip was done: neither done nor wrong
-            Err(_) if interrupt::asked() => break,
-            Err(error) => {
-                let error = show::explained(&error);
-                show::note(&format!("{name}: failed: {error}"));
-                entries.push(Entry {
-                    name: name.clone(),
-                    weights: None,
-                    row: None,
-                    error: Some(error),
-                });
-            }
-        }
-    }
+    let (entries, done) = all.each(&sources, &names)?;
     if done.is_empty() && interrupt::asked() {
         say.line("interrupted before a clip was done; the same command begins again");
         return Ok(Outcome::Interrupted);
@@ -122,6 +97,34 @@ impl All<'_> {
         }
         show::text(&(lines.join("\n") + "\n"))?;
         Ok(Outcome::Done)
+    }
+
+    /// Evaluates the encoders one after the other, until asked to stop: a row for each, and what those
+    /// that did not fail have done.
+    fn each(&self, sources: &[Source], names: &[String]) -> Result<(Vec<Entry>, Vec<Done>)> {
+        let (mut entries, mut done) = (Vec::new(), Vec::new());
+        for (index, (source, name)) in sources.iter().zip(names).enumerate() {
+            if interrupt::asked() {
+                break;
+            }
+            self.say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
+            match self.one(source, name) {
+                Ok((entry, of)) => {
+                    entries.push(entry);
+                    done.push(of);
+                }
+                Err(error) if is_fatal(&error) => return Err(error),
+                // stopped before its first clip was done: neither done nor wrong
+                Err(_) if interrupt::asked() => break,
+                Err(error) => {
+                    let error = show::explained(&error);
+                    show::note(&format!("{name}: failed: {error}"));
+                    let (name, error) = (name.clone(), Some(error));
+                    entries.push(Entry { name, weights: None, row: None, error });
+                }
+            }
+        }
+        Ok((entries, done))
     }
 
     /// Evaluates an encoder into its folder.
