@@ -173,7 +173,7 @@ impl All<'_> {
 
 /// Whether going on would lose every other encoder too.
 fn is_fatal(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Io { action: "write" | "create", .. }))
+    error.downcast_ref().is_some_and(Error::is_of_storing)
 }
 
 /// Whether `--weights` names more than one encoder, or may.
@@ -213,9 +213,9 @@ fn expanded(weights: &[Source]) -> Result<Vec<Source>> {
 
 /// All checkpoints of a folder, by name.
 fn in_folder(folder: &Path) -> Result<Vec<Source>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let entries = std::fs::read_dir(folder).map_err(Error::reading(folder))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = paths.map_err(Error::io("read", folder))?;
+    let mut paths = paths.map_err(Error::reading(folder))?;
     paths.retain(|path| {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         path.is_file() && EXTENSIONS.iter().any(|known| extension == *known)
