@@ -12,6 +12,30 @@ use std::path::{Path, PathBuf};
 /// The result of everything in this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What is done to a file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileAction {
+    /// Its contents, or what it holds, are read.
+    Read,
+    /// It is written, or takes its name.
+    Write,
+    /// It is made.
+    Create,
+    /// It is removed.
+    Remove,
+}
+
+impl std::fmt::Display for FileAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Create => "create",
+            Self::Remove => "remove",
+        })
+    }
+}
+
 /// An error of this library.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,8 +43,8 @@ pub enum Error {
     /// The operating system refused to read or write a file.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was attempted: `read`, `write`, `create`, …
-        action: &'static str,
+        /// What was attempted.
+        action: FileAction,
         /// The file or folder.
         path: PathBuf,
         /// What the operating system said.
@@ -67,10 +91,34 @@ pub enum Error {
 }
 
 impl Error {
-    /// An [`Error::Io`] for `path`, to be used with `map_err`.
-    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// An [`Error::Io`] of reading `path`, to be used with `map_err`.
+    pub fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(FileAction::Read, path)
+    }
+
+    /// An [`Error::Io`] of writing `path`, to be used with `map_err`.
+    pub fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(FileAction::Write, path)
+    }
+
+    /// An [`Error::Io`] of making `path`, to be used with `map_err`.
+    pub fn creating(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(FileAction::Create, path)
+    }
+
+    /// An [`Error::Io`] of removing `path`, to be used with `map_err`.
+    pub fn removing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(FileAction::Remove, path)
+    }
+
+    fn io(action: FileAction, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether a result could not be stored: the next one could not either.
+    pub fn is_of_storing(&self) -> bool {
+        matches!(self, Self::Io { action: FileAction::Write | FileAction::Create, .. })
     }
 
     /// The error with all its reasons in one line, and what to do about it where the operating
@@ -79,7 +127,7 @@ impl Error {
         let reasons = std::iter::successors(std::error::Error::source(self), |e| e.source());
         let text = reasons.fold(self.to_string(), |text, reason| format!("{text}: {reason}"));
         match self {
-            Self::Io { action, source, .. } => match io_remedy(action, source.kind()) {
+            Self::Io { action, source, .. } => match io_remedy(*action, source.kind()) {
                 Some(remedy) => format!("{text}; {remedy}"),
                 None => text,
             },
@@ -110,13 +158,15 @@ impl Error {
 }
 
 /// What a user can do when the operating system refuses.
-fn io_remedy(action: &str, kind: std::io::ErrorKind) -> Option<&'static str> {
+fn io_remedy(action: FileAction, kind: std::io::ErrorKind) -> Option<&'static str> {
     use std::io::ErrorKind as Kind;
     match (action, kind) {
-        ("read", Kind::NotFound) => Some("check the path: nothing is there"),
-        ("read", Kind::PermissionDenied) => Some("check its permissions"),
-        ("read", Kind::NotADirectory) => Some("a file is there, where a folder is needed"),
-        ("read", _) => None,
+        (FileAction::Read, Kind::NotFound) => Some("check the path: nothing is there"),
+        (FileAction::Read, Kind::PermissionDenied) => Some("check its permissions"),
+        (FileAction::Read, Kind::NotADirectory) => {
+            Some("a file is there, where a folder is needed")
+        }
+        (FileAction::Read, _) => None,
         (_, Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge) => {
             Some("make room and run the same command again: what is finished is kept")
         }
@@ -136,10 +186,10 @@ mod tests {
         let explained = |action, kind: std::io::ErrorKind| {
             Error::io(action, Path::new("out/a.png"))(kind.into()).explained()
         };
-        let full = explained("write", std::io::ErrorKind::StorageFull);
+        let full = explained(FileAction::Write, std::io::ErrorKind::StorageFull);
         assert!(full.starts_with("cannot write out/a.png: "), "{full}");
         assert!(full.ends_with("run the same command again: what is finished is kept"), "{full}");
-        let missing = explained("read", std::io::ErrorKind::NotFound);
+        let missing = explained(FileAction::Read, std::io::ErrorKind::NotFound);
         assert!(missing.ends_with("nothing is there"), "{missing}");
         let data = Error::data(Path::new("a.png"), "is empty", "copy it again");
         assert_eq!(data.explained(), "a.png: is empty; copy it again");

@@ -23,7 +23,7 @@ pub fn replace(
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     let written = part(path, fill).and_then(|part| std::fs::rename(part, path));
-    written.map_err(|error| abandoned(&[path], Error::io("write", path)(error)))
+    written.map_err(|error| abandoned(&[path], Error::writing(path)(error)))
 }
 
 /// Writes these bytes as [`replace`] does.
@@ -48,7 +48,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// JSON has no words for the value.
 pub fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
+        .map_err(|error| Error::writing(path)(std::io::Error::other(error)))?;
     Ok((text + "\n").into_bytes())
 }
 
@@ -58,11 +58,11 @@ pub fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
 /// A file cannot be written; none was replaced then. Or one cannot be renamed.
 pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
     let written = files.iter().try_for_each(|(path, bytes)| {
-        part(path, |out| out.write_all(bytes)).map(drop).map_err(Error::io("write", path))
+        part(path, |out| out.write_all(bytes)).map(drop).map_err(Error::writing(path))
     });
     let renamed = written.and_then(|()| {
         files.iter().try_for_each(|(path, _)| {
-            std::fs::rename(part_name(path), path).map_err(Error::io("write", path))
+            std::fs::rename(part_name(path), path).map_err(Error::writing(path))
         })
     });
     let paths: Vec<&Path> = files.iter().map(|(path, _)| path.as_path()).collect();
@@ -91,7 +91,7 @@ impl Pending {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}{}", std::process::id(), Self::SUFFIX));
         let part = path.with_file_name(name);
-        let file = File::create(&part).map_err(Error::io("create", &part))?;
+        let file = File::create(&part).map_err(Error::creating(&part))?;
         let out = Some(BufWriter::with_capacity(1 << 20, file));
         Ok(Self { path: path.to_path_buf(), part, out })
     }
@@ -102,7 +102,7 @@ impl Pending {
     /// There is no room, for example.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.out {
-            Some(out) => out.write_all(bytes).map_err(Error::io("write", &self.path)),
+            Some(out) => out.write_all(bytes).map_err(Error::writing(&self.path)),
             None => Ok(()),
         }
     }
@@ -118,7 +118,7 @@ impl Pending {
             out.get_ref().sync_all()?;
             std::fs::rename(&self.part, &self.path)
         });
-        written.map_err(Error::io("write", &self.path))?;
+        written.map_err(Error::writing(&self.path))?;
         self.out = None;
         Ok(())
     }

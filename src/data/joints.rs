@@ -26,7 +26,7 @@ pub struct Joints {
 /// The file is missing, cut short, damaged, no MATLAB file or one of v7.3, has no `pos_img`, or one
 /// that is not 2×15×T or holds NaN or infinity.
 pub fn read(path: &Path) -> Result<Joints> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
     let again = "extract it again from joint_positions.zip";
     let array = matlab::find(&bytes, "pos_img").map_err(|problem| {
         let newer = problem.contains("v7.3");

@@ -33,8 +33,8 @@ pub(crate) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> 
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let entry = entry.map_err(Error::io("read", folder))?;
+    for entry in std::fs::read_dir(folder).map_err(Error::reading(folder))? {
+        let entry = entry.map_err(Error::reading(folder))?;
         let name = entry.file_name();
         // `__MACOSX` is what a Mac leaves in archives: the same names, without pictures.
         if !name.as_encoded_bytes().starts_with(b".") && name != "__MACOSX" {

@@ -82,10 +82,10 @@ impl<C: Clip> Dataset<C> {
 }
 
 fn length_of_file(path: &Path) -> Result<u64> {
-    Ok(std::fs::metadata(path).map_err(Error::io("read", path))?.len())
+    Ok(std::fs::metadata(path).map_err(Error::reading(path))?.len())
 }
 
 fn sha256_of_file(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
     Ok(hexadecimal(&Sha256::digest(bytes)))
 }

@@ -73,7 +73,7 @@ impl Cache {
         let key = json!({ "format": FORMAT, "made_by": key });
         let folder = root.join(format!("{weights}-{}", &protocol::hash(&key)[..8]));
         let passing = kept == Kept::WithinClip;
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        std::fs::create_dir_all(&folder).map_err(Error::creating(&folder))?;
         remove_abandoned(&folder);
         let refresh = kept == Kept::Refreshed;
         Ok(Self { folder, key, passing, refresh, made: Mutex::default() })
@@ -93,7 +93,7 @@ impl Cache {
         drop(made);
         of_clip
             .iter()
-            .try_for_each(|path| std::fs::remove_file(path).map_err(Error::io("remove", path)))
+            .try_for_each(|path| std::fs::remove_file(path).map_err(Error::removing(path)))
     }
 
     /// The place of a clip's features; reads the bytes of all its frames, and decodes none.
@@ -116,7 +116,7 @@ impl Cache {
 /// SHA-256 over the SHA-256 of every frame's file, in hexadecimal.
 fn fingerprint(frames: &[PathBuf]) -> Result<String> {
     let digest =
-        |path: &PathBuf| std::fs::read(path).map(Sha256::digest).map_err(Error::io("read", path));
+        |path: &PathBuf| std::fs::read(path).map(Sha256::digest).map_err(Error::reading(path));
     let digests: Vec<_> = frames.par_iter().map(digest).collect::<Result<_>>()?;
     let whole = Sha256::digest(digests.concat());
     Ok(hexadecimal(&whole))

@@ -58,10 +58,10 @@ pub fn flat_name(clip: &str) -> String {
 /// There are none, or the folder cannot be read.
 pub fn record_files(root: &Path) -> Result<Vec<PathBuf>> {
     let place = root.join("clips");
-    let entries = std::fs::read_dir(&place).map_err(Error::io("read", &place))?;
+    let entries = std::fs::read_dir(&place).map_err(Error::reading(&place))?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
     let mut paths: Vec<PathBuf> =
-        paths.collect::<std::io::Result<_>>().map_err(Error::io("read", &place))?;
+        paths.collect::<std::io::Result<_>>().map_err(Error::reading(&place))?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     Ok(paths)
 }
@@ -175,7 +175,7 @@ impl RunFolder {
 fn refuse_others(root: &Path) -> Result<()> {
     let begun = format!("{IDENTITY}{}", files::Pending::SUFFIX);
     let is_left = |name: &OsStr| name == Occupied::NAME || name == begun.as_str();
-    let mut entries = std::fs::read_dir(root).map_err(Error::io("read", root))?;
+    let mut entries = std::fs::read_dir(root).map_err(Error::reading(root))?;
     if root.join(IDENTITY).exists()
         || entries.all(|entry| entry.is_ok_and(|entry| is_left(&entry.file_name())))
     {
@@ -197,7 +197,7 @@ fn differing_keys(stored: &Value, asked: &Value) -> Vec<String> {
 }
 
 fn create_dir(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(Error::io("create", path))
+    std::fs::create_dir_all(path).map_err(Error::creating(path))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -207,7 +207,7 @@ fn remove(path: &Path) -> Result<()> {
     };
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
+            Err(Error::removing(path)(error))
         }
         _ => Ok(()),
     }
@@ -218,11 +218,11 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         create_dir(parent)?;
     }
-    std::fs::rename(from, to).map_err(Error::io("write", to))
+    std::fs::rename(from, to).map_err(Error::writing(to))
 }
 
 fn read_json<R: DeserializeOwned>(path: &Path) -> Result<R> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Error::data(path, format!("is damaged ({error})"), "remove the folder and run again")
     })

@@ -318,7 +318,7 @@ impl<S> Outcome<S> {
                     }
                 }
             }
-            Err(error @ Error::Io { action: "write" | "create", .. }) => return Err(error),
+            Err(error) if error.is_of_storing() => return Err(error),
             // it is neither done nor wrong
             Err(Error::Stopped) => {}
             Err(error) => {

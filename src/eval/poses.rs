@@ -125,7 +125,7 @@ fn read_json(path: &Path) -> Result<Poses> {
             "predict the clip again",
         )
     };
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
     let file: File = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     if file.format != FORMAT {
         return Err(damaged(format!("format {:?}", file.format)));

@@ -29,7 +29,7 @@ impl SoftLabelWriter {
         let shape = [frames, first.grid.0, first.grid.1, first.channels];
         let about = json!({ "labels": ids.join(","), "axes": "frame,row,column,label" });
         let header = safetensors::header(&about, [("soft_labels", DType::F32, &shape[..])])?;
-        let file = File::create(path).map_err(Error::io("create", path))?;
+        let file = File::create(path).map_err(Error::creating(path))?;
         let mut writer = Self { file: BufWriter::new(file), path: path.to_path_buf() };
         writer.write(&header)?;
         Ok(writer)
@@ -43,11 +43,11 @@ impl SoftLabelWriter {
 
     /// Completes the file.
     pub(super) fn finish(mut self) -> Result<()> {
-        self.file.flush().map_err(Error::io("write", &self.path))
+        self.file.flush().map_err(Error::writing(&self.path))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
+        self.file.write_all(bytes).map_err(Error::writing(&self.path))
     }
 }
 

@@ -20,7 +20,7 @@ pub fn entries(
     is_entry: impl Fn(&str) -> bool,
 ) -> Result<Vec<(usize, String)>> {
     let remedy = format!("write one {what} a line");
-    let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
+    let bytes = std::fs::read(list).map_err(Error::reading(list))?;
     let Ok(text) = String::from_utf8(bytes) else {
         return Err(Error::data(list, "is not a text file in UTF-8", remedy));
     };

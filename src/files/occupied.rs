@@ -48,7 +48,7 @@ impl Occupied {
         let path = folder.join(Self::NAME);
         loop {
             let opened = File::options().create(true).truncate(false).write(true).open(&path);
-            let lock = opened.map_err(Error::io("create", &path))?;
+            let lock = opened.map_err(Error::creating(&path))?;
             locked(&lock)?;
             // One that ended meanwhile may have taken the name off the file that is locked here.
             if is_named(&lock, &path) {

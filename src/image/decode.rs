@@ -34,7 +34,7 @@ pub fn decoder_name() -> &'static str {
 /// # Errors
 /// The file is missing, empty, neither JPEG nor PNG, damaged or cut short.
 pub fn read(path: &Path) -> Result<Rgb> {
-    from_bytes(path, &std::fs::read(path).map_err(Error::io("read", path))?)
+    from_bytes(path, &std::fs::read(path).map_err(Error::reading(path))?)
 }
 
 /// Decodes the bytes of a JPEG or PNG file to 8-bit RGB; errors call it `name`.
@@ -57,12 +57,12 @@ pub fn from_bytes(name: &Path, bytes: &[u8]) -> Result<Rgb> {
 /// # Errors
 /// The file is missing, empty, neither JPEG nor PNG, or its header is damaged.
 pub fn size(path: &Path) -> Result<(usize, usize)> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut file = File::open(path).map_err(Error::reading(path))?;
     let mut bytes = Vec::new();
-    (&mut file).take(HEAD as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    (&mut file).take(HEAD as u64).read_to_end(&mut bytes).map_err(Error::reading(path))?;
     let format = Format::of(path, &bytes)?;
     if bytes.len() == HEAD && header(path, format, &bytes).is_err() {
-        file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        file.read_to_end(&mut bytes).map_err(Error::reading(path))?;
     }
     header(path, format, &bytes)
 }

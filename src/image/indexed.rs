@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// The file is missing, is no PNG, is cut short, holds colours instead of ids, has 16 bits, or claims
 /// more pixels than any frame has.
 pub fn read(path: &Path) -> Result<LabelImage> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
+    let file = File::open(path).map_err(Error::reading(path))?;
     let mut decoder = png::Decoder::new(BufReader::new(file));
     decoder.set_transformations(Transformations::IDENTITY);
     let damaged = |error: png::DecodingError| {
@@ -42,7 +42,7 @@ pub fn read(path: &Path) -> Result<LabelImage> {
 /// # Errors
 /// The file is missing, does not begin as a PNG does, or claims more pixels than any frame has.
 pub fn size(path: &Path) -> Result<(usize, usize)> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
+    let file = File::open(path).map_err(Error::reading(path))?;
     let reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(|error| {
         Error::data(path, format!("not a readable PNG ({error})"), "copy or extract the file again")
     })?;
@@ -105,20 +105,18 @@ fn unpack(bytes: &[u8], width: usize, height: usize, stride: usize, depth: BitDe
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, labels: &LabelImage) -> Result<()> {
-    let file = File::create(path).map_err(Error::io("create", path))?;
+    let file = File::create(path).map_err(Error::creating(path))?;
     let mut encoder =
         png::Encoder::new(BufWriter::new(file), labels.width as u32, labels.height as u32);
     encoder.set_color(ColorType::Indexed);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_palette(davis_palette().concat());
     encoder.set_compression(png::Compression::Fast);
-    let failed = |error: png::EncodingError| Error::Io {
-        action: "write",
-        path: path.to_path_buf(),
-        source: match error {
+    let failed = |error: png::EncodingError| {
+        Error::writing(path)(match error {
             png::EncodingError::IoError(source) => source,
             other => std::io::Error::other(other),
-        },
+        })
     };
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(&labels.data).map_err(failed)?;

@@ -73,8 +73,8 @@ pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
+    for entry in std::fs::read_dir(folder).map_err(Error::reading(folder))? {
+        let path = entry.map_err(Error::reading(folder))?.path();
         let steps = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -98,7 +98,7 @@ pub fn prune(folder: &Path, keep_last: usize, keep_every: u64) -> Result<()> {
     let old = found.len().saturating_sub(keep_last.max(1));
     for (steps, path) in &found[..old] {
         if keep_every == 0 || !steps.is_multiple_of(keep_every) {
-            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+            std::fs::remove_file(path).map_err(Error::removing(path))?;
         }
     }
     Ok(())
@@ -155,7 +155,7 @@ pub fn load(path: &Path) -> Result<(State, HashMap<String, Tensor>)> {
     let wrong = |problem: String| {
         Error::weights(path, problem, "remove it to go on from the one before, or begin anew")
     };
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
     let (_, header) = ::safetensors::SafeTensors::read_metadata(&bytes)
         .map_err(|error| wrong(format!("is damaged ({error})")))?;
     let state = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
@@ -192,7 +192,7 @@ pub fn state(path: &Path) -> Result<Option<State>> {
 fn written_state(path: &Path) -> Result<Option<String>> {
     /// More than any header has.
     const LONGEST: u64 = 100_000_000;
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut file = File::open(path).map_err(Error::reading(path))?;
     let (mut length, mut header) = ([0; 8], Vec::new());
     let read = file
         .read_exact(&mut length)

@@ -115,7 +115,7 @@ impl Evaluation {
     fn fresh_folder(&self) -> Result<RunFolder> {
         // only what a run of ours has left is removed; anything else is refused by name below
         if self.folder.join("run.json").exists() {
-            std::fs::remove_dir_all(&self.folder).map_err(Error::io("remove", &self.folder))?;
+            std::fs::remove_dir_all(&self.folder).map_err(Error::removing(&self.folder))?;
         }
         let identity = json!({ "benchmark": self.benchmark, "by": "pretrain" });
         RunFolder::open(&self.folder, &identity)

@@ -254,7 +254,7 @@ impl Unreadable {
     /// The file cannot be read or written.
     pub fn resumed(self, epoch: u64, position: usize, count: usize) -> Result<Self> {
         if self.log.exists() {
-            let text = std::fs::read(&self.log).map_err(Error::io("read", &self.log))?;
+            let text = std::fs::read(&self.log).map_err(Error::reading(&self.log))?;
             let text = String::from_utf8_lossy(&text);
             let before = |line: &&str| place_of(line).is_some_and(|it| it < (epoch, position));
             let kept: String = text.split_inclusive('\n').filter(before).collect();
@@ -311,8 +311,8 @@ impl Unreadable {
             .create(true)
             .append(true)
             .open(&self.log)
-            .map_err(Error::io("write", &self.log))?;
-        writeln!(file, "{}", line.replace('\n', " ")).map_err(Error::io("write", &self.log))
+            .map_err(Error::writing(&self.log))?;
+        writeln!(file, "{}", line.replace('\n', " ")).map_err(Error::writing(&self.log))
     }
 }
 

@@ -124,7 +124,7 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = std::fs::read_to_string(path).map_err(Error::reading(path))?;
     let mut entries = Vec::new();
     let mut lines = (1..).zip(text.lines()).peekable();
     while let Some((number, line)) = lines.next() {
@@ -173,8 +173,7 @@ impl Log {
                 out.write_all(b"\n")
             })
         })?;
-        let file =
-            OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(Error::writing(&path))?;
         Ok(Self { path, file, events: EventFile::begin(folder, steps)? })
     }
 
@@ -190,7 +189,7 @@ impl Log {
         let mut line = serde_json::to_string(entry)
             .map_err(|error| Error::setting("log", error.to_string()))?;
         line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))?;
+        self.file.write_all(line.as_bytes()).map_err(Error::writing(&self.path))?;
         match entry {
             Entry::Step(step) => self.events.scalars(
                 step.steps,

@@ -148,8 +148,25 @@ fn sizes(
         true => Method::Mae,
         false => Method::Cropmae,
     };
-    let usual = if method == Method::Mae { MAE_HEADS } else { SIAMESE_HEADS };
     let hidden = if method == Method::Mae { "mlp.fc1" } else { "linear1" };
+    let (heads, normalize_target) = untold(method, told, notes);
+    if !has_fixed_table(checkpoint) {
+        notes.push("its position table is not MAE's fixed one, which is used all the same".into());
+    }
+    let decoder = DecoderConfig {
+        width,
+        depth: (0..).take_while(|index| decoder.contains_key(&block(*index, "norm1"))).count(),
+        heads,
+        hidden: rows(&block(0, hidden)).unwrap_or(0),
+        dropout: 0.0,
+    };
+    Ok(AutoencoderConfig { method, encoder: checkpoint.config.clone(), decoder, normalize_target })
+}
+
+/// What no tensor tells: the decoder's heads, and whether patches of mean 0 and variance 1 are said. The
+/// papers' values where the user does not tell either, which is noted.
+fn untold(method: Method, told: &Told, notes: &mut Vec<String>) -> (usize, bool) {
+    let usual = if method == Method::Mae { MAE_HEADS } else { SIAMESE_HEADS };
     let heads = told.decoder_heads.unwrap_or_else(|| {
         notes.push(format!(
             "the decoder's number of heads ({usual}) is the papers'; the setting `decoder_heads` sets another"
@@ -162,17 +179,7 @@ fn sizes(
         );
         true
     });
-    if !has_fixed_table(checkpoint) {
-        notes.push("its position table is not MAE's fixed one, which is used all the same".into());
-    }
-    let decoder = DecoderConfig {
-        width,
-        depth: (0..).take_while(|index| decoder.contains_key(&block(*index, "norm1"))).count(),
-        heads,
-        hidden: rows(&block(0, hidden)).unwrap_or(0),
-        dropout: 0.0,
-    };
-    Ok(AutoencoderConfig { method, encoder: checkpoint.config.clone(), decoder, normalize_target })
+    (heads, normalize_target)
 }
 
 /// Whether the position table is the sine-cosine one, as far as 16 bits tell.

@@ -37,7 +37,7 @@ impl EventFile {
         let (seconds, nanoseconds) = (now.as_secs(), now.subsec_nanos());
         let name = format!("events.out.tfevents.{seconds:010}.{nanoseconds:09}.cropmae");
         let path = folder.join(name);
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        let file = File::create(&path).map_err(Error::creating(&path))?;
         let mut events = Self { path, file };
         events.write(&event(now, 0, Field::Bytes(3, FILE_VERSION)))?;
         let mark = message(&[Field::Number(1, START)]);
@@ -66,7 +66,7 @@ impl EventFile {
         let (of_length, of_event) = (masked(crc32c(&length)), masked(crc32c(event)));
         let record =
             [&length[..], &of_length.to_le_bytes(), event, &of_event.to_le_bytes()].concat();
-        self.file.write_all(&record).map_err(Error::io("write", &self.path))
+        self.file.write_all(&record).map_err(Error::writing(&self.path))
     }
 }
 

@@ -158,7 +158,7 @@ impl<'a> Trainer<'a> {
     /// From the newest checkpoint of the folder, or from the seed.
     fn open(run: &'a Run<'a>) -> Result<Self> {
         let steps_per_epoch = steps_per_epoch(run)?;
-        std::fs::create_dir_all(run.folder).map_err(Error::io("create", run.folder))?;
+        std::fs::create_dir_all(run.folder).map_err(Error::creating(run.folder))?;
         let occupied = Occupied::take(run.folder)?;
         let stored = stored(run)?;
         if stored.is_none() {

@@ -59,13 +59,13 @@ pub fn write(
     let clips = folder.join("clips");
     // no file is made in the folder of somebody else, not even for a moment
     check(folder)?;
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    std::fs::create_dir_all(folder).map_err(Error::creating(folder))?;
     let _occupied = Occupied::take(folder)?;
     // from here on nobody else changes what it holds
     check(folder)?;
-    std::fs::create_dir_all(&clips).map_err(Error::io("create", &clips))?;
+    std::fs::create_dir_all(&clips).map_err(Error::creating(&clips))?;
     for earlier in record_files(folder)?.iter().filter(|path| is_record(path)) {
-        std::fs::remove_file(earlier).map_err(Error::io("remove", earlier))?;
+        std::fs::remove_file(earlier).map_err(Error::removing(earlier))?;
     }
     records.iter().try_for_each(|(clip, record)| write_json(&record_path(folder, clip), record))?;
     super::write(folder, summary, record)
@@ -81,9 +81,9 @@ fn holds_a_scoring(folder: &Path) -> bool {
 /// Whether it is empty, but for what a scoring leaves that was killed before its results were written.
 fn holds_no_more_than_records(folder: &Path) -> Result<bool> {
     let entries = |folder: &Path| -> Result<Vec<PathBuf>> {
-        let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+        let entries = std::fs::read_dir(folder).map_err(Error::reading(folder))?;
         let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-        paths.collect::<std::io::Result<_>>().map_err(Error::io("read", folder))
+        paths.collect::<std::io::Result<_>>().map_err(Error::reading(folder))
     };
     for path in entries(folder)? {
         let name = path.file_name().unwrap_or_default();

@@ -134,7 +134,7 @@ fn records<S: DeserializeOwned>(folder: &Path) -> Result<Vec<Record<S>>> {
 }
 
 fn json<T: DeserializeOwned>(file: &Path) -> Result<T> {
-    let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
+    let bytes = std::fs::read(file).map_err(Error::reading(file))?;
     serde_json::from_slice(&bytes).map_err(|error| damaged(file, &error))
 }
 

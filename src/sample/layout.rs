@@ -249,22 +249,22 @@ fn write_frames(
 }
 
 fn write_jpeg(path: &Path, picture: &Rgb) -> Result<()> {
-    let file = File::create(path).map_err(Error::io("create", path))?;
+    let file = File::create(path).map_err(Error::creating(path))?;
     let mut out = BufWriter::new(file);
     let (width, height) = (picture.width as u32, picture.height as u32);
     JpegEncoder::new_with_quality(&mut out, 92)
         .encode(&picture.data, width, height, ExtendedColorType::Rgb8)
-        .map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
-    out.flush().map_err(Error::io("write", path))
+        .map_err(|error| Error::writing(path)(std::io::Error::other(error)))?;
+    out.flush().map_err(Error::writing(path))
 }
 
 fn write_png(path: &Path, picture: &Rgb) -> Result<()> {
-    let file = File::create(path).map_err(Error::io("create", path))?;
+    let file = File::create(path).map_err(Error::creating(path))?;
     let (width, height) = (picture.width as u32, picture.height as u32);
     let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::Fast);
-    let failed = |error: png::EncodingError| Error::io("write", path)(std::io::Error::other(error));
+    let failed = |error: png::EncodingError| Error::writing(path)(std::io::Error::other(error));
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(&picture.data).map_err(failed)?;
     writer.finish().map_err(failed)
@@ -296,7 +296,7 @@ fn write_joints(path: &Path, clip: &Clip, settings: &Settings) -> Result<()> {
         ("pos_img", Variable::Double(&sizes, &image)),
         ("pos_world", Variable::Double(&sizes, &world)),
     ]);
-    fs::write(path, bytes).map_err(Error::io("write", path))
+    fs::write(path, bytes).map_err(Error::writing(path))
 }
 
 fn viewpoint(clip: &Clip) -> &'static str {
@@ -307,10 +307,10 @@ fn viewpoint(clip: &Clip) -> &'static str {
 
 fn new_folder(root: &Path, names: &[&str]) -> Result<PathBuf> {
     let path = names.iter().fold(root.to_path_buf(), |path, name| path.join(name));
-    fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+    fs::create_dir_all(&path).map_err(Error::creating(&path))?;
     Ok(path)
 }
 
 fn write_lines(path: &Path, lines: &[String]) -> Result<()> {
-    fs::write(path, lines.join("\n") + "\n").map_err(Error::io("write", path))
+    fs::write(path, lines.join("\n") + "\n").map_err(Error::writing(path))
 }

@@ -125,7 +125,7 @@ impl Marker {
 
     fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
-        text.and_then(|text| fs::write(path, text + "\n")).map_err(Error::io("write", path))
+        text.and_then(|text| fs::write(path, text + "\n")).map_err(Error::writing(path))
     }
 }
 
@@ -142,7 +142,7 @@ fn guarded(
     if let Found::Complete = found(root, &marker)? {
         return Ok(());
     }
-    fs::create_dir_all(root).map_err(Error::io("create", root))?;
+    fs::create_dir_all(root).map_err(Error::creating(root))?;
     // whoever renders the same meanwhile is waited for
     let _occupied = Occupied::wait_for(root)?;
     match found(root, &marker)? {
@@ -153,7 +153,7 @@ fn guarded(
     write(root, settings)?;
     // Renaming is atomic: a folder is complete or it is not.
     let complete: PathBuf = root.join(COMPLETE);
-    fs::rename(&begun, &complete).map_err(Error::io("write", &complete))
+    fs::rename(&begun, &complete).map_err(Error::writing(&complete))
 }
 
 /// What a folder holds before rendering.
@@ -172,7 +172,7 @@ fn found(root: &Path, marker: &Marker) -> Result<Found> {
     }
     match fs::read_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Found::Nothing),
-        Err(error) => Err(Error::io("read", root)(error)),
+        Err(error) => Err(Error::reading(root)(error)),
         Ok(mut entries) => {
             match entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == Occupied::NAME))
             {

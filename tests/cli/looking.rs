@@ -81,7 +81,7 @@ fn checkpoints_of_other_programs_are_looked_at_with_what_their_papers_say() {
     let told = format!("{line} --decoder-heads 4 --normalized-target no");
     assert!(!place.run(&told).exits(0).err.contains("--decoder-heads"));
     place.run(&format!("{line} --strategy random-views")).exits(1).refuses(&["--strategy", "MAE"]);
-    place.run(&format!("{line} --decoder-heads 5")).exits(1).refuses(&["5 heads"]);
+    place.run(&format!("{line} --decoder-heads 5")).exits(1).refuses(&["decoder.heads (5)"]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(explained(&about), "cows: frame 3: a.png: is empty; copy it again");
         let other = anyhow::anyhow!("no such clip").context("cows");
         assert_eq!(explained(&other), "cows: no such clip");
-        let full = Error::io("write", "a.png".as_ref())(std::io::ErrorKind::StorageFull.into());
+        let full = Error::writing("a.png".as_ref())(std::io::ErrorKind::StorageFull.into());
         let told = explained(&anyhow::Error::from(full).context("cows"));
         assert!(told.starts_with("cows: cannot write a.png: "), "{told}");
         assert!(told.ends_with("what is finished is kept"), "{told}");

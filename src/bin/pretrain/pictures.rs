@@ -55,7 +55,7 @@ impl Pictures {
         };
         let picture = figure::png(&grid::grid(model, samples, ROWS)?)?;
         let folder = self.folder.join("pictures");
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        std::fs::create_dir_all(&folder).map_err(Error::creating(&folder))?;
         let path = folder.join(format!("epoch-{epochs:04}.png"));
         files::write(&path, &picture)
     }

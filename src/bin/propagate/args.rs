@@ -181,7 +181,8 @@ pub(crate) struct ModelArgs {
     /// must beat. Needed, but for `--data sample`, where `sample` is the default.
     ///
     /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with one a
-    /// line): each is evaluated into a folder of its own, and one table shows all, best first.
+    /// line, relative to its folder): each is evaluated into a folder of its own, and one table shows all,
+    /// best first.
     #[arg(long, num_args = 1.., value_name = "FILE|sample|random:ARCH@SEED|pixels")]
     pub(crate) weights: Vec<Source>,
     /// The architecture, vit{ti,s,b,l}{8,14,16} [default: read off the checkpoint]

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
     refuse(&comparison, args.force)?;
     let json = match &args.out {
         Some(folder) => {
-            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            std::fs::create_dir_all(folder).map_err(Error::creating(folder))?;
             comparison.write(folder, &common::command("propagate"))?
         }
         None => comparison.json(),

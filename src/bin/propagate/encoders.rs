@@ -49,32 +49,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     }
     let _top = RunFolder::open(&out, &asked)?;
     interrupt::listen();
-    let (mut entries, mut done) = (Vec::new(), Vec::new());
-    for (index, (source, name)) in sources.iter().zip(&names).enumerate() {
-        if interrupt::asked() {
-            break;
-        }
-        say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
-        match all.one(source, name) {
-            Ok((entry, of)) => {
-                entries.push(entry);
-                done.push(of);
-            }
-            Err(error) if is_fatal(&error) => return Err(error),
-            // stopped before its first clip was done: neither done nor wrong
-            Err(_) if interrupt::asked() => break,
-            Err(error) => {
-                let error = show::explained(&error);
-                show::note(&format!("{name}: failed: {error}"));
-                entries.push(Entry {
-                    name: name.clone(),
-                    weights: None,
-                    row: None,
-                    error: Some(error),
-                });
-            }
-        }
-    }
+    let (entries, done) = all.each(&sources, &names)?;
     if done.is_empty() && interrupt::asked() {
         say.line("interrupted before a clip was done; the same command begins again");
         return Ok(Outcome::Interrupted);
@@ -124,6 +99,34 @@ impl All<'_> {
         Ok(Outcome::Done)
     }
 
+    /// Evaluates the encoders one after the other, until asked to stop: a row for each, and what those
+    /// that did not fail have done.
+    fn each(&self, sources: &[Source], names: &[String]) -> Result<(Vec<Entry>, Vec<Done>)> {
+        let (mut entries, mut done) = (Vec::new(), Vec::new());
+        for (index, (source, name)) in sources.iter().zip(names).enumerate() {
+            if interrupt::asked() {
+                break;
+            }
+            self.say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
+            match self.one(source, name) {
+                Ok((entry, of)) => {
+                    entries.push(entry);
+                    done.push(of);
+                }
+                Err(error) if is_fatal(&error) => return Err(error),
+                // stopped before its first clip was done: neither done nor wrong
+                Err(_) if interrupt::asked() => break,
+                Err(error) => {
+                    let error = show::explained(&error);
+                    show::note(&format!("{name}: failed: {error}"));
+                    let (name, error) = (name.clone(), Some(error));
+                    entries.push(Entry { name, weights: None, row: None, error });
+                }
+            }
+        }
+        Ok((entries, done))
+    }
+
     /// Evaluates an encoder into its folder.
     fn one(&self, source: &Source, name: &str) -> Result<(Entry, Done)> {
         let Self { args, used, protocol, .. } = self;
@@ -170,7 +173,7 @@ impl All<'_> {
 
 /// Whether going on would lose every other encoder too.
 fn is_fatal(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Io { action: "write" | "create", .. }))
+    error.downcast_ref().is_some_and(Error::is_of_storing)
 }
 
 /// Whether `--weights` names more than one encoder, or may.
@@ -210,9 +213,9 @@ fn expanded(weights: &[Source]) -> Result<Vec<Source>> {
 
 /// All checkpoints of a folder, by name.
 fn in_folder(folder: &Path) -> Result<Vec<Source>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let entries = std::fs::read_dir(folder).map_err(Error::reading(folder))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = paths.map_err(Error::io("read", folder))?;
+    let mut paths = paths.map_err(Error::reading(folder))?;
     paths.retain(|path| {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         path.is_file() && EXTENSIONS.iter().any(|known| extension == *known)

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
         ("normalized".into(), args.normalize.to_string()),
     ]);
     if let Some(folder) = args.out.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        std::fs::create_dir_all(folder).map_err(Error::creating(folder))?;
     }
     // whose bytes are always in the same order
     safetensors::write(&args.out, &stored, &about)?;

@@ -18,7 +18,7 @@ pub(crate) fn list(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
         let files = match path.is_dir() {
             false => vec![path.clone()],
             true => {
-                let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
+                let entries = std::fs::read_dir(path).map_err(Error::reading(path))?;
                 let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
                 let mut files: Vec<_> = files.into_iter().filter(|f| looks_like_image(f)).collect();
                 files.sort();
@@ -68,7 +68,7 @@ impl Figures {
                 image.display()
             );
         }
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        std::fs::create_dir_all(folder).map_err(Error::creating(folder))?;
         Ok(Self { folder: folder.to_path_buf(), rows: Vec::new() })
     }
 

@@ -80,7 +80,7 @@ fn benchmark(folder: &Path) -> Result<Benchmark> {
             "holds no run",
             "pass the folder that `propagate davis`, vip or jhmdb named as that of its results",
         ),
-        _ => Error::io("read", &path)(error),
+        _ => Error::reading(&path)(error),
     })?;
     let identity: Value = serde_json::from_slice(&bytes)
         .with_context(|| format!("{}: is damaged", path.display()))?;
@@ -134,7 +134,7 @@ impl Drawn<'_> {
             kind => kind,
         };
         let place = self.folder.join("overlays");
-        std::fs::create_dir_all(&place).map_err(Error::io("create", &place))?;
+        std::fs::create_dir_all(&place).map_err(Error::creating(&place))?;
         let style = self.style(args, width, kind)?;
         renew(&place, kind, &style)?;
         let clips: Vec<(usize, &str)> =
@@ -251,10 +251,10 @@ fn renew(place: &Path, kind: Kind, style: &Style) -> Result<(), Error> {
     if styles.get(extension) == Some(&style) {
         return Ok(());
     }
-    let entries = std::fs::read_dir(place).map_err(Error::io("read", place))?;
+    let entries = std::fs::read_dir(place).map_err(Error::reading(place))?;
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|found| found == extension) {
-            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            std::fs::remove_file(&path).map_err(Error::removing(&path))?;
         }
     }
     styles.insert(extension.to_owned(), style);

@@ -37,7 +37,7 @@ impl Opened {
     /// It cannot be read, or is no checkpoint that this program reads; the message says what it
     /// is instead and what to do.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+        let metadata = fs::metadata(path).map_err(Error::reading(path))?;
         if metadata.is_dir() {
             return Err(Refusal::new(
                 "a folder, not a checkpoint",
@@ -46,11 +46,11 @@ impl Opened {
             .into_error(path));
         }
         let mut start = Vec::new();
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        file.take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
+        let file = File::open(path).map_err(Error::reading(path))?;
+        file.take(512).read_to_end(&mut start).map_err(Error::reading(path))?;
         let opened = match recognize(&start).map_err(|refusal| refusal.into_error(path))? {
             Container::Safetensors => {
-                let bytes = fs::read(path).map_err(Error::io("read", path))?;
+                let bytes = fs::read(path).map_err(Error::reading(path))?;
                 Flat::parse(bytes).map(Self::Safetensors)
             }
             _ => TorchZip::open(path, metadata.len()).map(|zip| Self::Torch(Box::new(zip))),

@@ -152,11 +152,11 @@ pub fn inspect(
 /// # Errors
 /// The file cannot be read.
 pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut file = File::open(path).map_err(Error::reading(path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        let count = file.read(&mut buffer).map_err(Error::reading(path))?;
         if count == 0 {
             return Ok(hexadecimal(&hasher.finalize()));
         }

@@ -54,7 +54,7 @@ fn config(folder: &Path) -> Result<Config> {
             remedy,
         ));
     }
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let text = std::fs::read_to_string(&path).map_err(Error::reading(&path))?;
     let origin = path.display().to_string();
     let table = text.parse().map_err(|error: toml::de::Error| {
         Error::setting(&origin, error.to_string().trim().replace('\n', " "))

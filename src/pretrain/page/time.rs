@@ -36,10 +36,10 @@ pub(super) fn read(folder: &Path) -> Result<Vec<(u64, Rgb)>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let entries = std::fs::read_dir(folder).map_err(Error::reading(folder))?;
     let mut found: Vec<(u64, PathBuf)> = Vec::new();
     for entry in entries {
-        let path = entry.map_err(Error::io("read", folder))?.path();
+        let path = entry.map_err(Error::reading(folder))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         let epochs = name.and_then(|name| name.strip_prefix("epoch-")?.strip_suffix(".png"));
         if let Some(epochs) = epochs.and_then(|epochs| epochs.parse().ok()) {

@@ -62,14 +62,14 @@ fn walk(
             "remove the link that leads back up, if it is one",
         ));
     }
-    for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
-        let entry = entry.map_err(Error::io("read", &folder))?;
+    for entry in std::fs::read_dir(&folder).map_err(Error::reading(&folder))? {
+        let entry = entry.map_err(Error::reading(&folder))?;
         let name = entry.file_name();
         if name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX" {
             continue;
         }
         let path = inside.join(&name);
-        let kind = entry.file_type().map_err(Error::io("read", &folder))?;
+        let kind = entry.file_type().map_err(Error::reading(&folder))?;
         // links are followed
         let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
         if is_folder {

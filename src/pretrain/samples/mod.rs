@@ -316,7 +316,7 @@ fn fingerprint(root: &Path, names: &[PathBuf]) -> Result<String> {
     let mut lines = Vec::with_capacity(names.len());
     for name in names {
         let path = root.join(name);
-        let size = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        let size = std::fs::metadata(&path).map_err(Error::reading(&path))?.len();
         lines.push((name.as_os_str().as_encoded_bytes(), size));
     }
     lines.sort_unstable();

@@ -150,21 +150,21 @@ impl<'a> Reader<'a> {
         };
         let file = match self.open.take() {
             Some((shard, file)) if shard == member.shard => file,
-            _ => File::open(path).map_err(Error::io("read", path))?,
+            _ => File::open(path).map_err(Error::reading(path))?,
         };
         let (_, file) = self.open.insert((member.shard, file));
         let mut bytes = vec![0; member.size as usize];
         file.seek(SeekFrom::Start(member.offset))
             .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(Error::io("read", path))?;
+            .map_err(Error::reading(path))?;
         Ok(bytes)
     }
 }
 
 /// Adds the pictures of a shard.
 fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    let mut file = File::open(path).map_err(Error::reading(path))?;
+    let length = file.metadata().map_err(Error::reading(path))?.len();
     refuse_compressed(path, &mut file)?;
     let damaged = |error: std::io::Error| {
         let problem = format!("is no tar file or damaged ({error})");
@@ -194,7 +194,7 @@ fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
             members.push(Member { name: name.into(), shard, offset, size });
         }
     }
-    if !is_ended(&mut archive.into_inner(), end).map_err(Error::io("read", path))? {
+    if !is_ended(&mut archive.into_inner(), end).map_err(Error::reading(path))? {
         let problem = format!("is cut short: no end of the archive comes after {last:?}");
         return Err(Error::data(path, problem, "copy or download it again"));
     }
@@ -213,12 +213,12 @@ fn is_ended(file: &mut File, end: u64) -> std::io::Result<bool> {
 
 fn refuse_compressed(path: &Path, file: &mut File) -> Result<()> {
     let mut start = Vec::new();
-    file.take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    file.take(4).read_to_end(&mut start).map_err(Error::reading(path))?;
     if start.starts_with(&[0x1F, 0x8B]) || start == [0x28, 0xB5, 0x2F, 0xFD] {
         let remedy = "unpack it to a plain .tar: pictures hardly shrink, and a plain one can be skipped through";
         return Err(Error::data(path, "is compressed", remedy));
     }
-    file.rewind().map_err(Error::io("read", path))
+    file.rewind().map_err(Error::reading(path))
 }
 
 /// A member's path up to the first dot of its last part.

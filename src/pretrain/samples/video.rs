@@ -153,7 +153,7 @@ impl Clips {
             }
         }
         // a cache is written from within its folders, where relative paths mean something else
-        let root = std::path::absolute(root).map_err(Error::io("read", root))?;
+        let root = std::path::absolute(root).map_err(Error::reading(root))?;
         Ok(Self { root, clips, frames, settings: settings.clone() })
     }
 
@@ -204,7 +204,7 @@ impl Clips {
 
     /// The folder with the frames of a file, made now if it is not there.
     fn cached(&self, clip: &Clip, path: &Path, cache: &Path) -> Result<PathBuf> {
-        let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+        let size = std::fs::metadata(path).map_err(Error::reading(path))?.len();
         let folder = cache.join(cache::name(&clip.name, size, self.settings.short_side));
         cache::made_once(&folder, |partial| extract(path, partial, &self.settings))?;
         Ok(folder)

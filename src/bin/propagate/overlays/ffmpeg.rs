@@ -26,7 +26,7 @@ pub(super) fn write(
     name.push(Pending::SUFFIX);
     let part = path.with_file_name(name);
     let written = encode(&part, frames)
-        .and_then(|()| Ok(std::fs::rename(&part, path).map_err(Error::io("write", path))?));
+        .and_then(|()| Ok(std::fs::rename(&part, path).map_err(Error::writing(path))?));
     if written.is_err() {
         // That it cannot be removed is not the news.
         drop(std::fs::remove_file(&part));

@@ -36,7 +36,7 @@ pub(super) fn made_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -
     }
     let partial = own_partial(folder)?;
     let moved = fill(&partial)
-        .and_then(|()| std::fs::rename(&partial, folder).map_err(Error::io("write", folder)));
+        .and_then(|()| std::fs::rename(&partial, folder).map_err(Error::writing(folder)));
     if moved.is_err() {
         // best effort: ignore the error
         let _ = std::fs::remove_dir_all(&partial);
@@ -50,7 +50,7 @@ pub(super) fn made_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -
 fn own_partial(folder: &Path) -> Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        std::fs::create_dir_all(parent).map_err(Error::creating(parent))?;
     }
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +60,7 @@ fn own_partial(folder: &Path) -> Result<PathBuf> {
         match std::fs::create_dir(&partial) {
             Ok(()) => return Ok(partial),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::io("create", &partial)(error)),
+            Err(error) => return Err(Error::creating(&partial)(error)),
         }
     }
 }

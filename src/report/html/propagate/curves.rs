@@ -132,6 +132,10 @@ fn frames(frames: usize) -> Axis {
     Axis::new("frame", 0.0, frames.saturating_sub(1) as f64, 5)
 }
 
+fn chart(label: String, length: usize, panels: [Panel; 2]) -> Chart {
+    Chart { label, x: frames(length), panels: panels.into(), panel_height: HEIGHT }
+}
+
 /// Frames are scored from the second on.
 fn davis(clip: &str, length: usize, scores: &ClipScores) -> Option<Curve> {
     let line = |index: usize, values: &[f64]| Series {
@@ -160,15 +164,14 @@ fn davis(clip: &str, length: usize, scores: &ClipScores) -> Option<Curve> {
         clip: clip.to_owned(),
         score: global([scores]).j_and_f_mean,
         legend: legend.zip(numbers).collect(),
-        chart: Chart {
-            label: format!("J and F of every object of {clip} over its frames"),
-            x: frames(length),
-            panels: vec![
+        chart: chart(
+            format!("J and F of every object of {clip} over its frames"),
+            length,
+            [
                 Panel { y: Axis::percent("J"), series: j },
                 Panel { y: Axis::percent("F"), series: f },
             ],
-            panel_height: HEIGHT,
-        },
+        ),
     })
 }
 
@@ -189,23 +192,12 @@ fn vip(clip: &str, length: usize, scores: &VipScores, exclude: bool) -> Option<C
         paint: Paint::Theme(7),
         dashed: false,
     };
-    let of_class = |class: usize| {
-        move |of: &FrameIou| of.iou.get(class).copied().flatten().map_or(f64::NAN, f64::from)
-    };
-    let mut parts: Vec<(usize, usize)> = (1..VIP_CLASSES.len())
-        .map(|class| {
-            (scores.frames.iter().filter(|of| !of_class(class)(of).is_nan()).count(), class)
-        })
-        .filter(|(occurs, _)| *occurs > 0)
-        .collect();
-    parts.sort_by_key(|(occurs, class)| (std::cmp::Reverse(*occurs), *class));
-    parts.truncate(PARTS);
-    let parts: Vec<Series> = parts
-        .iter()
-        .map(|(_, class)| Series {
-            name: VIP_CLASSES[*class].to_owned(),
-            points: along(&of_class(*class)),
-            paint: Paint::Like(masks::color(*class as u8)),
+    let parts: Vec<Series> = most_common(scores)
+        .into_iter()
+        .map(|class| Series {
+            name: VIP_CLASSES[class].to_owned(),
+            points: along(&|of| iou_of(class, of).unwrap_or(f64::NAN)),
+            paint: Paint::Like(masks::color(class as u8)),
             dashed: false,
         })
         .collect();
@@ -220,57 +212,83 @@ fn vip(clip: &str, length: usize, scores: &VipScores, exclude: bool) -> Option<C
         clip: clip.to_owned(),
         score,
         legend,
-        chart: Chart {
-            label: format!("IoU of {clip} over its frames: the mean, and the most common parts"),
-            x: frames(length),
-            panels: vec![
+        chart: chart(
+            format!("IoU of {clip} over its frames: the mean, and the most common parts"),
+            length,
+            [
                 Panel { y: Axis::percent("mean IoU"), series: vec![all] },
                 Panel { y: Axis::percent("parts"), series: parts },
             ],
-            panel_height: HEIGHT,
-        },
+        ),
     })
+}
+
+fn iou_of(class: usize, frame: &FrameIou) -> Option<f64> {
+    frame.iou.get(class).copied().flatten().map(f64::from)
+}
+
+/// The classes that occur in the most frames, at most [`PARTS`], most common first.
+fn most_common(scores: &VipScores) -> Vec<usize> {
+    let occurs =
+        |class: usize| scores.frames.iter().filter(|of| iou_of(class, of).is_some()).count();
+    let counted = (1..VIP_CLASSES.len()).map(|class| (std::cmp::Reverse(occurs(class)), class));
+    let mut classes: Vec<_> = counted.filter(|(occurs, _)| occurs.0 > 0).collect();
+    classes.sort_unstable();
+    classes.into_iter().map(|(_, class)| class).take(PARTS).collect()
 }
 
 /// The thresholds that have a line.
 const NEAR: [f64; 2] = [0.1, 0.2];
 
-fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
-    let joints = scores.by_joint_and_frame()?;
-    let count = joints.first().map(Vec::len).filter(|count| *count > 0)?;
-    // the joints of a frame that have a distance; an unknown one is never near
-    let of = |frame: usize| -> Vec<f64> {
-        joints.iter().filter_map(|joint| joint.get(frame).copied().flatten()).collect()
+/// A line of what the distances of each frame's joints come to; frames are counted from 1 on, as the
+/// given one has none.
+fn of_joints(
+    name: String,
+    number: usize,
+    by_frame: &[Vec<f64>],
+    value: impl Fn(&[f64]) -> f64,
+) -> Series {
+    let points = (1..).zip(by_frame).map(|(frame, of)| (f64::from(frame), value(of))).collect();
+    Series { name, points, paint: Paint::Theme(number), dashed: false }
+}
+
+/// The share of joints within each threshold; an unknown distance is never near.
+fn shares_found(by_frame: &[Vec<f64>]) -> Vec<Series> {
+    let share = |near: f64| {
+        move |distances: &[f64]| {
+            let within = distances.iter().filter(|distance| **distance <= near).count();
+            within as f64 / distances.len() as f64
+        }
     };
-    let along = |value: &dyn Fn(&[f64]) -> f64| -> Vec<(f64, f64)> {
-        (0..count).map(|frame| ((frame + 1) as f64, value(&of(frame)))).collect()
+    let line = |(number, near): (usize, &f64)| {
+        of_joints(format!("PCK@{near}"), number, by_frame, share(*near))
     };
-    let found: Vec<Series> = NEAR
-        .iter()
-        .enumerate()
-        .map(|(number, near)| Series {
-            name: format!("PCK@{near}"),
-            points: along(&|distances| {
-                let within = distances.iter().filter(|distance| **distance <= *near).count();
-                within as f64 / distances.len() as f64
-            }),
-            paint: Paint::Theme(number),
-            dashed: false,
-        })
-        .collect();
-    let capped = |distance: f64| distance.min(1.0);
+    NEAR.iter().enumerate().map(line).collect()
+}
+
+/// The mean and the largest of the known distances, up to 1.
+fn distances(by_frame: &[Vec<f64>]) -> Vec<Series> {
     let known = |distances: &[f64]| -> Vec<f64> {
         distances.iter().copied().filter(|distance| distance.is_finite()).collect()
     };
-    let mean = |distances: &[f64]| capped(crate::metric::stats::mean(known(distances)));
-    let largest = |distances: &[f64]| capped(known(distances).into_iter().fold(f64::NAN, f64::max));
-    let distance = |name: &str, number: usize, value: &dyn Fn(&[f64]) -> f64| Series {
-        name: name.to_owned(),
-        points: along(value),
-        paint: Paint::Theme(number),
-        dashed: false,
+    let mean = |distances: &[f64]| crate::metric::stats::mean(known(distances)).min(1.0);
+    let largest =
+        |distances: &[f64]| known(distances).into_iter().fold(f64::NAN, f64::max).min(1.0);
+    vec![
+        of_joints("mean".into(), 2, by_frame, mean),
+        of_joints("largest".into(), 3, by_frame, largest),
+    ]
+}
+
+fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
+    let joints = scores.by_joint_and_frame()?;
+    let count = joints.first().map(Vec::len).filter(|count| *count > 0)?;
+    // those of a frame's joints that were asked for; one of a joint that was not found is infinite
+    let of = |frame: usize| -> Vec<f64> {
+        joints.iter().filter_map(|joint| joint.get(frame).copied().flatten()).collect()
     };
-    let distances = vec![distance("mean", 2, &mean), distance("largest", 3, &largest)];
+    let by_frame: Vec<Vec<f64>> = (0..count).map(of).collect();
+    let (found, distances) = (shares_found(&by_frame), distances(&by_frame));
     let mut legend: Vec<_> = found
         .iter()
         .zip(NEAR)
@@ -279,20 +297,18 @@ fn jhmdb(clip: &str, length: usize, scores: &JointDistances) -> Option<Curve> {
     legend.extend(distances.iter().map(|series| {
         (Series { name: format!("{} distance", series.name), ..series.clone() }, None)
     }));
-    let y = Axis::new("distance", 0.0, 1.0, 2);
     Some(Curve {
         clip: clip.to_owned(),
         score: scores.at(NEAR[0]).mean,
         legend,
-        chart: Chart {
-            label: format!("Joints of {clip} over its frames: the share found, and their distance"),
-            x: frames(length),
-            panels: vec![
+        chart: chart(
+            format!("Joints of {clip} over its frames: the share found, and their distance"),
+            length,
+            [
                 Panel { y: Axis::percent("joints found"), series: found },
-                Panel { y, series: distances },
+                Panel { y: Axis::new("distance", 0.0, 1.0, 2), series: distances },
             ],
-            panel_height: HEIGHT,
-        },
+        ),
     })
 }
 

@@ -36,15 +36,12 @@ pub(super) fn time(record: &RunRecord) -> Markup {
         rows.push(vec![stage.into(), format!("{seconds:.2}").into(), share, rate(seconds).into()]);
     }
     let memory = by.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
+    let seconds = by.wall_seconds;
     let wall = match by.resumed {
-        0 => format!(
-            "{:.1} s from start to table, {} frames/s",
-            by.wall_seconds,
-            rate(by.wall_seconds)
-        ),
+        0 => format!("{seconds:.1} s from start to table, {} frames/s", rate(seconds)),
         some => format!(
-            "{:.1} s of the last run; earlier runs had done {some} of {} clips",
-            by.wall_seconds, record.dataset.done
+            "{seconds:.1} s of the last run; earlier runs had done {some} of {} clips",
+            record.dataset.done
         ),
     };
     let mut lines = vec![("Whole run".to_owned(), html! { (wall) })];
