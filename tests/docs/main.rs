@@ -11,10 +11,49 @@ mod links;
 mod pages;
 mod stand_ins;
 
+use std::path::Path;
+
+use cropmae::data::{Clip, Need, Split, davis, jhmdb};
+use sha2::{Digest, Sha256};
+
+use stand_ins::Place;
+
 /// The README.
 pub(crate) const README: &str = include_str!("../../README.md");
 /// How datasets are laid out.
 pub(crate) const DATASETS: &str = include_str!("../../datasets.md");
+
+/// The lines that the hash of the labels is made of are those that datasets.md shows.
+#[test]
+fn label_lines_are_as_documented() {
+    let hash = |path: &Path| {
+        let digest = Sha256::digest(std::fs::read(path).unwrap());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let shown = |template: &'static str| {
+        assert!(DATASETS.contains(&format!("`{template}`")), "{template} is not in datasets.md");
+        template
+    };
+    let place = Place::of_datasets("JHMDB");
+    let set = jhmdb::open(&place.path("ROOT"), &Split::Val).unwrap();
+    let clip = &set.clips[0];
+    let line = shown("<clip> <SHA-256 of joint_positions.mat>")
+        .replace("<clip>", &clip.name)
+        .replace("<SHA-256 of joint_positions.mat>", &hash(&clip.joints));
+    assert_eq!(clip.label_line().unwrap(), line);
+    let place = Place::of_datasets("DAVIS");
+    let set = davis::open(&place.path("ROOT"), &Split::Val, Need::Frames).unwrap();
+    let clip = &set.clips[0];
+    let annotations = clip.frames.iter().filter_map(|frame| frame.annotation.as_deref());
+    let line = shown("<clip> <frames> <SHA-256 of the first annotation's file>")
+        .replace("<clip>", &clip.name)
+        .replace("<frames>", &annotations.clone().count().to_string())
+        .replace(
+            "<SHA-256 of the first annotation's file>",
+            &hash(annotations.clone().next().unwrap()),
+        );
+    assert_eq!(clip.label_line().unwrap(), line);
+}
 
 /// The table in the README is the record's.
 #[test]
