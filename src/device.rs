@@ -1,4 +1,4 @@
-//! Where to compute, in which number type, and how much memory it took. A leaf.
+//! Devices, number types, and how much memory was used. A leaf.
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -137,10 +137,10 @@ pub fn name(device: &Device) -> String {
 /// The number type that the encoder computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Precision {
-    /// 32 bits: what tables are made with.
+    /// 32 bits: the type of published tables.
     #[default]
     F32,
-    /// 32 bits, of whose operands matrix products on a GPU look at 11 (TF32): fast on GPUs.
+    /// f32 storage; GPU matrix products round operands to TF32 (11 significant bits).
     Tf32,
     /// bfloat16: fast on GPUs.
     Bf16,

@@ -1,9 +1,9 @@
 //! Functions of many values at once, on the CPU, in f32.
 //!
 //! Plain loops over slices, written so that the compiler turns them into the widest vector
-//! instructions that the machine has: `pulp` chooses when the program runs. Attention, feed-forwards
-//! and the optimiser of pre-training are made of them. [`lanes`] has what works on values that are
-//! in a register already. A leaf.
+//! instructions that the machine has; `pulp` chooses these at run time. Attention, feed-forwards
+//! and the optimiser of pre-training use them. [`lanes`] has the same functions for values that are
+//! already in a register. A leaf.
 
 pub(crate) mod lanes;
 

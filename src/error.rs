@@ -1,6 +1,6 @@
-//! What can go wrong, as types.
+//! The errors of the library, as types.
 //!
-//! Every variant that stems from a file names the file and says what to do about it; the binaries
+//! Every variant that comes from a file names the file and says what to do about it; the programs
 //! print the chain once and turn it into an exit status. A leaf: every module may use it.
 //!
 //! The library knows settings, not flags: it names them as records and configurations do (`topk`,

@@ -1,5 +1,5 @@
-//! Files that are there whole or not at all, whenever the program or the machine stops; and the few
-//! formats that several modules share. A leaf.
+//! Files that are written completely or not at all, whenever the program or the machine stops; and the
+//! few formats that several modules share. A leaf.
 
 pub mod list;
 mod occupied;
@@ -69,8 +69,9 @@ pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
     renamed.map_err(|error| abandoned(&paths, error))
 }
 
-/// A file that is written piece by piece over a long time: it takes its name once it is whole, and
-/// what was written goes where it never is. Others may be writing the same file meanwhile.
+/// A file that is written piece by piece over a long time: it takes its name once it is whole; if it
+/// is dropped before `finish`, the partial file is deleted. Others may be writing the same file
+/// meanwhile.
 #[derive(Debug)]
 pub struct Pending {
     path: PathBuf,
@@ -127,7 +128,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if self.out.is_some() {
-            // That it cannot be removed is not the news.
+            // best effort: ignore the error
             drop(std::fs::remove_file(&self.part));
         }
     }
@@ -153,7 +154,7 @@ fn part(
     Ok(part)
 }
 
-/// Removes what was begun: of no use to anybody. That it cannot be removed is not the news.
+/// Removes the partial files, which are of no use. Best effort: ignores that error for `error`.
 fn abandoned(paths: &[&Path], error: Error) -> Error {
     paths.iter().for_each(|path| drop(std::fs::remove_file(part_name(path))));
     error

@@ -1,9 +1,10 @@
-//! One matrix product for all hot loops on the CPU, over rows and columns anywhere in a slice.
+//! One matrix product for all hot loops on the CPU, with any strides of rows and columns in a
+//! slice.
 //!
-//! [`product`] hands views to the `gemm` crate, which packs and multiplies; it is the one place that
-//! deals in raw pointers. It runs on the calling thread: callers split their work over the cores.
-//! [`packed`] is for a right side that is used again and again, and for going on with a product
-//! while it is in registers. Almost a leaf.
+//! [`product`] passes views to the `gemm` crate, which packs and multiplies; it is the one place
+//! that uses raw pointers. It runs on the calling thread: callers distribute their work over the
+//! cores. [`packed`] is for a right side that is used repeatedly, and for computing on with a
+//! product while it is in registers. Almost a leaf.
 
 #![allow(unsafe_code)]
 

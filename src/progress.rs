@@ -1,5 +1,4 @@
-//! How the library tells what it is doing, without printing: whoever wants to know passes an
-//! [`Observer`]. A leaf.
+//! How the library reports progress without printing: a caller passes an [`Observer`]. A leaf.
 
 use crate::error::Error;
 

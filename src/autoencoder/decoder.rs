@@ -1,4 +1,5 @@
-//! The decoders: CropMAE's and SiamMAE's, which looks up the masked view in the other one, and MAE's.
+//! The decoders: that of CropMAE and SiamMAE, whose masked view attends to the other view, and
+//! MAE's.
 
 use super::config::{AutoencoderConfig, DecoderConfig};
 use super::encoder::{blocks, layer_named, linear_named, norm_named, normed};

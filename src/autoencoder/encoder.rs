@@ -1,4 +1,4 @@
-//! The encoder with gradients: the same network as [`crate::model::vit`], which only looks.
+//! The encoder with gradients: the same network as the inference-only [`crate::model::vit`].
 
 use candle_core::{DType, Tensor};
 

@@ -1,8 +1,9 @@
-//! What a pass found for the optimiser: gradients, and whether they are fit to be used.
+//! What a backward pass leaves for the optimiser: the gradients, and whether they can be used.
 //!
-//! [`Gradients`] are one buffer, laid out as the parameters are. [`Measured`] is what a step is judged
-//! by. Both stay on the device: a GPU decides by itself by how much gradients are shortened and whether
-//! a step is made at all, so that the program waits for it once, when all of a step is in its queue.
+//! [`Gradients`] are one buffer, laid out as the parameters are. [`Measured`] holds what decides
+//! about a step: the length of the gradient and the losses. Both stay on the device: a GPU itself
+//! computes by how much the gradients are clipped and whether the step is made at all. So the
+//! program waits only once per step, when all of the step is queued.
 
 use std::sync::Arc;
 

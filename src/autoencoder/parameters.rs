@@ -1,7 +1,7 @@
 //! Everything that training changes, by name.
 //!
-//! Names are MAE's and CropMAE's, so that a checkpoint of ours is one of theirs. The two position
-//! tables are fixed: they are written to checkpoints and never trained.
+//! Names are MAE's and CropMAE's, so that their programs can load our checkpoints. The two position
+//! tables are fixed: they are written to checkpoints but never trained.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! Where tensors lie in one buffer, one behind the other.
+//! Where tensors lie in one buffer, one after another.
 //!
-//! All that is trained is such a buffer, and so are its gradients, the optimiser's moments and the
-//! average of the weights, each laid out alike: what happens to every value - a cast, a sum of squares,
-//! a step - is then one pass over memory, and on a GPU one launch in place of one a tensor.
+//! All trained parameters are one such buffer; so are their gradients, the optimiser's moments and
+//! the average of the weights, all with the same layout. An operation on every value (a cast, a sum
+//! of squares, an optimiser step) is then one pass over memory, and on a GPU one launch instead of
+//! one per tensor.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,11 +1,12 @@
-//! What happened in a forward pass, to be walked back.
+//! Records a forward pass, so that the backward pass can follow it in reverse.
 //!
-//! Every operation leaves a note of its inputs and of how their gradients follow from that of its
-//! output. Walking back uses up the notes, so that what a pass kept is freed as soon as it is not
-//! needed; a first gradient is taken over as it is and only further ones are added to it. What is asked
-//! for in the end keeps what each of its uses gave, to be added up where it comes to lie. candle's own
-//! backward pass keeps everything to its end and adds every gradient to zeros, which on a CPU costs as
-//! much as the operations themselves. A tape that is off takes no notes.
+//! Every operation records its inputs and how their gradients follow from the gradient of its
+//! output. The backward pass consumes these records, so memory is freed as soon as it is not
+//! needed; the first gradient of a value is moved, and only further ones are added to it. The
+//! parameters keep the gradients of all their uses as a list, which is added up when they are
+//! gathered. candle's own backward pass keeps everything to its end and adds every gradient to
+//! zeros, which on a CPU costs as much as the operations themselves. A tape that is off records
+//! nothing.
 
 use std::cell::RefCell;
 

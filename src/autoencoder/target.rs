@@ -1,4 +1,4 @@
-//! What the decoder must say, and how far it is off.
+//! The decoder's target, and the loss against it.
 
 use candle_core::{D, DType, Tensor};
 

@@ -1,8 +1,8 @@
-//! DAVIS: objects to be followed from a mask of the first frame.
+//! DAVIS: objects to be tracked from their masks in the first frame.
 //!
 //! A root holds `JPEGImages/480p/<sequence>/00000.jpg`, `Annotations/480p/<sequence>/00000.png` and
-//! lists under `ImageSets`. DAVIS-2017 is what numbers are published on; the lists and the black and
-//! white masks of DAVIS-2016 are read too, as are clips of one's own laid out the same way. Next: the
+//! lists under `ImageSets`. Published scores are on DAVIS-2017; the lists and the black and white
+//! masks of DAVIS-2016 are read too, and so are your own clips in the same layout. Next: the
 //! evaluation reads the first annotation with [`first_mask`] and propagates it.
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! JHMDB: the 15 joints of a person, to be followed through a clip.
+//! JHMDB: the 15 joints of a person, to be tracked through a clip.
 //!
 //! A root holds three archives unpacked side by side: `Rename_Images/<action>/<clip>/00001.png`,
-//! `joint_positions/<action>/<clip>/joint_positions.mat` and `splits/<action>_test_split1.txt`. Next:
-//! [`super::joints`] reads the joints of the first frame, which the evaluation propagates.
+//! `joint_positions/<action>/<clip>/joint_positions.mat` and `splits/<action>_test_split1.txt`.
+//! Next: [`super::joints`] reads the joints of the first frame, which the evaluation propagates.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Folders and lists of clip names, read the same way for every dataset.
 //!
-//! Hidden files (`.DS_Store`, `._00000.jpg`, …) do not exist here, order is the one a person counts
-//! in (9 before 10), and a root that is one folder too deep or too shallow is answered with the path
-//! to pass instead. Next: [`super::pairing`], which makes clips of what is found.
+//! Hidden files (`.DS_Store`, `._00000.jpg`, …) are ignored, the order is numerical (9 before 10),
+//! and for a root that is one folder too deep or too shallow the error names the path to pass
+//! instead. Next: [`super::pairing`], which makes clips of what is found.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

@@ -1,10 +1,11 @@
 //! Numeric arrays from MATLAB's version 5 files, the format of `joint_positions.mat`.
 //!
-//! A file is a header of 128 bytes and a row of elements: a tag (type, length), then the bytes. A
-//! variable is a matrix element, often wrapped in a zlib-compressed one, and itself a row of
-//! elements: flags, dimensions, name, values. Only real numeric arrays are read; everything else is
-//! stepped over. Lengths are checked before they are believed, so no file can make this panic, loop
-//! or fill the memory. Written after the format's public description. Next: [`super::joints`].
+//! A file is a header of 128 bytes and a sequence of elements: a tag (type, length), then the
+//! bytes. A variable is a matrix element, often wrapped in a zlib-compressed one, and itself a
+//! sequence of elements: flags, dimensions, name, values. Only real numeric arrays are read;
+//! everything else is skipped. Every length is checked before it is used, so no file can make this
+//! panic, loop or exhaust the memory. Written from the format's public description. Next:
+//! [`super::joints`].
 
 use std::io::Read;
 

@@ -1,9 +1,9 @@
-//! Datasets as they are released: which clips there are, and where their frames and labels lie.
+//! Datasets as they are released: which clips exist, and where their frames and labels are.
 //!
-//! [`davis::open`], [`vip::open`] and [`jhmdb::open`] read folders and lists of names, no pixels, and
-//! return a [`Dataset`] of clips in a fixed order; [`check`] looks at every file and says what is
-//! missing or odd. Nothing is ever written into a dataset. Next stop of a clip: [`crate::image`],
-//! which decodes its frames.
+//! [`davis::open`], [`vip::open`] and [`jhmdb::open`] read folders and lists of names but no
+//! pixels, and return a [`Dataset`] of clips in a fixed order; [`check`] reads every file and
+//! reports what is missing or odd. Nothing is ever written into a dataset. Next stop of a clip:
+//! [`crate::image`], which decodes its frames.
 
 pub mod check;
 pub mod davis;

@@ -1,9 +1,9 @@
-//! One hash for the labels of a dataset, to stand beside every score, and one for all of a clip.
+//! One hash of the labels of a dataset, stored with every score, and one of all of a clip.
 //!
-//! Two runs whose hashes agree were given the same clips in the same order, the same first labels
-//! and as many labelled frames; a copy of DAVIS resized beforehand, or one with a clip missing, shows.
-//! That is what published numbers are told apart by; whether a clip that was done is still the same in
-//! the whole of its truth and its frames, [`Clip::content_hash`] says.
+//! Two runs with equal label hashes had the same clips in the same order, the same first labels and as
+//! many labelled frames. A copy of DAVIS that was resized beforehand, or that lacks a clip, has
+//! another hash. [`Clip::content_hash`] covers all annotations and frames of a clip: it tells whether a
+//! clip that was done earlier is still the same.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
-//! VIP: the parts of people (hat, hair, left arm, …), to be followed through a clip.
+//! VIP: the parts of people (hat, hair, left arm, …), to be tracked through a clip.
 //!
 //! The release, `VIP_Fine`, holds `Images/videos1/000000000001.jpg`, masks of class ids 0 … 19 in
-//! `Annotations/Category_ids/videos1/`, and lists of videos. Next: the evaluation propagates the first
-//! annotation of each clip; all of them are scored together, under the names of
+//! `Annotations/Category_ids/videos1/`, and lists of videos. Next: the evaluation propagates the
+//! first annotation of each clip; all of them are scored together, under the names of
 //! [`crate::metric::miou::VIP_CLASSES`].
 
 use std::path::{Path, PathBuf};

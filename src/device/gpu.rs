@@ -1,8 +1,8 @@
-//! Opening a GPU in such a way that a machine without one gets an answer and not a panic.
+//! Opens a GPU such that a machine without one gets an error instead of a panic.
 //!
-//! candle's driver crate loads CUDA's libraries when they are first needed and panics where one is
-//! missing; so they are looked for here before. And a card that opens may still refuse this
-//! program's kernels, for its age or its driver's; so one of them runs here before.
+//! candle's driver crate loads CUDA's libraries when they are first needed and panics if one is
+//! missing, so this module looks for them first. A card that opens may still refuse this program's
+//! kernels because the card or its driver is too old, so one kernel is run as a test.
 
 #![allow(unsafe_code)] // loading libraries, memory and a setting of the driver that candle has not
 

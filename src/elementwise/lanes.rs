@@ -1,7 +1,8 @@
-//! The same functions for a vector register of values, for loops that have them there already.
+//! The same functions for a vector register of values, for loops that already have their values
+//! there.
 //!
-//! They take the instruction set as an argument, as `pulp` hands it to an operation, and are only
-//! worth calling from inside one.
+//! They take the instruction set as an argument, as `pulp` passes it to an operation, and should be
+//! called only from inside one.
 
 use pulp::Simd;
 

@@ -1,7 +1,7 @@
-//! How many frames are encoded at once, and what happens where a device has no room for them.
+//! How many frames are encoded at once, and what happens if the device runs out of memory.
 //!
-//! A batch that does not fit is cut in half and tried again, and so are all later ones: the run goes
-//! on at the size that fits. Only the encoder is tried again; it has done nothing yet that lasts.
+//! A batch that does not fit is halved and tried again, and all later batches keep the smaller
+//! size. Only the encoder is run again: at that point nothing of the batch has been stored.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,15 +1,16 @@
-//! Features on disk: what an encoder made of a clip, kept so that the next setting of the
-//! propagation neither decodes nor encodes.
+//! The cache of features: what an encoder computed for a clip, kept on disk so that a run with
+//! another setting of the propagation neither decodes nor encodes.
 //!
 //! ```text
 //! DIR/<weights>-<key>/<clip>-<frames>.safetensors     features [T, h·w, D], f32
 //! ```
 //!
-//! A file is used only where it says that it was made by the same encoder in the same way, of frames
-//! with the same bytes, and has the length that it should have; else it is made again. It is written
-//! while the clip is labelled and read frame by frame, so memory stays that of a few frames. f32 is
-//! what features are compared in whatever the encoder computes in: nothing is lost, and labels come
-//! out the same to the last bit. [`super::stream`] asks here before it decodes anything.
+//! A file is used only if its header says that the same encoder made it in the same way from frames
+//! with the same bytes, and if its length is right; otherwise it is made again. It is written while
+//! the clip is labelled and read frame by frame, so only a few frames are in memory. Features are
+//! always compared in f32, whatever number type the encoder uses, and are stored as such: nothing
+//! is lost, and labels are the same to the last bit. [`super::stream`] looks here before it decodes
+//! anything.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -34,7 +35,7 @@ use crate::protocol::{self, Size};
 const FORMAT: u64 = 1;
 /// The longest header that is read: they have some hundred bytes.
 const LONGEST_HEADER: u64 = 1 << 20;
-/// What a run has not written to for so long, it was killed over.
+/// A partial file untouched for this long belongs to a killed run.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of features made by one encoder in one way.
@@ -122,7 +123,7 @@ fn fingerprint(frames: &[PathBuf]) -> Result<String> {
     Ok(hexadecimal(&whole))
 }
 
-/// Removes what killed runs have left; that it cannot be removed hinders nothing.
+/// Removes what killed runs have left. Best effort: errors are ignored.
 fn remove_abandoned(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());

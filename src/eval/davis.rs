@@ -1,4 +1,5 @@
-//! DAVIS-2017, semi-supervised: object masks through every sequence, scored by J and F; protocols §2.
+//! DAVIS-2017, semi-supervised: object masks through every sequence, scored by J and F (protocols
+//! §2).
 
 use std::path::{Path, PathBuf};
 

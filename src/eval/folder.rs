@@ -1,4 +1,5 @@
-//! The output folder: every clip finished whole or not at all, and never two settings in one folder.
+//! The output folder: every clip is stored completely or not at all, and one folder holds one
+//! setting.
 //!
 //! ```text
 //! OUT/run.json                  what was asked: a second run must ask for the same
@@ -170,8 +171,8 @@ impl RunFolder {
     }
 }
 
-/// Refuses a folder with files in it that are no run's; what one that was killed at its beginning left
-/// is no file.
+/// Refuses a folder with files in it that are no run's. A lock file or a partial run.json left by a
+/// killed run does not count.
 fn refuse_others(root: &Path) -> Result<()> {
     let begun = format!("{IDENTITY}{}", files::Pending::SUFFIX);
     let is_left = |name: &OsStr| name == Occupied::NAME || name == begun.as_str();

@@ -9,8 +9,8 @@ use super::{Setup, Stages, Staging};
 use crate::error::Result;
 use crate::propagation::{LabelMap, Propagation};
 
-/// Hands on every frame's number, what was encoded of it, and its soft labels, in order. `first` makes
-/// those of frame 0, which are given, and what else of it is wanted with every frame.
+/// Calls `hand` with every frame's number, its encoding and its soft labels, in order. `first` returns
+/// frame 0's labels and a value passed to `hand` with every frame.
 ///
 /// # Errors
 /// See [`stream::each_frame`]; `hand` fails.

@@ -1,10 +1,11 @@
 //! The three evaluations: the one place where data, encoder, propagation and metrics meet.
 //!
-//! Each benchmark's page ([`davis`], [`vip`], [`jhmdb`]) says how one clip is propagated and scored;
-//! here is what they share: the setup, and the loop over clips that gives each to a worker, stores it
-//! whole, takes up where an interrupted run stopped, and lets one broken clip not lose the others. A sweep takes a
-//! clip through all its settings before the next, so that the clip is encoded once and its features
-//! ([`cache`]) need not be kept for longer. What comes out are records for [`crate::report`].
+//! The file of each benchmark ([`davis`], [`vip`], [`jhmdb`]) says how one clip is propagated and
+//! scored. Here is what they share: the setup, and the loop over clips. The loop gives each clip to
+//! a worker, stores its results completely, continues an interrupted run, and goes on after a
+//! broken clip. A sweep takes a clip through all its settings before the next clip, so that the
+//! clip is encoded once and its features ([`cache`]) need not be kept longer. The results are
+//! records for [`crate::report`].
 
 pub mod batch;
 pub mod cache;

@@ -1,7 +1,7 @@
-//! Work side by side: clips shared out among workers, and the halves of one clip's work overlapped.
+//! Parallel work: clips distributed over workers, and the two halves of one clip's work overlapped.
 //!
-//! Neither changes a result: a clip is labelled by one worker alone, and what one thread hands to
-//! the next comes in order.
+//! Neither changes a result: one worker labels a clip, and items pass from one thread to the next
+//! in order.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,8 +45,8 @@ pub(super) fn share_out<T: Sync>(
 /// Labelled frames that wait to be read out.
 pub(super) const WAITING: usize = 4;
 
-/// Runs `make` here and `take`, on everything that `make` hands over, in a thread of its own, never
-/// more than `waiting` items behind. Returns `take`'s state.
+/// Producer and consumer: `make` runs on this thread, `take` on another; at most `waiting` items queue
+/// between them. Returns `take`'s state.
 ///
 /// # Errors
 /// Either fails; the other then stops at its next item.

@@ -1,8 +1,8 @@
-//! Where one patch takes its labels from: a clip propagated up to a frame, and there the patch's
-//! neighbours; what people reach for when a mask drifts.
+//! Where one patch takes its labels from: the patch's neighbours in a frame of a propagated clip.
+//! Useful when a mask drifts.
 //!
-//! The clip is propagated as an evaluation does it, frame by frame from the first, since the labels
-//! that neighbours bring are those that were propagated to them.
+//! The clip is propagated as in an evaluation, frame by frame from the first, because the labels
+//! that neighbours contribute were themselves propagated.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! One program at a time in a folder of results: two would take each other's unfinished files away.
+//! A lock: one program at a time works in a folder of results, since two would delete each other's
+//! files.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ impl Occupied {
 
 impl Drop for Occupied {
     fn drop(&mut self) {
-        // while it is still locked; that it cannot be removed is not the news
+        // while it is still locked; best effort: ignore the error
         drop(std::fs::remove_file(&self.path));
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! The content decides, not the extension. The pixels are those `OpenCV`'s `imread` gives: grey is
 //! written to all three channels, palettes become colours, alpha is dropped, 16-bit samples keep
-//! their high byte, the picture is turned as its EXIF orientation says. Two differences: the default
-//! JPEG decoder is up to 5 grey levels off in a tenth of the samples (with the `turbojpeg` feature
-//! it is the same decoder), and a JPEG that is cut short is an error here, where `OpenCV` fills the
-//! rest with grey. Next stop of a frame: resizing.
+//! their high byte, the picture is rotated as its EXIF orientation says. Two differences: the
+//! default JPEG decoder differs by up to 5 grey levels in a tenth of the samples (with the
+//! `turbojpeg` feature it is the same decoder), and a truncated JPEG is an error here, where
+//! `OpenCV` fills the rest with grey. Next stop of a frame: resizing.
 
 use std::fs::File;
 use std::io::{Cursor, Read};

@@ -1,9 +1,9 @@
 //! Maps of numbers as colours over a picture.
 //!
-//! The colours go from near black through violet, red and orange to pale yellow. The way is drawn in
-//! Björn Ottosson's Oklab, where distances are what eyes see: lightness grows evenly, the hue turns
-//! evenly, the chroma is a share of the most that a screen shows, and equal steps of a number are
-//! equal steps along the way.
+//! The colours go from near black through violet, red and orange to pale yellow. The path is a
+//! curve in Björn Ottosson's Oklab, whose distances match what eyes see: lightness and hue change
+//! evenly, the chroma is a fixed share of the largest that a screen can show, and equal steps of a
+//! number are equal steps along the path.
 
 use std::sync::LazyLock;
 

@@ -1,9 +1,9 @@
-//! The pixels of one object as bits, 64 to a word, and the runs that they are cut from.
+//! The pixels of one object as bits, 64 to a word, and the runs of pixels that they are made from.
 //!
-//! A label image is mostly long runs of one id. They are found 32 bytes at a time and set as
-//! ranges of bits, so that everything after it ([`super::jaccard`], [`super::boundary`]) works on
-//! words. Each row knows which of its words can hold a bit, so an object costs what its extent
-//! costs, not what the frame does.
+//! A label image is mostly long runs of one id. They are found 32 bytes at a time and set as ranges
+//! of bits, so that everything after it ([`super::jaccard`], [`super::boundary`]) works on words.
+//! Each row stores which of its words can hold a bit, so the cost of an object depends on its
+//! extent, not on the size of the frame.
 
 use std::ops::Range;
 

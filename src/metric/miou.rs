@@ -1,8 +1,8 @@
-//! mIoU of VIP: one confusion matrix over all frames of all clips, and what is read off it.
+//! mIoU of VIP: one confusion matrix over all frames of all clips, and the scores computed from it.
 //!
-//! The formulas are those of the reference program (CropMAE's `eval_vip.py`). A class that
-//! occurs neither in the truth nor in any prediction has no IoU and is left out of the mean; one
-//! that is only predicted has IoU 0 and counts.
+//! The formulas are those of the reference program (CropMAE's `eval_vip.py`). A class that occurs
+//! neither in the truth nor in any prediction has no IoU and is left out of the mean; one that is
+//! only predicted has IoU 0 and counts.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Numbers that may be missing, on their way through JSON.
 //!
-//! A score of no frames is NaN here. JSON has no NaN, and a reader must not take the gap for zero:
-//! it is stored as `null` and comes back as NaN. Named in `#[serde(with = ...)]`.
+//! A score of no frames is NaN here. JSON has no NaN, and a reader must not mistake the gap for
+//! zero: it is stored as `null` and read back as NaN. Use it as `#[serde(with = ...)]`.
 
 /// One number.
 pub(super) mod number {

@@ -1,7 +1,8 @@
-//! What becomes of an object's values over a clip: mean, recall and decay.
+//! Summarises an object's values over a clip: mean, recall and decay.
 //!
-//! The definitions are the official DAVIS-2017 evaluator's. The one departure: it counts frames in
-//! 8 bits, which mixes up the bins of the decay beyond 256 frames; here they do not wrap.
+//! The definitions are the official DAVIS-2017 evaluator's, with one difference: the evaluator
+//! counts frames in 8 bits, which mixes up the bins of the decay beyond 256 frames; here they do
+//! not wrap.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Softmax attention of an encoder block, as candle's operations.
 //!
-//! A block of rows is computed at a time, so that long sequences do not need memory for the square of
-//! their length. What the CPU computes in f32 is in [`super::cpu`] instead.
+//! It computes a block of rows at a time, so that long sequences do not need memory for the square
+//! of their length. The CPU in f32 uses [`super::cpu`] instead.
 
 use candle_core::{IndexOp, Tensor};
 

@@ -1,6 +1,6 @@
-//! What turns frames into patch features: a [`Vit`], or the raw pixels themselves.
+//! Turns frames into patch features: a [`Vit`], or the raw pixels themselves.
 //!
-//! The features leave here L2-normalised, so that their products are cosines. Next stop:
+//! The features returned are L2-normalised, so their products are cosines. Next stop:
 //! [`crate::propagation`].
 
 use candle_core::{DType, Device, Tensor};

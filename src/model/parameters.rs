@@ -1,4 +1,4 @@
-//! A checkpoint's tensors by name, on their way into an encoder.
+//! A checkpoint's tensors by name, for building an encoder.
 
 use candle_core::{DType, Device, Tensor};
 

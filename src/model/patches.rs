@@ -1,4 +1,4 @@
-//! A frame cut into patches.
+//! Cuts a frame into patches.
 
 use candle_core::Tensor;
 

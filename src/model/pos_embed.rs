@@ -1,9 +1,9 @@
-//! Position tables: the fixed sine-cosine one that MAE and CropMAE train with, and the resampling of
-//! a trained one to the grid of a frame.
+//! Position tables: the fixed sine-cosine one that MAE and CropMAE train with, and the resampling
+//! of a trained one to the grid of a frame.
 //!
-//! An encoder trained on 14×14 patches meets frames of 30×55; its position table is stretched by
-//! bicubic interpolation. Three conventions are in use ([`PositionRule`]) and they change features
-//! in the third digit, so the rule is part of the encoder.
+//! An encoder trained on 14×14 patches is applied to frames of 30×55, so its position table is
+//! resized by bicubic interpolation. Three conventions are in use ([`PositionRule`]), and they
+//! change features in the third digit, so the rule is part of the encoder.
 
 use super::config::PositionRule;
 

@@ -1,6 +1,6 @@
-//! The small encoder that the program carries, `--weights sample`: a ViT-Ti/16 that `pretrain` made
-//! from 850 photographs. It is there so that a first look needs no download; what it was trained on
-//! and by which command, and what it scores, stands in results/pretrain.
+//! The small encoder inside the program, `--weights sample`: a ViT-Ti/16 that `pretrain` trained on
+//! 850 photographs, so that a first try needs no download. results/pretrain says what it was
+//! trained on, with which command, and how it scores.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,8 @@
-//! The encoder as candle's tensor operations: on GPUs, and on the CPU in other number types than f32.
+//! The encoder as candle's tensor operations: on GPUs, and on the CPU in other number types than
+//! f32.
 //!
-//! Structs stand in the order of the data. [`super::cpu`] computes the same on packed weights, and
-//! is tested against this.
+//! The structs are in the order of the data flow. [`super::cpu`] computes the same on packed
+//! weights and is tested against this.
 
 use std::ops::RangeInclusive;
 

@@ -1,10 +1,10 @@
 //! The vision transformer, forward only.
 //!
-//! Weights come under MAE's names from [`super::weights`]; frames come normalised from
-//! [`crate::eval`]; what goes out is one token per patch after the chosen block and the final
-//! LayerNorm. Three implementations stand behind [`Vit`]: `cpu` on packed weights for f32 on
-//! the CPU, `gpu` by kernels of ours for f32 and bf16 on a GPU, `tensors` for everything else. Training
-//! has a differentiable twin of its own.
+//! Weights come under MAE's names from [`super::weights`], normalised frames from [`crate::eval`];
+//! the output is one token per patch after the chosen block and the final LayerNorm. Three
+//! implementations are behind [`Vit`]: `cpu` on packed weights for f32 on the CPU, `gpu` with our
+//! own kernels for f32 and bf16 on a GPU, `tensors` for everything else. Training has a
+//! differentiable version of its own.
 
 use candle_core::{DType, Device, Tensor};
 

@@ -1,9 +1,10 @@
 //! Lines, discs and outlines on a picture, with soft edges.
 //!
-//! Places are in pixels, with fractions: (0, 0) is the picture's upper left corner and (0.5, 0.5) the
-//! middle of its first pixel. A shape is the distance to it; a pixel that its edge runs through takes
-//! as much of the colour as half a pixel on either side of the edge says. What lies beyond the picture
-//! is left out. Next: [`super::masks`] and [`super::skeleton`] draw with these.
+//! Positions are in pixels, with fractions: (0, 0) is the picture's upper left corner and (0.5,
+//! 0.5) the middle of its first pixel. A shape is given by the distance to it; a pixel on its edge
+//! takes a share of the colour that falls from 1 to 0 within half a pixel on either side of the
+//! edge. What lies outside the picture is not drawn. Next: [`super::masks`] and [`super::skeleton`]
+//! draw with these.
 
 use crate::image::Rgb;
 

@@ -1,4 +1,4 @@
-//! The two kinds of clips as they are drawn: masks and joints, their files read frame by frame.
+//! The two kinds of clips to be drawn, masks and joints; their files are read frame by frame.
 
 use std::path::{Path, PathBuf};
 

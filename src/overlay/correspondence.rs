@@ -1,5 +1,5 @@
-//! A patch and where it takes its labels from: the query's frame, then each context frame that holds
-//! neighbours, their patches shaded and written with their weights.
+//! A patch and where it takes its labels from: the frame with the patch, then each context frame
+//! that holds neighbours; these are shaded and labelled with their weights.
 
 use std::collections::BTreeMap;
 

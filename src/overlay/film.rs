@@ -1,4 +1,4 @@
-//! Moving pictures: an animated GIF, made frame by frame.
+//! Animated GIFs, written frame by frame.
 
 use std::path::Path;
 

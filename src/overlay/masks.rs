@@ -1,8 +1,8 @@
-//! Masks over a frame: a translucent fill in the palette's colour, a contour, and what is wrong.
+//! Masks over a frame: a translucent fill in the palette's colour, a contour, and the errors.
 //!
-//! Masks may be of any size: they are brought to two samples a pixel along each axis by the
+//! Masks may be of any size. They are resized to two samples per pixel along each axis by the
 //! nearest rule, every sample is coloured, and a pixel is the mean of its samples. So contours have
-//! soft edges and a mask of the annotation's size needs no other treatment than one of the grid's.
+//! soft edges, and masks of the annotation's size and of the grid's size are drawn alike.
 
 use rayon::prelude::*;
 

@@ -1,10 +1,10 @@
-//! Frames with what was predicted drawn over them.
+//! Frames with predictions drawn over them.
 //!
-//! [`Overlay`] takes a clip and the folder that holds its predictions and gives its frames, one after
-//! the other, each read, drawn and handed on: masks in the palette's colours (DAVIS, VIP), skeletons
-//! (JHMDB), and on request the truth and what is wrong. Everything comes from files, so a run that is
-//! long over can be drawn as well as one that has just ended. Next: [`sheet`] puts frames together,
-//! [`film`] makes them move. [`correspondence`] draws where a patch takes its labels from.
+//! [`Overlay`] takes a clip and the folder that holds its predictions, and reads, draws and returns
+//! its frames one after the other: masks in the palette's colours (DAVIS, VIP), skeletons (JHMDB),
+//! and on request the truth and the errors. Everything is read from files, so a run can be drawn
+//! long after it ended. Next: [`sheet`] puts frames together, [`film`] animates them.
+//! [`correspondence`] draws where a patch takes its labels from.
 
 pub mod canvas;
 mod clips;

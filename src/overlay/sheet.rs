@@ -1,5 +1,5 @@
-//! Frames put together: a contact sheet of a clip, a figure of several, a strip that says what the
-//! colours mean. What comes out is for [`crate::image::figure::png`].
+//! Frames put together: a contact sheet of a clip, a figure of several clips, a legend of the
+//! colours. [`crate::image::figure::png`] stores the result.
 
 use super::canvas::{Area, Color, Pen, fill, outline};
 use super::{Key, Overlay, text};

@@ -1,4 +1,4 @@
-//! JHMDB's 15 joints as a person of lines: limbs in three colours, the truth behind in white.
+//! JHMDB's 15 joints as a stick figure: limbs in three colours, the truth behind in white.
 
 use super::canvas::{Color, Pen, Point, disc, line, ring};
 use crate::image::Rgb;

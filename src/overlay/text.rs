@@ -1,4 +1,4 @@
-//! Words in pictures: Noto Sans Mono, drawn beforehand, so that no font of the system is needed.
+//! Text in pictures: Noto Sans Mono, rendered beforehand, so that no system font is needed.
 
 use noto_sans_mono_bitmap::{
     FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width,

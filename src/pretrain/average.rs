@@ -1,9 +1,9 @@
-//! The running average of a run's weights: smoother than the weights themselves, which jump about
-//! what they are drawn to.
+//! The running average of a run's weights. It is smoother than the weights themselves, which jump
+//! around with every step.
 //!
-//! After every step each averaged value becomes decay · itself + (1 − decay) · the weight; it begins
-//! as the weights do. It is stored in checkpoints under `average.` and is what
-//! `encoder.safetensors` holds. [`super::train()`] keeps it; nothing of it goes back into training.
+//! After every step each averaged value becomes decay · itself + (1 − decay) · the weight; it
+//! starts equal to the weights. Checkpoints store it under `average.`, and it is what
+//! `encoder.safetensors` holds. [`super::train()`] updates it; it has no effect on training.
 
 use std::collections::HashMap;
 

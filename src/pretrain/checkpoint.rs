@@ -1,9 +1,9 @@
-//! Where a run is, on disk: everything to go on from, and the encoder alone.
+//! The state of a run on disk: everything needed to continue, and the encoder alone.
 //!
-//! A checkpoint is one safetensors file: the network under MAE's names (so that `propagate
-//! --weights` takes it as it is), the optimiser's moments under `optimizer.`, averaged weights under
-//! `average.`, and [`State`] as JSON in the metadata. A crash at any moment leaves the previous file
-//! whole ([`crate::files`]); bytes depend on nothing but the contents.
+//! A checkpoint is one safetensors file: the network under MAE's names (so `propagate --weights`
+//! takes it as it is), the optimiser's moments under `optimizer.`, averaged weights under
+//! `average.`, and [`State`] as JSON in the metadata. A crash at any moment leaves the previous
+//! file intact ([`crate::files`]); the bytes depend on nothing but the contents.
 
 use std::collections::HashMap;
 use std::fs::File;

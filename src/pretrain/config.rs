@@ -1,8 +1,8 @@
-//! Everything that makes a training run what it is, under one name each.
+//! Every setting that determines a training run.
 //!
-//! A [`Config`] comes from a preset, a TOML file over it, and single settings over both; what it
-//! does not know it refuses. The file `config.toml` of a run's folder holds the outcome, every value
-//! spelled out, and is itself a configuration to start from.
+//! A [`Config`] comes from a preset, a TOML file that overrides it, and single settings that
+//! override both; unknown keys are refused. The file `config.toml` in a run's folder holds the
+//! result with every value, and is itself a configuration to start from.
 
 mod check;
 

@@ -1,9 +1,10 @@
-//! Benchmarks along a run: labels propagated with the encoder as it is, scored as `propagate` does.
+//! Benchmarks during a run: labels are propagated with the encoder as it is, and scored as
+//! `propagate` does.
 //!
-//! An [`Evaluation`] opens a dataset once, before training begins, so that a mistake in its path
-//! costs no hours; [`Evaluation::measure`] propagates with the published protocol (preset
-//! `cropmae`), leaves the predictions in a folder, and returns the headline score in per cent. How a
-//! clip is propagated and scored: [`crate::eval`].
+//! An [`Evaluation`] opens a dataset once, before training begins, so that a wrong path is reported
+//! at once and not after hours. [`Evaluation::measure`] propagates with the published protocol
+//! (preset `cropmae`), stores the predictions in a folder, and returns the headline score in per
+//! cent. How a clip is propagated and scored: [`crate::eval`].
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Images that are looked at between epochs: the loss on those that are not trained on, and what no
-//! network is needed for.
+//! Images for measurements between epochs: the loss on images that are not used for training, and
+//! the loss of the mean patch as its baseline.
 
 use std::sync::Arc;
 
@@ -88,8 +88,8 @@ impl HeldOut {
         Ok(sum / count as f64)
     }
 
-    /// The loss of saying, for every patch, the mean of all these images' patches: what a network
-    /// must be well below to have learnt anything.
+    /// The baseline: the loss of predicting, for every patch, the mean of all these images' patches. A
+    /// network that has learnt anything is well below it.
     ///
     /// # Errors
     /// The device runs out of memory.

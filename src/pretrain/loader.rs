@@ -1,11 +1,11 @@
-//! Decoding and cropping ahead of the model, in an order that no timing changes.
+//! Decoding and cropping ahead of the model, in an order that does not depend on timing.
 //!
-//! A feeder thread hands job p to worker p mod W through a bounded channel, each worker decodes and
+//! A feeder thread sends job p to worker p mod W through a bounded channel. Each worker decodes and
 //! crops its jobs in turn and sends the results through a bounded channel of its own, and
-//! [`Loader::next`] takes from the workers round robin. So views come in the order of the epoch,
-//! whatever W is, and memory is bounded whatever the model's speed. Dropping the loader ends the
-//! threads. Next stop: [`batch`], which packs pairs into the model's tensors; [`Unreadable`] keeps
-//! count of samples that could not be read.
+//! [`Loader::next`] takes from the workers round robin. So views arrive in the order of the epoch,
+//! whatever W is, and memory is bounded, however slow the model is. Dropping the loader ends the
+//! threads. Next stop: [`batch`], which packs pairs into the model's tensors; [`Unreadable`] counts
+//! the samples that could not be read.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};

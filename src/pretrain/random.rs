@@ -1,10 +1,10 @@
-//! Where every draw of a training run comes from.
+//! The source of all random numbers of a training run.
 //!
-//! There is no generator whose state would have to be stored: a draw is a function of the run's
-//! seed, what it is for, the epoch and the sample. So a resumed run, or one with more workers, draws
-//! what the straight one would have drawn.
+//! No generator has a state that would have to be stored: a random number is a function of the
+//! run's seed, its purpose, the epoch and the sample. So a resumed run, or one with more workers,
+//! draws the same numbers as an uninterrupted run.
 //!
-//! The stream is ours and fixed: `ChaCha8` whose 32-byte key is the seed, the purpose (its ASCII
+//! The stream is our own and fixed: `ChaCha8` whose 32-byte key is the seed, the purpose (its ASCII
 //! letters, zeros after), the epoch and the sample, 8 bytes each, numbers little-endian. A uniform
 //! value takes one 64-bit word w: (w >> 11) · 2⁻⁵³, from 0 up to, not including, 1.
 

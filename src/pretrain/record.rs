@@ -1,5 +1,5 @@
-//! What a run says of itself: one line of JSON a start, step or measurement, in `log.jsonl`, and the
-//! numbers among them for TensorBoard.
+//! The log of a run, `log.jsonl`: one line of JSON for each start, step and measurement. The
+//! numbers also go to TensorBoard.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::files;
 pub const HELD_OUT: &str = "held-out loss";
 /// The name of the loss of the averaged weights on held-out images.
 pub const HELD_OUT_AVERAGE: &str = "held-out loss of the average";
-/// The name of the loss of saying the mean patch of held-out images.
+/// The name of the baseline's loss on held-out images: predicting their mean patch.
 pub const MEAN_PATCH: &str = "held-out loss of the mean patch";
 
 /// One entry of the log.

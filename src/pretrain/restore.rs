@@ -1,8 +1,8 @@
-//! A trained network from its checkpoint, to look at what it reconstructs.
+//! A trained network from its checkpoint, to see what it reconstructs.
 //!
-//! Checkpoints of `pretrain` say everything about their network. Those of the reference's programs
-//! (CropMAE, SiamMAE) and of MAE hold tensors alone: sizes are read off shapes, and what no shape
-//! tells is what their papers used, unless it is [`Told`].
+//! Checkpoints of `pretrain` describe their network completely. Those of the reference's programs
+//! (CropMAE, SiamMAE) and of MAE hold tensors only: sizes are read from the shapes, and everything
+//! else is what their papers used, unless [`Told`] says otherwise.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub struct Told {
     pub encoder: Overrides,
     /// Heads of the decoder (`--decoder-heads`).
     pub decoder_heads: Option<usize>,
-    /// Whether patches of mean 0 and variance 1 were to be said (`--normalized-target`).
+    /// Whether patches of mean 0 and variance 1 were predicted (`--normalized-target`).
     pub normalize_target: Option<bool>,
 }
 
@@ -175,7 +175,8 @@ fn untold(method: Method, told: &Told, notes: &mut Vec<String>) -> (usize, bool)
     });
     let normalize_target = told.normalize_target.unwrap_or_else(|| {
         notes.push(
-            "taken to say patches of mean 0 and variance 1; the setting `normalized_target = no` if not".into(),
+            "assumed to predict patches of mean 0 and variance 1; if not, pass the setting `normalized_target = no`"
+                .into(),
         );
         true
     });

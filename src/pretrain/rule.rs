@@ -1,6 +1,6 @@
-//! Rules for the values of a configuration: what must hold, and what to say where it does not.
+//! Rules for the values of a configuration: what must hold, and what to say if it does not.
 //!
-//! Whoever has settings lists a rule for each value; [`check`] goes through such a table in order.
+//! Each group of settings lists its rules; [`check`] goes through such a table in order.
 
 use std::fmt::Debug;
 

@@ -1,10 +1,10 @@
-//! Event files as TensorBoard reads them: scalars, and nothing else.
+//! Event files for TensorBoard, with scalars only.
 //!
-//! A file is a row of records (`TFRecord`): the length as 8 bytes, a checksum of those, the bytes,
-//! a checksum of these. A record's bytes are an `Event` message of Protocol Buffers, of which four
-//! fields are written: the time, the step, and either a summary of named values or the mark that a
-//! run goes on here. The mark makes TensorBoard forget what an earlier file says of later steps, so
-//! that a resumed run shows one line.
+//! A file is a sequence of records (`TFRecord`): the length as 8 bytes, a checksum of those, the
+//! bytes, a checksum of these. A record's bytes are an `Event` message of Protocol Buffers, of
+//! which four fields are written: the time, the step, and either a summary of named values or the
+//! mark that a run continues here. The mark makes TensorBoard forget later steps of an earlier
+//! file, so that a resumed run shows one line.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,10 +1,10 @@
 //! Products whose right side was packed beforehand, a tile at a time.
 //!
-//! [`Packed`] lays the columns of a matrix out in panels as wide as two vector registers; [`tile`]
-//! multiplies a few rows with a panel and leaves the sums in registers, where its caller goes on
-//! with them: adds a bias, takes a GELU, looks for the largest. So a matrix that is used for every
-//! frame is packed once, and what follows a product costs no pass of its own over memory. The
-//! instruction set is chosen when the program runs (AVX-512, AVX2 with FMA, NEON, or none).
+//! [`Packed`] stores the columns of a matrix in panels as wide as two vector registers; [`tile`]
+//! multiplies a few rows with a panel and leaves the sums in registers, where its caller continues
+//! with them: adds a bias, applies a GELU, searches the largest. So a matrix that is used for every
+//! frame is packed once, and the operation after a product needs no pass of its own over memory.
+//! The instruction set is chosen at run time (AVX-512, AVX2 with FMA, NEON, or none).
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
-//! Which frames a target frame looks at: frame 0 always, and the L frames before it.
+//! Which frames a target frame is compared with: frame 0 always, and the L frames before it.
 //!
 //! CropMAE fills the queue with copies of frame 0 until L frames have passed, and those copies take
-//! places in the top-k. They are not stored: a [`Source`] says how many times a frame stands in the
-//! context, apart for its two roles, the long-term frame (free of the radius) and the queue (bound
-//! by it).
+//! places in the top-k. They are not stored: a [`Source`] says how many times a frame is in the
+//! context, separately for its two roles, the long-term frame (not limited by the radius) and the
+//! queue (limited by it).
 
 use std::collections::VecDeque;
 

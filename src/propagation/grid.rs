@@ -1,7 +1,7 @@
-//! The cells of a grid: in which order queries are taken and keys are met, and who sees whom.
+//! The cells of a grid: the order of queries and keys, and which keys a query sees.
 //!
-//! Both engines that multiply tiles go by this: the queries of a tile lie close together, so that what
-//! one of them sees is mostly what all see, and keys that none sees are left out.
+//! Both engines that multiply tiles use this: the queries of a tile are neighbours, so that they
+//! see mostly the same keys, and keys that none of them sees are left out.
 
 use super::Neighborhood;
 

@@ -1,4 +1,4 @@
-//! Poses: joints as small Gaussians on the grid, and back to coordinates; protocols §4.
+//! Poses: joints as small Gaussians on the grid, and back to coordinates (protocols §4).
 
 use super::LabelMap;
 

@@ -1,10 +1,10 @@
 //! Label propagation: from patch features and the first frame's labels to every frame's labels.
 //!
-//! [`Propagation`] holds the context (frame 0 and a queue of recent frames) and labels one frame
-//! at a time, so memory does not grow with a clip's length. Each query cell takes the softmax-
-//! weighted labels of its k nearest keys (`tiled` on the CPU, `fused` on a GPU, `tensor_ops` for
-//! what that cannot do). What goes in is made by [`labels`] (masks) or [`joints`] (poses), and read out there again. Knows
-//! neither encoder nor dataset: bring your own features.
+//! [`Propagation`] holds the context (frame 0 and a queue of recent frames) and labels one frame at
+//! a time, so memory does not grow with a clip's length. Each query cell takes the softmax-weighted
+//! labels of its k nearest keys (`tiled` on the CPU, `fused` on a GPU, `tensor_ops` for what that
+//! cannot do). [`labels`] (masks) and [`joints`] (poses) make the input and convert the output
+//! back. This module knows neither encoder nor dataset: you can use your own features.
 
 pub mod context;
 mod fused;

@@ -1,8 +1,8 @@
-//! The k nearest keys of one query, kept while tiles of scores stream by.
+//! The k nearest keys of one query, updated as tiles of scores arrive.
 //!
-//! Keys come with a multiplicity (copies of frame 0), which counts towards k without being stored
-//! more than once. The list stays sorted, best first; what arrives later never displaces an equal
-//! score, so the result does not depend on how the scores were tiled.
+//! Keys have a multiplicity (copies of frame 0), which counts towards k without being stored more
+//! than once. The list stays sorted, best first; a later key never displaces one of equal score, so
+//! the result does not depend on the tiling.
 
 /// A key that made it among the k nearest.
 #[derive(Debug, Clone, Copy, PartialEq)]

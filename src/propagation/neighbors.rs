@@ -1,8 +1,8 @@
-//! Which keys a query takes its labels from: what to look at when labels go astray.
+//! Which keys a query takes its labels from: useful when labels go wrong.
 //!
-//! The search is the one that labels whole frames, made for a single query, so that neighbours and
-//! weights are those that decided its labels, with all that the settings say of radius, copies of frame
-//! 0 and ties. Next: [`crate::eval::trace`] asks for them in the middle of a clip.
+//! The search is the same as for whole frames, but for a single query, so the neighbours and
+//! weights are those that decided its labels, including radius, copies of frame 0 and ties. Next:
+//! [`crate::eval::trace`] calls this in the middle of a clip.
 
 use candle_core::Tensor;
 

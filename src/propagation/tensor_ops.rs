@@ -1,8 +1,8 @@
-//! The affinity in candle's tensor operations: for what `fused` cannot do, and a second opinion.
+//! The affinity in candle's tensor operations: for what `fused` cannot do, and as a check of it.
 //!
-//! One context frame at a time is multiplied with a block of queries, its k best keys are taken
-//! by k rounds of argmax and merged with those of the frames before, so that no more than one
-//! block of scores exists. candle's own sort cannot do it: it needs a row in shared memory.
+//! One context frame at a time is multiplied with a block of queries; its k best keys are found by
+//! k rounds of argmax and merged with those of the frames before, so that only one block of scores
+//! exists at a time. candle's own sort cannot be used: it needs a row in shared memory.
 
 use candle_core::{D, DType, Tensor};
 

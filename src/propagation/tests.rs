@@ -1,4 +1,4 @@
-//! All engines against the definition written out: all scores, a full sort, no shortcuts.
+//! Compares all engines with the definition written out: all scores, a full sort, no shortcuts.
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;

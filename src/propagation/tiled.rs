@@ -1,10 +1,11 @@
-//! The affinity on the CPU: tiles of products, a running top-k, nothing stored that is not needed.
+//! The affinity on the CPU: tiles of products and a running top-k; the affinity matrix is never
+//! stored.
 //!
-//! A panel of queries that lie close together is multiplied with the keys that any of them sees, a
-//! list of cells that is walked context frame by context frame. A tile of scores never leaves the
-//! registers unless one of them beats its query's k-th nearest so far; the affinity matrix of a frame
-//! never exists. Cores take a few panels at a time, which meet a frame's keys one after the other,
-//! while these are still in a cache that the cores share.
+//! A panel of neighbouring queries is multiplied with the keys that any of them sees, a list of
+//! cells that is processed context frame by context frame. A tile of scores leaves the registers
+//! only if one of them is better than its query's k-th nearest so far. Each core takes a few panels
+//! at a time and multiplies them with a frame's keys one after the other, while these keys are
+//! still in a cache that the cores share.
 
 use candle_core::Tensor;
 use pulp::{Arch, Simd};

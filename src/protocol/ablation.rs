@@ -1,8 +1,8 @@
-//! One choice changed at a time: what `explain --ablate` tries.
+//! One setting changed at a time: what `explain --ablate` tries.
 //!
-//! Between two published protocols a dozen values differ at once, and nobody can tell which of them
-//! moved the score. [`alternatives`] lists every protocol that departs from a given one in exactly
-//! one value; the values are those that people publish with, taken from the [`Preset`]s.
+//! Two published protocols differ in a dozen values at once, so nobody can tell which of them
+//! changed the score. [`alternatives`] lists every protocol that differs from a given one in
+//! exactly one value; the values are published ones, taken from the [`Preset`]s.
 
 use clap::ValueEnum;
 use serde_json::Value;

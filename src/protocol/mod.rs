@@ -1,8 +1,8 @@
-//! Protocols: every choice that moves a number, under a name, a version and a hash.
+//! Protocols: every setting that changes a score, under a name, a version and a hash.
 //!
-//! The same weights move by up to nine J&F points between the settings people publish with. So a
-//! preset fixes them all ([`presets`]), its name and hash stand in every result file, and what
-//! departs from it is listed beside it. From here [`crate::eval`] takes its orders.
+//! The score of the same weights differs by up to nine J&F points between the settings that papers
+//! use. So a preset fixes them all ([`presets`]), every result file holds its name and hash, and
+//! changed values are listed beside them. [`crate::eval`] follows these settings.
 
 pub mod ablation;
 pub mod presets;

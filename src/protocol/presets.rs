@@ -1,6 +1,7 @@
-//! The named protocols; protocols people publish with, row by row.
+//! The presets: the protocols that papers use, row by row.
 //!
-//! A preset's values never change under the same version: where one must, its version rises.
+//! A preset's values never change under the same version: if one must change, the version
+//! increases.
 
 use serde::Serialize;
 

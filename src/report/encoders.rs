@@ -1,5 +1,5 @@
-//! Several encoders by one protocol: sorted by their headline, the failed ones last; `weights.json`,
-//! `.csv` and `.md`.
+//! Several encoders with one protocol: sorted by their headline score, failed ones last;
+//! `weights.json`, `.csv` and `.md`.
 
 use std::path::Path;
 

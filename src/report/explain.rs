@@ -1,8 +1,10 @@
-//! Where a number comes from: a finished run in words, and how much each single choice moves it.
+//! Where a score comes from: a finished run in words, and how much each single setting changes its
+//! score.
 //!
-//! [`facts`] reads a result folder aloud. An [`Ablation`] holds what [`crate::protocol::ablation`]
-//! lists, measured: the same encoder on the same clips with one choice changed, the difference to the run
-//! itself, and an interval of it ([`super::compare`]). `explain.md` and `explain.json` keep both.
+//! [`facts`] describes a result folder in sentences. An [`Ablation`] holds the measurements of what
+//! [`crate::protocol::ablation`] lists: the same encoder on the same clips with one setting
+//! changed, the difference to the run itself, and an interval of it ([`super::compare`]).
+//! `explain.md` and `explain.json` store both.
 
 use std::fmt::Write as _;
 use std::path::Path;

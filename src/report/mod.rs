@@ -1,12 +1,12 @@
-//! What a run leaves for people and programs: tables, CSV files, `results.json`, `results.md`.
+//! The output of a run for people and programs: tables, CSV files, `results.json`, `results.md`.
 //!
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
-//! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] puts
-//! beside them all that decided the numbers, and [`write()`] stores the lot; [`scored`] does where
-//! there was no run but predictions of others. [`sweep`] and [`encoders`] set the headlines of several
-//! settings, or encoders, under one another; [`compare`] reads finished runs back ([`stored`]) and says
-//! which differences between them are real, [`explain`] where a number comes from, and [`html`] makes of
-//! a run's folder a page that a browser shows.
+//! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] adds
+//! everything that determined the numbers, and [`write()`] stores all of it; [`scored`] does the same
+//! for predictions of other programs. [`sweep`] and [`encoders`] list the headlines of several
+//! settings, or encoders; [`compare`] reads finished runs back ([`stored`]) and says which differences
+//! between them are significant, [`explain`] where a score comes from, and [`html`] turns a run's
+//! folder into a page for a browser.
 
 pub mod compare;
 pub mod davis;

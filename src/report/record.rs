@@ -1,4 +1,4 @@
-//! The run's record: beside the scores, everything that decided them.
+//! The run's record: the scores and everything that determined them.
 
 use std::fmt::Write as _;
 

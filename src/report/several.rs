@@ -1,7 +1,7 @@
-//! Several results under one another: a row for each, the best marked.
+//! Several results in one table: a row for each, the best marked.
 //!
-//! What the tables of a sweep ([`super::sweep`]) and of several encoders ([`super::encoders`]) have
-//! in common: some named values that tell the rows apart, then each row's headline.
+//! The tables of a sweep ([`super::sweep`]) and of several encoders ([`super::encoders`]) share
+//! this: some named values that identify a row, then the row's headline.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! A run's folder read back: `results.json`, which says how the scores were made, and `clips/*.json`,
-//! which hold them at full precision. What [`super::compare`] and the pages of [`super::html`] begin
-//! with.
+//! Reads a run's folder: `results.json`, which says how the scores were made, and `clips/*.json`,
+//! which hold them at full precision. [`super::compare`] and the pages of [`super::html`] start
+//! from it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! One table, three ways to write it: terminal, Markdown, CSV.
+//! One table in three formats: terminal, Markdown, CSV.
 
 use comfy_table::{CellAlignment, LineStyle, TableStyle, presets};
 

@@ -1,7 +1,7 @@
 //! Four-legged animals and birds.
 //!
-//! Both are bones posed in three dimensions, so that they foreshorten as they turn. Their patterns are
-//! painted on the resting body, which is seen from the side and faces right.
+//! Both are skeletons posed in three dimensions, so they foreshorten as they turn. Their patterns
+//! are painted on the body at rest, seen from the side and facing right.
 
 use std::f32::consts::{PI, TAU};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! What stands still: the scene behind the moving things, painted once a clip on two plates.
+//! The static scene behind the moving things, painted once per clip on two plates.
 //!
 //! The far plate (sky, hills, walls) and the near plate (ground and what grows on it) shift against
-//! each other as the camera moves, as near and far do. Next: [`mod@super::render`] looks every pixel up.
+//! each other as the camera moves, which gives parallax. Next: [`mod@super::render`] looks every
+//! pixel up.
 
 use rayon::prelude::*;
 

@@ -1,10 +1,11 @@
-//! Moving things as layers of rounded shapes: how far a point is outside, and what is painted there.
+//! Moving things as layers of rounded shapes: the distance of a point from a shape, and its colour
+//! there.
 //!
-//! A [`Figure`] is posed anew for every frame. Each [`Layer`] is one continuous body, either bones with
-//! flesh around them or a wobbly closed outline, and carries a surface given in the coordinates of the
-//! body at rest: a point of the picture is first led back to the resting body, then looked up. That is
-//! why patterns stick. Who poses figures: [`super::person`], [`super::animal`], [`super::things`]; who
-//! draws them: [`mod@super::render`].
+//! A [`Figure`] is posed again for every frame. Each [`Layer`] is one continuous body, either bones
+//! with flesh around them or a wobbly closed outline, and has a surface in the coordinates of the
+//! body at rest: a point of the picture is mapped back to the body at rest and looked up there. So
+//! patterns move with the body. [`super::person`], [`super::animal`] and [`super::things`] pose
+//! figures; [`mod@super::render`] draws them.
 
 use std::sync::Arc;
 

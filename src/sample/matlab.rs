@@ -1,8 +1,8 @@
-//! Writing MATLAB level 5 files, as JHMDB stores its joints.
+//! Writes MATLAB level 5 files, the format in which JHMDB stores its joints.
 //!
 //! A header of 128 bytes, then one element per variable; an element is a tag (type, bytes) and its
-//! content, padded to 8 bytes. Uncompressed, little-endian. After MathWorks' description of the format,
-//! "MAT-File Level 5 File Format".
+//! content, padded to 8 bytes. Uncompressed, little-endian. Written from MathWorks' description of
+//! the format, "MAT-File Level 5 File Format".
 
 /// Types of data elements.
 const INT8: u32 = 1;

@@ -1,6 +1,6 @@
-//! Chance: seeded draws for what a clip contains, and lattice noise for how it looks.
+//! Random numbers: seeded draws for the contents of a clip, and lattice noise for textures.
 //!
-//! Everything drawn comes from [`Draw`], a `ChaCha` stream keyed by seed, benchmark and clip. The noise
+//! All draws come from [`Draw`], a `ChaCha` stream keyed by seed, benchmark and clip. The noise
 //! functions are pure: the same point and seed give the same value, so a texture can be evaluated
 //! anywhere and in any order. Next: [`super::texture`] turns noise into cloth, fur and brick.
 

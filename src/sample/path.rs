@@ -1,8 +1,8 @@
-//! Ways through a scene: where a thing stands at frame t, how large it looks, where it faces.
+//! Paths through a scene: where a thing is at frame t, how large it looks, where it faces.
 //!
 //! Things stand on a ground plane seen in perspective. Every path is a function of the frame number
-//! alone and never leaves the scene, so a clip may be of any length. Next: [`super::person`] and its
-//! siblings pose their bodies at the place.
+//! alone and never leaves the scene, so a clip may have any length. Next: [`super::person`] and the
+//! modules like it pose their bodies at that place.
 
 use std::f32::consts::FRAC_PI_2;
 

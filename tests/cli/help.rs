@@ -122,7 +122,7 @@ fn defaults_come_with_their_origin() {
         "[default: cropmae]",
         "[default: auto]",
         "[default: f32]",
-        "[default: read off the checkpoint]",
+        "[default: read from the checkpoint]",
         "DAVIS_ROOT",
         "PROPAGATE_DEVICE",
     ] {

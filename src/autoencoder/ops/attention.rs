@@ -1,7 +1,7 @@
-//! Softmax attention with a gradient: of tokens among themselves, and of queries over other tokens.
+//! Softmax attention with a gradient: self-attention, and attention of queries over other tokens.
 //!
-//! The probabilities of a head are computed anew in the backward pass, so that nothing of the size
-//! tokens × tokens is ever kept.
+//! The backward pass computes the probabilities of a head again, so that nothing of the size tokens
+//! × tokens is stored.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

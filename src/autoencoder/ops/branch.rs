@@ -1,6 +1,6 @@
-//! The two ends of a block's branches: a linear layer whose output joins the stream of tokens, with the
-//! norm that the next branch begins with; and the first layer of a feed-forward with its GELU. A GPU
-//! takes each in one pass over the tokens.
+//! The two fused steps of a block: a linear layer whose output is added to the stream of tokens,
+//! together with the norm that the next branch begins with; and the first layer of a feed-forward
+//! with its GELU. A GPU makes each in one pass over the tokens.
 
 use candle_core::Result;
 

@@ -1,5 +1,6 @@
-//! Dropout whose draws are a function of a seed and the place in the tensor, so that the backward
-//! pass finds again what was dropped without storing it, and a resumed run drops the same.
+//! Dropout whose random values are a function of a seed and the place in the tensor. So the
+//! backward pass finds the dropped values again without storing them, and a resumed run drops the
+//! same ones.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

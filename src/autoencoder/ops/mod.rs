@@ -1,10 +1,10 @@
 //! The operations of the network that is trained, with their gradients.
 //!
-//! Each takes values on a [`Tape`](super::tape::Tape) and notes how to walk back. On the CPU in f32,
-//! and on a GPU in f32 and bf16 (`gpu`), it is a kernel of ours with a backward pass of its own; in
-//! other number types it is a composition of candle's differentiable operations (`plain`). All forms
-//! are held against each other and against finite differences in `tests`. The network that is put together from them:
-//! [`super::encoder`] and [`super::decoder`].
+//! Each takes values on a [`Tape`](super::tape::Tape) and records its backward step there. On the
+//! CPU in f32, and on a GPU in f32 and bf16 (`gpu`), it is our own kernel with its own backward
+//! pass; in other number types it is a composition of candle's differentiable operations (`plain`).
+//! `tests` compares all versions with one another and with finite differences. The networks made of
+//! them: [`super::encoder`] and [`super::decoder`].
 
 mod attention;
 mod branch;

@@ -1,4 +1,4 @@
-//! The form of every operation where no kernel of ours serves: candle's own gradients.
+//! Every operation where we have no kernel: candle's operations with candle's gradients.
 
 use candle_core::{Result, Tensor, Var};
 

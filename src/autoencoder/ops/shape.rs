@@ -1,4 +1,4 @@
-//! Sums, and tokens and rows put together and taken apart.
+//! Sums, and joining and splitting tokens and rows.
 
 use candle_core::{DType, Result, Tensor};
 

@@ -1,4 +1,4 @@
-//! Every operation against candle's plain ones, and those against finite differences in f64.
+//! Compares every operation with candle's plain ones, and those with finite differences in f64.
 
 use candle_core::{DType, Device, Result, Tensor};
 

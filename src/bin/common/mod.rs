@@ -1,6 +1,6 @@
-//! What both programs do: threads and memory at their beginning, the place of the sample clips, the
-//! command for the record, what they say to the user ([`streams`], in the words of the command line:
-//! [`flags`]) and about themselves ([`pages`]).
+//! What both programs need: threads and memory at their start, the place of the sample clips, the
+//! command line for the record, messages to the user ([`streams`], with flags where the library names
+//! settings: [`flags`]), and manual pages ([`pages`]).
 
 pub(crate) mod flags;
 pub(crate) mod pages;

@@ -1,5 +1,4 @@
-//! What a program writes about itself: manual pages and completion scripts, made of the same words as
-//! its help.
+//! Manual pages and completion scripts, made from the same texts as a program's help.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the user sees: results on stdout, all else on stderr.
+//! Output for the user: results on stdout, everything else on stderr.
 
 use std::io::Write;
 

@@ -12,9 +12,9 @@ use cropmae::protocol::Benchmark;
 
 /// Pre-trains image encoders by siamese cropped masked autoencoding.
 ///
-/// Two crops of an image; one of them, almost wholly masked, is reconstructed with the help of the
-/// other (CropMAE). Also SiamMAE (two frames of a video) and MAE (one image). What comes out,
-/// encoder.safetensors, goes as it is into `propagate --weights`.
+/// CropMAE takes two crops of an image and reconstructs one of them, almost completely masked, with
+/// the help of the other. Also SiamMAE (two frames of a video) and MAE (one image). `propagate
+/// --weights` takes the result, encoder.safetensors, as it is.
 #[derive(Debug, Parser)]
 #[command(
     name = "pretrain",
@@ -27,8 +27,9 @@ use cropmae::protocol::Benchmark;
     pretrain --preset cropmae-in --data imagenet/train --out runs/in --device cuda --dtype bf16\n  \
     pretrain --preset tiny --set masking_ratio=0.9 --set views.flip=0 --show-config\n\n\
     In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, report.html (curves,\n  \
-    reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, what is left of it,\n  \
-    its reconstruction) and event files for TensorBoard (tensorboard --logdir runs). The same command again goes on where the last one stopped."
+    reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, its visible part,\n  \
+    its reconstruction) and event files for TensorBoard (tensorboard --logdir runs). The same command\n  \
+    again continues a run that was stopped."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -45,31 +46,32 @@ pub(crate) struct Cli {
         required_unless_present = "show_config"
     )]
     pub(crate) data: Option<PathBuf>,
-    /// What the data is made of [default: the preset's; images, but for the *-k400 presets]
+    /// The kind of data [default: the preset's: videos for the *-k400 presets, else images]
     #[arg(long, value_enum, help_heading = "Data")]
     pub(crate) kind: Option<Kind>,
-    /// Where the frames of video files are kept once they were decoded, as JPEG [default: nowhere]
+    /// Where to keep decoded frames of video files, as JPEG [default: they are not kept]
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     pub(crate) frames_cache: Option<PathBuf>,
-    /// The program that decodes video files; `ffprobe` must lie beside it
+    /// The program that decodes video files; `ffprobe` is looked for beside it
     #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg", help_heading = "Data")]
     pub(crate) ffmpeg: PathBuf,
-    /// Held-out data of the same kind: its loss is measured, and what the network makes of it drawn, between
-    /// epochs
+    /// Held-out data of the same kind: between epochs its loss is measured and its reconstructions are
+    /// drawn
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub(crate) held_out: Option<PathBuf>,
-    /// A benchmark to run along the way: labels are propagated with the encoder as it is then
+    /// A benchmark to run during training: labels are propagated with the current encoder
     ///
-    /// With the preset `cropmae` of `propagate`; J&F, mIoU or PCK@0.1 (in per cent) goes to the log
-    /// beside the loss, predictions to OUT/evaluation. ROOT is the dataset's folder as released (see
-    /// datasets.md), or `sample` for rendered clips (in runs/sample); `sample` alone is all three of
-    /// them. Clips that cannot be used are named and left out. Repeat it for more benchmarks.
+    /// It uses the preset `cropmae` of `propagate`. J&F, mIoU or PCK@0.1 (in per cent) goes to the log
+    /// beside the loss, predictions go to OUT/evaluation. ROOT is the dataset's folder as released (see
+    /// datasets.md), or `sample` for rendered clips (in runs/sample); `sample` alone means all three
+    /// benchmarks. Clips that cannot be used are named and left out. Repeat the flag for more
+    /// benchmarks, each once.
     #[arg(long = "eval", value_name = "davis|vip|jhmdb=ROOT", help_heading = "Data", value_parser = parse_evaluation)]
     pub(crate) evaluations: Vec<EvaluationArg>,
     /// MiB of decoded pictures to keep in memory; 0: none
     ///
-    /// Later epochs need not decode them again. Pictures in shards and frames of clips are not kept. No
-    /// result depends on it.
+    /// Later epochs need not decode them again. Pictures in shards and frames of clips are not kept.
+    /// No result depends on it.
     #[arg(long, value_name = "MIB", default_value_t = 1024, help_heading = "Data")]
     pub(crate) keep_decoded: usize,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
@@ -79,28 +81,28 @@ pub(crate) struct Cli {
     /// The configuration to start from
     #[arg(long, value_enum, default_value = "cropmae-in", help_heading = "Configuration")]
     pub(crate) preset: Preset,
-    /// A TOML file whose values take the place of the preset's
+    /// A TOML file whose values replace the preset's
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) config: Option<PathBuf>,
-    /// One value in place of the preset's and the file's; `--show-config` lists the keys
+    /// One value that replaces the preset's and the file's; `--show-config` lists the keys
     #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Configuration")]
     pub(crate) settings: Vec<String>,
     /// Print the configuration as TOML and stop
     #[arg(long, help_heading = "Configuration")]
     pub(crate) show_config: bool,
-    /// What is reconstructed from what
+    /// The training task: what is reconstructed from what
     #[arg(long, value_enum, help_heading = "Configuration")]
     pub(crate) method: Option<Method>,
     /// How the two views of an image relate
     #[arg(long, value_enum, help_heading = "Configuration")]
     pub(crate) strategy: Option<Strategy>,
-    /// The encoder: vit{ti,s,b,l}{8,16}
+    /// The encoder: vit{ti,s,b,l,h}{8,14,16}; views.size must be a multiple of its patch
     #[arg(long, value_name = "NAME", help_heading = "Configuration")]
     pub(crate) arch: Option<String>,
     /// Passes over the data
     #[arg(long, value_name = "N", help_heading = "Configuration")]
     pub(crate) epochs: Option<u64>,
-    /// Images that a step averages over
+    /// Images per step
     #[arg(long, value_name = "N", help_heading = "Configuration")]
     pub(crate) batch_size: Option<usize>,
     /// The share of a view's patches that is masked
@@ -112,47 +114,48 @@ pub(crate) struct Cli {
     /// Set the learning rate after each step, as the reference's program does
     #[arg(long, help_heading = "Configuration")]
     pub(crate) lr_after_step: bool,
-    /// Where all draws come from
+    /// The seed of all random numbers
     #[arg(long, value_name = "N", help_heading = "Configuration")]
     pub(crate) seed: Option<u64>,
 
-    /// Begin with the weights of a checkpoint instead of random ones: an encoder's, and the
-    /// decoder's where it has one that fits
+    /// Begin with the weights of a checkpoint instead of random ones: those of the encoder, and of the
+    /// decoder if the checkpoint has one that fits
     ///
-    /// The number of attention heads, which no tensor tells, is the run's, and so is the position table,
-    /// which is fixed: where the checkpoint's was learnt, a line says that it is not taken.
+    /// Any family that `propagate --weights` reads, and this program's own checkpoints. The number of
+    /// attention heads, which tensors do not show, comes from the configuration. The position table is
+    /// always the fixed one; if the checkpoint's was learnt, a line says that it is not used.
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) init: Option<PathBuf>,
-    /// Go on from a checkpoint that CropMAE's own program wrote: weights, optimiser and epoch
+    /// Continue from a checkpoint that CropMAE's own program wrote: weights, optimiser and epoch
     ///
-    /// The file's count of epochs is taken as MAE's program means it: the number, from 0, of the last
-    /// one done. Heads and the position table are the run's, as with --init. Runs of this program need no
-    /// flag: the same command goes on where the last one stopped.
+    /// The file's epoch is read as MAE's program writes it: the number, from 0, of the last finished
+    /// epoch. Heads and position table are as with --init. Runs of this program need no flag: the same
+    /// command continues them.
     #[arg(long, value_name = "FILE.pth", conflicts_with = "init", help_heading = "Configuration")]
     pub(crate) resume: Option<PathBuf>,
 
-    /// Where everything is written; what a stopped run left there is gone on with
+    /// Where everything is written; a stopped run in this folder is continued
     #[arg(long, value_name = "DIR", default_value = "runs/pretrain", help_heading = "Output")]
     pub(crate) out: PathBuf,
-    /// Epochs between measurements of the held-out loss, beside the first and the last one
+    /// Epochs between measurements of the held-out loss; the first and the last epoch are measured too
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) measure_every: u64,
     /// Epochs between runs of the benchmarks of `--eval`; 0: at the end only
     #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Output")]
     pub(crate) eval_every: u64,
-    /// Epochs between pictures of reconstructions, of held-out images where there are any; 0: none
+    /// Epochs between pictures of reconstructions, of held-out images if there are any; 0: none
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) pictures_every: u64,
-    /// Epochs between checkpoints; with few images an epoch is short and writing takes longer
+    /// Epochs between checkpoints; with few images an epoch can be shorter than writing a checkpoint
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Output")]
     pub(crate) save_every: u64,
-    /// Steps between checkpoints within an epoch; 0: at its end only
+    /// Steps between checkpoints within an epoch; 0: only at its end
     #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Output")]
     pub(crate) checkpoint_every: u64,
-    /// The newest checkpoints to keep
+    /// How many of the newest checkpoints to keep
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Output")]
     pub(crate) keep_last: usize,
-    /// Steps whose multiples are kept whatever their age; 0: none
+    /// Always keep checkpoints whose steps are a multiple of this; 0: none
     #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Output")]
     pub(crate) keep_every: u64,
     /// No progress, only warnings and errors
@@ -162,7 +165,7 @@ pub(crate) struct Cli {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", help_heading = "Run")]
     pub(crate) device: Choice,
-    /// The number type of the passes; weights and optimiser are f32 all the same
+    /// The number type of forward and backward pass; weights and optimiser are always f32
     #[arg(long, value_enum, default_value = "f32", help_heading = "Run")]
     pub(crate) dtype: Precision,
     /// Threads that compute on the CPU [default: the cores of this machine]
@@ -175,7 +178,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write the encoder of a checkpoint alone, for `propagate --weights`
     Export(ExportArgs),
-    /// Make the report.html of a run again, from what lies in its folder
+    /// Write the report.html of a run again, from the files in its folder
     #[command(after_help = "Examples:\n  pretrain report runs/tiny")]
     Report {
         /// The run's folder: what --out named
@@ -188,7 +191,7 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Write manual pages, one a command
+    /// Write manual pages, one per command
     #[command(
         after_help = "Examples:\n  pretrain man ~/.local/share/man/man1    then: man pretrain"
     )]

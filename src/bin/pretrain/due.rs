@@ -1,4 +1,4 @@
-//! What is done between epochs is not done after each of them.
+//! Decides after which epochs a measurement is due.
 
 /// After which epochs something is due: the last one always.
 #[derive(Debug, Clone, Copy)]

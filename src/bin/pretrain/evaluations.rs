@@ -1,4 +1,4 @@
-//! `--eval`: benchmarks along a run.
+//! `--eval`: benchmarks during a run.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
-//! `pretrain`: the loop that makes encoders.
+//! `pretrain`: trains encoders.
 //!
-//! Arguments ([`args`]) and a preset become a configuration ([`plan`]), the library runs it, the
-//! terminal sees it ([`progress`]), and [`pictures`] stay of it.
+//! Arguments ([`args`]) and a preset become a configuration ([`plan`]), which the library runs;
+//! [`progress`] shows the run on the terminal, and [`pictures`] stores images of it.
 
 // Comments on arguments are help texts, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]

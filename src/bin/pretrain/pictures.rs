@@ -1,4 +1,4 @@
-//! The pictures of a run: reconstructions along it, its curves, and its page.
+//! The pictures of a run: reconstructions, loss curves, and the report page.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! From arguments to what the library runs.
+//! Turns arguments into the library's settings.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a run shows on stderr: a bar on a terminal that can draw one, a line an epoch elsewhere.
+//! Progress on stderr: a bar on a terminal that can draw one, one line per epoch elsewhere.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};

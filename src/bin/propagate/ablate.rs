@@ -1,7 +1,7 @@
-//! `explain --ablate`: the run again, with one choice changed at a time.
+//! `explain --ablate`: repeats the run with one setting changed at a time.
 //!
-//! Every change becomes a folder of results like any run's, in RUN/ablation. Changes that leave the
-//! features as they are share them: a clip is encoded once for all of those, as in a sweep.
+//! Every change gets a result folder of its own in RUN/ablation. Changes that do not affect the
+//! features share them: as in a sweep, a clip is encoded once for all of these.
 
 use std::path::{Path, PathBuf};
 

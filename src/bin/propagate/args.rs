@@ -1,4 +1,5 @@
-//! The command line: only what was typed, with the defaults' origin in the help.
+//! The command line of `propagate`: the arguments as typed; the help says where each default comes
+//! from.
 
 mod check;
 mod compare;
@@ -174,24 +175,24 @@ pub(crate) struct DataArgs {
 pub(crate) struct ModelArgs {
     /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED` or `pixels`
     ///
-    /// CropMAE, SiamMAE, MAE, DINO, iBOT, DINOv2, timm and Hugging Face names are understood, and
-    /// the architecture is read off the tensors. `sample` is a small encoder that ships with the
-    /// program, trained on 850 photographs. `random:ARCH@SEED` is a seeded initialisation that
-    /// was never trained; `pixels` takes the raw pixels of each patch, the floor that every encoder
-    /// must beat. Needed, but for `--data sample`, where `sample` is the default.
+    /// Tensor names of CropMAE, SiamMAE, MAE, DINO, iBOT, DINOv2, timm and Hugging Face are
+    /// understood, and the architecture is read from the tensors' shapes. `sample` is a small encoder
+    /// that ships with the program, trained on 850 photographs. `random:ARCH@SEED` is a seeded
+    /// initialisation without training; `pixels` uses the raw pixels of each patch, the baseline that
+    /// every encoder must beat. Required, except with `--data sample`, where `sample` is the default.
     ///
-    /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with one a
-    /// line, relative to its folder): each is evaluated into a folder of its own, and one table shows all,
-    /// best first.
+    /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with one
+    /// per line, relative to its folder): each gets a folder of results, and one table shows all, best
+    /// first.
     #[arg(long, num_args = 1.., value_name = "FILE|sample|random:ARCH@SEED|pixels")]
     pub(crate) weights: Vec<Source>,
-    /// The architecture, vit{ti,s,b,l}{8,14,16} [default: read off the checkpoint]
+    /// The architecture, vit{ti,s,b,l,h}{8,14,16} [default: read from the checkpoint]
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
     /// Side of a patch in pixels [default: the checkpoint's; 16 for `pixels`]
     #[arg(long, value_name = "P")]
     pub(crate) patch_size: Option<usize>,
-    /// Attention heads, which no tensor tells [default: the usual number for the width]
+    /// Attention heads, which tensors do not show [default: the usual number for the width]
     #[arg(long, value_name = "N")]
     pub(crate) heads: Option<usize>,
     /// Which entry of a .pth holds the encoder [default: model, state_dict, teacher, student, …]
@@ -200,10 +201,10 @@ pub(crate) struct ModelArgs {
     /// Which block gives the features: last, N (from 1) or mean-lastK
     #[arg(long, default_value_t = Layer::Last, value_name = "LAYER")]
     pub(crate) layer: Layer,
-    /// How the position table is stretched to the frame's grid [default: the family's own rule]
+    /// How the position table is resized to the frame's grid [default: the family's own rule]
     #[arg(long, value_name = "RULE")]
     pub(crate) positions: Option<PositionRule>,
-    /// Whose code runs the encoder: ours, or candle's tensor operations
+    /// Which code runs the encoder: ours, or candle's tensor operations
     #[arg(long, value_enum, default_value_t = Implementation::Auto)]
     pub(crate) encoder: Implementation,
 }
@@ -213,20 +214,21 @@ pub(crate) struct ModelArgs {
 pub(crate) struct OutputArgs {
     /// Where predictions and tables go [default: runs/<benchmark>-<preset>-<weights>-<settings>]
     ///
-    /// A second run with the same settings goes on where an interrupted one stopped; a folder with
-    /// other settings is refused.
+    /// A second run with the same settings continues an interrupted one; a folder with other settings
+    /// is refused.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Keep features here, and use those that earlier runs have left
+    /// Keep features in this folder, and use those that earlier runs have kept
     ///
-    /// Another top-k, radius, neighbourhood, temperature or queue then costs neither decoding nor
-    /// encoding. Features of other weights, layers, types, sizes or frames are never taken for these;
-    /// refresh:DIR makes all anew. ViT-S/16 at 480x880 takes 2.5 MB a frame [default: none are kept]
+    /// A run with another top-k, radius, neighbourhood, temperature or queue then skips decoding and
+    /// encoding. Features of other weights, layers, types, sizes or frames are never used;
+    /// refresh:DIR computes all again. ViT-S/16 at 480x880 needs 2.5 MB per frame [default: none are
+    /// kept]
     #[arg(long, value_name = "DIR|refresh:DIR")]
     pub(crate) cache: Option<CacheArg>,
     #[command(flatten)]
     pub(crate) overlay: OverlayArgs,
-    /// Show the objects', classes' or joints' rows too
+    /// Also show a row for each object, class or joint
     #[arg(long)]
     pub(crate) per_item: bool,
     /// Print results.json instead of the table
@@ -238,13 +240,13 @@ pub(crate) struct OutputArgs {
     /// Store soft labels, [T, h, w, C] f32, as OUT/soft_labels/<clip>.safetensors
     #[arg(long)]
     pub(crate) save_soft_labels: bool,
-    /// Predict and do not score
+    /// Predict without scoring
     #[arg(long, conflicts_with_all = ["export_markdown", "export_csv", "export_json"])]
     pub(crate) predict_only: bool,
     /// The page that shows the results in a browser, OUT/report.html
     #[arg(long, value_enum, default_value_t = Report::Html)]
     pub(crate) report: Report,
-    /// Say what would be done, and stop
+    /// Print what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -274,7 +276,7 @@ impl FromStr for CacheArg {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
-    /// Where to compute: auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares clips out among several
+    /// Where to compute: auto, cpu, cuda or cuda:N; cuda:0,cuda:1 distributes the clips over both
     #[arg(
         long,
         default_value = "auto",
@@ -318,7 +320,7 @@ pub(crate) struct ScoreArgs {
     /// Folder of predictions: <clip>/<frame>.png (JHMDB: <clip>/joints.json or <clip>.npy)
     #[arg(long, value_name = "DIR")]
     pub(crate) predictions: PathBuf,
-    /// The size masks are scored at; annotations are brought to it by Pillow's nearest rule
+    /// The size masks are scored at; annotations are resized to it by Pillow's nearest rule
     /// [default: native]
     #[arg(long, value_name = "native|HxW")]
     pub(crate) score_size: Option<ScoreSize>,
@@ -335,7 +337,7 @@ pub(crate) struct ScoreArgs {
     /// Also write the tables and results.json here: a new folder, or one that score wrote before
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Show the objects', classes' or joints' rows too
+    /// Also show a row for each object, class or joint
     #[arg(long)]
     pub(crate) per_item: bool,
     /// Print results.json instead of the table
@@ -352,7 +354,7 @@ pub(crate) struct ImageArgs {
     /// Images, or folders of them
     #[arg(long = "images", num_args = 1.., required = true, value_name = "DIR|FILES")]
     pub(crate) paths: Vec<PathBuf>,
-    /// The encoder's input size; native cuts each side to whole patches
+    /// The encoder's input size; native crops each side to whole patches
     #[arg(long, default_value = "native", value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: SizeArg,
     /// How images are resized
@@ -369,7 +371,7 @@ pub(crate) struct FeaturesArgs {
     /// The file to write: `<image>.patches` [h, w, D] and `<image>.cls` [D] for every image
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) out: PathBuf,
-    /// Bring every patch feature to length 1
+    /// Scale every patch feature to length 1
     #[arg(long)]
     pub(crate) normalize: bool,
     /// No notes: errors only

@@ -1,6 +1,7 @@
-//! `propagate check`: what is there, what is missing or odd, before time is spent on it.
+//! `propagate check`: reports what is missing or odd in a dataset or checkpoint before time is
+//! spent on it.
 //!
-//! Exit status 3 where something would stop an evaluation or make its numbers wrong.
+//! The exit status is 3 if something would stop an evaluation or make its scores wrong.
 
 use std::path::Path;
 

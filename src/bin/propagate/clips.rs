@@ -1,4 +1,4 @@
-//! Which clips: a dataset found or rendered, and narrowed to those asked for.
+//! Which clips to process: opens or renders a dataset, and selects the clips asked for.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `propagate compare`: finished runs side by side, and which differences are real.
+//! `propagate compare`: finished runs side by side, and which differences are significant.
 
 use anyhow::{Result, bail, ensure};
 use cropmae::Error;

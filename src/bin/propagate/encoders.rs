@@ -1,8 +1,8 @@
-//! Several `--weights` in one call: each encoder into a folder as if it had been run alone, and one
-//! table of all, best first.
+//! Several `--weights` in one call: each encoder gets a result folder as if it had been run alone,
+//! and one table shows all, best first.
 //!
-//! An encoder that cannot be loaded, or fails on every clip, is a row with the reason; the others
-//! are done all the same, and the exit status is 3.
+//! An encoder that cannot be loaded, or fails on every clip, is a row with the reason. The others
+//! are evaluated all the same, and the exit status is 3.
 
 use std::path::{Path, PathBuf};
 

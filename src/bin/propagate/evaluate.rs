@@ -1,5 +1,5 @@
-//! `propagate davis|vip|jhmdb`: one encoder by one setting; [`crate::sweep`] and [`crate::encoders`] build
-//! on it.
+//! `propagate davis|vip|jhmdb`: one encoder with one setting. [`crate::sweep`] and
+//! [`crate::encoders`] build on it.
 
 use std::path::Path;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! `propagate explain`: where a run's number comes from, and with `--ablate` what moves it.
+//! `propagate explain`: how a run's score was made, and with `--ablate` which settings change it.
 
 use std::path::Path;
 

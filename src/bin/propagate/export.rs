@@ -1,4 +1,4 @@
-//! `--export-markdown`, `--export-csv`, `--export-json`: the table as others want it.
+//! `--export-markdown`, `--export-csv`, `--export-json`: a table in other formats.
 
 use std::path::Path;
 

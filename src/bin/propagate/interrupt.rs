@@ -1,5 +1,6 @@
-//! Ctrl-C: the first one asks a run to stop where it is, with a table of the clips that are done; the
-//! second one ends the program at once. Both leave the exit status that shells give such programs.
+//! Ctrl-C: the first one asks a run to stop and to print the table of the finished clips; the
+//! second one ends the program at once. Both give the exit status that shells expect of an
+//! interrupted program.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,9 +1,9 @@
 //! `propagate`: one command from a checkpoint to the table.
 //!
-//! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]), the plan runs
-//! ([`evaluate`], or [`sweep`] where several settings are asked for, [`encoders`] where several
-//! encoders are), the results are shown ([`show`]) and sent on ([`export`]). The other verbs have a
-//! file each. stdout carries results, stderr all else.
+//! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]). [`evaluate`] runs the plan;
+//! for several settings [`sweep`] does, for several encoders [`encoders`]. The results are shown
+//! ([`show`]) and exported ([`export`]). Each other subcommand has a file of its own. Results go to
+//! stdout, everything else to stderr.
 
 // Comments on arguments are help texts, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]

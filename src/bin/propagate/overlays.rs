@@ -1,7 +1,7 @@
-//! Overlays: with every evaluation, and `propagate overlays` for a run that is over.
+//! Overlays: drawn after every evaluation, and by `propagate overlays` for a finished run.
 //!
-//! Everything is drawn from the files that a run has left, after its results are stored: what cannot be
-//! drawn loses nothing. What is newer than its clip's record is left as it is.
+//! They are drawn from the files of a run after its results are stored, so a failure here loses no
+//! result. A picture that is newer than its clip's record is not drawn again.
 
 mod ffmpeg;
 

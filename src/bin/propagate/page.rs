@@ -1,4 +1,4 @@
-//! `report.html` of a run that is done, and `propagate report`, which makes it again.
+//! `report.html` of a finished run, and `propagate report`, which writes it again.
 
 use std::path::{Path, PathBuf};
 

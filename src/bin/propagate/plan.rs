@@ -1,5 +1,5 @@
-//! From what was typed to what will be done: the protocol merged, the encoder and the device named,
-//! the folder chosen.
+//! Turns arguments into a plan: the complete protocol, the encoder, the device and the output
+//! folder.
 
 use std::path::{Path, PathBuf};
 

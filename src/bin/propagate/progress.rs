@@ -1,4 +1,4 @@
-//! Progress on stderr: a bar on a terminal that can draw one, a line per clip elsewhere.
+//! Progress on stderr: a bar on a terminal that can draw one, one line per clip elsewhere.
 
 use std::collections::HashMap;
 use std::fmt::Write;

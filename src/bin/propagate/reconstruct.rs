@@ -1,4 +1,5 @@
-//! `propagate reconstruct`: what a pre-trained network makes of masked images (the paper's figure 3).
+//! `propagate reconstruct`: how a pre-trained network reconstructs masked images (the paper's
+//! figure 3).
 
 use anyhow::{Result, ensure};
 use candle_core::Device;

@@ -1,4 +1,5 @@
-//! `propagate score davis|vip|jhmdb`: predictions of any program, no frames, no weights.
+//! `propagate score davis|vip|jhmdb`: scores the predictions of any program, without frames or
+//! weights.
 
 use std::time::Instant;
 

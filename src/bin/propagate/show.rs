@@ -1,4 +1,4 @@
-//! The results of a run as the user sees them, and the notes that `--quiet` keeps back.
+//! Prints the results of a run, and the notes that `--quiet` suppresses.
 
 use anyhow::Result;
 use cropmae::report::{RunRecord, Summary};

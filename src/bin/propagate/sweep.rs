@@ -1,9 +1,9 @@
-//! `--sweep`: every combination of some settings, each into a folder as if it had been run alone, and
-//! one table of all.
+//! `--sweep`: every combination of some settings, each with a result folder as if it had been run
+//! alone, and one table of all.
 //!
-//! A clip is encoded for the first combination that needs it; the others read its features, from
-//! `--cache` or from a file that goes when the clip is done. So memory is that of one setting, however
-//! many there are.
+//! A clip is encoded for the first combination that needs it. The others read its features from
+//! `--cache`, or from a temporary file that is deleted when the clip is done. So memory use is that
+//! of one setting, however many there are.
 
 use std::path::{Path, PathBuf};
 

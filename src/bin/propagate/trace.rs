@@ -1,4 +1,4 @@
-//! `propagate trace`: for one patch of a frame the neighbours that it takes its labels from.
+//! `propagate trace`: the neighbours from which one patch of a frame takes its labels.
 
 use anyhow::Result;
 use cropmae::data::Need;

@@ -1,4 +1,4 @@
-//! The frames of one clip: can they be read, are they of one size, is none missing in between.
+//! The frames of one clip: whether they can be read, have one size, and are without gaps.
 
 use std::path::Path;
 

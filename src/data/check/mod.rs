@@ -1,9 +1,10 @@
-//! A look at every file of a dataset before hours are spent on it.
+//! Checks every file of a dataset before hours are spent on it.
 //!
-//! [`davis`], [`vip`] and [`jhmdb`] go through all clips in parallel and return a [`Report`]: counts
-//! beside the official ones, facts per clip, and findings, each with what to do. An error is what stops
-//! an evaluation or makes its numbers wrong; a warning is what surprises. Clips, frames and findings
-//! stand in the order of the list, whatever the number of threads.
+//! [`davis`], [`vip`] and [`jhmdb`] go through all clips in parallel and return a [`Report`]:
+//! counts beside the official ones, facts about each clip, and findings, each with advice. An error
+//! is something that stops an evaluation or makes its scores wrong; a warning is something
+//! unexpected. Clips, frames and findings are in the order of the list, whatever the number of
+//! threads.
 
 mod frames;
 mod labels;

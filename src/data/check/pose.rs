@@ -1,4 +1,5 @@
-//! One clip with joints: as many as frames, and inside them.
+//! One clip with joints: whether there are as many as frames, and whether they lie inside the
+//! frames.
 
 use std::path::Path;
 

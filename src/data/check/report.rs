@@ -1,4 +1,4 @@
-//! What a check says: counts, facts per clip, findings.
+//! The result of a check: counts, facts about each clip, findings.
 
 use std::path::{Path, PathBuf};
 

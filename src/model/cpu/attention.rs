@@ -1,10 +1,10 @@
 //! Softmax attention, a panel of queries at a time.
 //!
-//! A panel's scores with some keys, one column a query, come out of registers, become exponentials in
-//! the innermost cache and are multiplied with the values from there; then come the next keys. The
-//! largest score so far is subtracted, and what was summed up before is scaled down when it grows
-//! (Milakov and Gimelshein 2018; Dao et al. 2022), so that a core never holds more scores than that,
-//! however long the sequence.
+//! The scores of a panel with some keys, one column per query, are computed in registers, become
+//! exponentials in the innermost cache and are multiplied with the values from there; then the next
+//! keys follow. The largest score so far is subtracted, and when it grows the earlier sums are
+//! scaled down (Milakov and Gimelshein 2018; Dao et al. 2022). So a core never holds more scores
+//! than that, however long the sequence.
 
 use pulp::{Arch, Simd};
 

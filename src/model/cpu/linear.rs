@@ -1,4 +1,5 @@
-//! A linear layer on packed weights, and what follows it before a value leaves its register.
+//! A linear layer on packed weights, and the operation that follows it while values are in
+//! registers.
 
 use pulp::{Arch, Simd};
 

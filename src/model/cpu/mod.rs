@@ -1,11 +1,12 @@
-//! The encoder on the CPU in f32: packed weights, nothing written to memory that a cache can keep.
+//! The encoder on the CPU in f32: packed weights, and intermediates that stay in cache instead of
+//! going to main memory.
 //!
 //! A block is two rounds over all cores. In the first, bands of rows go through norm and projection
-//! to queries, keys and values, whereupon [`attention`] mixes panels of queries; in the second,
-//! bands go through everything else, the hidden layer of the feed-forward never leaving the core's
-//! cache. [`linear`] is the product that all of it is made of, [`workers`] hands out bands and
-//! panels. Buffers are kept from block to block and from frame to frame. A value is computed in the
-//! same order whichever core does it, so that results do not depend on their number.
+//! to queries, keys and values, and then [`attention`] processes panels of queries. In the second,
+//! bands go through everything else; the hidden layer of the feed-forward stays in the core's
+//! cache. [`linear`] is the matrix product behind all of it, [`workers`] distributes bands and
+//! panels. Buffers are reused for every block and every frame. Every value is computed in the same
+//! order on whichever core, so results do not depend on the number of cores.
 
 mod attention;
 mod linear;

@@ -1,4 +1,5 @@
-//! The packed encoder against the tensor operations, and against itself on other cores.
+//! Compares the packed encoder with the tensor operations, and with itself on other numbers of
+//! cores.
 
 use candle_core::{DType, Device, Tensor};
 

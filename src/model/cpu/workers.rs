@@ -1,4 +1,4 @@
-//! Tasks for all cores, and the buffers that every core keeps from one task to the next.
+//! Tasks for all cores, and the buffers that each core reuses from task to task.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
-//! Launches of the fused attention: `attention_f32.cu`, `attention_tf32.cu`, `attention_bf16.cu`.
+//! Launches the fused attention: `attention_f32.cu`, `attention_tf32.cu`, `attention_bf16.cu`.
 //!
-//! The scores of [`super::super::attention`], which computes the same by candle's operations, never
-//! leave the chip here.
+//! It computes the same as [`super::super::attention`] does with candle's operations, but the
+//! scores never leave the chip.
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;

@@ -1,11 +1,11 @@
-//! The encoder on a GPU: cuBLAS's products, and kernels of ours for all that is between them.
+//! The encoder on a GPU: cuBLAS's products, and our own kernels for everything between them.
 //!
-//! A block is four products and four kernels: attention whose scores never leave the chip
-//! ([`attention`]), bias and GELU in one, and twice a product's bias, its sum with the stream of tokens
-//! and the norm for the next product in one ([`tokens`]). The stream stays in f32 whatever type the products have;
-//! the projection to queries, keys and values needs no pass for its bias. [`super::tensors`] computes
-//! the same by candle's operations: it is what this is tested against, and what runs where a kernel
-//! does not fit.
+//! A block is four products and four kernels: fused attention, whose scores never leave the chip
+//! ([`attention`]); bias and GELU in one; and, twice, one kernel ([`tokens`]) for a product's bias,
+//! its addition to the stream of tokens and the norm before the next product. The stream stays in
+//! f32 whatever the type of the products; the projection to queries, keys and values needs no pass
+//! for its bias. [`super::tensors`] computes the same with candle's operations: the tests compare
+//! with it, and it runs where a kernel does not fit.
 
 mod attention;
 mod patches;

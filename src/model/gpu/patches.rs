@@ -1,4 +1,5 @@
-//! Frames cut into patches on a GPU (`patches.cu`); on the CPU that is [`crate::model::vit::patchify`].
+//! Cuts frames into patches on a GPU (`patches.cu`); on the CPU [`crate::model::vit::patchify`]
+//! does it.
 
 use candle_core::{DType, Result, Shape, Tensor};
 use half::bf16;

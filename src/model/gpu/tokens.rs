@@ -1,4 +1,4 @@
-//! What happens to tokens between an encoder's products on a GPU (`tokens.cu`).
+//! The operations on tokens between an encoder's products on a GPU (`tokens.cu`).
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDevice;

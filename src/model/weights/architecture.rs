@@ -1,4 +1,4 @@
-//! Reads an encoder's sizes off the shapes of its tensors, and checks every shape against them.
+//! Reads an encoder's sizes from the shapes of its tensors, and checks every shape against them.
 
 use super::element::{ElementType, Table};
 use super::names::Spelling;

@@ -1,7 +1,8 @@
-//! Opens a checkpoint whatever its extension: what a file is, its first bytes say.
+//! Opens a checkpoint whatever its extension: its first bytes tell what kind of file it is.
 //!
-//! Safetensors and PyTorch's zip are read; everything else that people pass by mistake (a web
-//! page, a Git LFS pointer, a file from before PyTorch 1.6, a cut-short download) is named.
+//! Safetensors and PyTorch's zip are read; other files that people pass by mistake (a web page, a
+//! Git LFS pointer, a file from before PyTorch 1.6, a truncated download) get an error that names
+//! what they are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};

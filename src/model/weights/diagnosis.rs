@@ -1,7 +1,7 @@
-//! Guesses what a file is when the encoder that was looked for is not in it.
+//! Guesses what a file is if the encoder is not in it.
 //!
-//! Strictness alone would only say "keys are missing"; people then have to find out that they
-//! passed a ResNet, a text model or half of a training state.
+//! Otherwise the error would only say "keys are missing", and people would have to find out for
+//! themselves that they passed a ResNet, a text model or half of a training state.
 
 use super::report::{Refusal, shortened};
 

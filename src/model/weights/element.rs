@@ -1,4 +1,4 @@
-//! The numbers of a checkpoint: their types, where they lie, and their conversion to f32.
+//! The numbers of a checkpoint: their types, where they are, and their conversion to f32.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Judges a checkpoint: sorts its keys, reads its sizes, and finds the first reason to refuse it.
+//! Checks a checkpoint: sorts its keys, reads its sizes, and finds the first reason to refuse it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! Which program a checkpoint comes from, and what follows from it.
+//! Which program a checkpoint comes from, and what follows from that.
 //!
-//! The family decides what shapes cannot tell: the epsilon of the norms, how the position table is
-//! resized, and for one family the number of heads. Facts from each family's own program.
+//! The family decides what shapes cannot show: the epsilon of the norms, how the position table is
+//! resized, and for one family the number of heads. The facts come from each family's own program.
 
 use std::fmt;
 

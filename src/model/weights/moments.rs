@@ -1,4 +1,4 @@
-//! Where the state of an optimiser lies in a file, before its tensors are read.
+//! Finds the state of an optimiser in a file before its tensors are read.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! From the names in a file to the canonical ones.
 //!
-//! Canonical are MAE's names, which DINO, DINOv2 and timm share but for registers. Hugging Face
-//! spells everything differently and keeps query, key and value apart.
+//! The canonical names are MAE's, which DINO, DINOv2 and timm share except for registers. Hugging
+//! Face uses different names everywhere and stores query, key and value separately.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

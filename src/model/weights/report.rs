@@ -1,4 +1,4 @@
-//! What was found in a checkpoint, for people and for the run record.
+//! What was found in a checkpoint, for the user and for the run's record.
 
 use std::fmt;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What a training checkpoint holds beside its encoder: other tensors of the network, and the state
-//! of PyTorch's AdamW. Read only where somebody asks, by [`crate::pretrain`].
+//! What a training checkpoint holds beside its encoder: the network's other tensors and the state
+//! of PyTorch's AdamW. Read only when [`crate::pretrain`] asks for it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

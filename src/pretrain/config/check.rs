@@ -1,4 +1,4 @@
-//! What must hold of a configuration before anything is read or written.
+//! The rules that a configuration must satisfy before anything is read or written.
 
 use super::{AdamWSettings, Config, EncoderSizes, Optimization, Reading};
 use crate::autoencoder::{Mask, Method};

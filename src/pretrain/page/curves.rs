@@ -1,4 +1,5 @@
-//! The curves of a run: one chart for the loss, the rates and each benchmark, over its steps.
+//! The curves of a run over its steps: one chart each for the loss, the learning rate, the
+//! gradient, the speed and every benchmark.
 
 use maud::{Markup, html};
 
@@ -56,7 +57,10 @@ fn losses(log: &[Entry], training: &Points, end: f64) -> Markup {
     }
     if let Some((_, floor)) = measured(log, MEAN_PATCH).first() {
         let points = vec![(0.0, *floor), (end, *floor)];
-        series.push(Series { dashed: true, ..line("saying the mean patch", points, FLOOR) });
+        series.push(Series {
+            dashed: true,
+            ..line("baseline: predicting the mean patch", points, FLOOR)
+        });
     }
     single("Loss", "mean squared error of masked patches", series, end)
 }

@@ -1,9 +1,10 @@
-//! A run as a page: `report.html`, one file to look at and to send on.
+//! A run as a page: `report.html`, a single file for a browser.
 //!
-//! [`write()`] reads what a run's folder holds (`log.jsonl`, `config.toml`, `pictures/`, the head of the
-//! newest checkpoint) and tells it: the curves (`curves`), what the network makes of the same images
-//! along the way (`time`), every measurement, the recipe, and by what and where it was made. It can be
-//! made again at any time, of a run that goes on too. The frame of the page: [`crate::report::html`].
+//! [`write()`] reads a run's folder (`log.jsonl`, `config.toml`, `pictures/`, the head of the
+//! newest checkpoint) and shows the curves (`curves`), the network's reconstructions of the same
+//! images over time (`time`), every measurement, the recipe, and where and with what the run was
+//! made. The page can be written again at any time, also during a run. The frame of the page:
+//! [`crate::report::html`].
 
 mod curves;
 mod time;
@@ -134,7 +135,7 @@ fn names(log: &[Entry]) -> Vec<&str> {
 
 /// One row for each epoch that something was measured after.
 fn measurements(log: &[Entry]) -> Markup {
-    // the mean patch's loss is one number, told below
+    // the mean patch's loss is one number, shown below
     let names: Vec<&str> = names(log).into_iter().filter(|name| *name != MEAN_PATCH).collect();
     let mut epochs: Vec<(u64, u64)> = Vec::new();
     for measure in log.iter().filter_map(Entry::measure) {
@@ -161,7 +162,7 @@ fn measurements(log: &[Entry]) -> Markup {
         p { "Losses are mean squared errors of masked patches, benchmarks in per cent." }
         (table("After so many epochs", &of, Look::default()))
         @if let Some(floor) = measured(log, MEAN_PATCH, 1) {
-            p.quiet { "Saying the mean patch of the held-out images, which needs no network, has the loss "
+            p.quiet { "The baseline, predicting the mean patch of the held-out images without a network, has the loss "
                 (shown(Some(floor), MEAN_PATCH)) "." }
         }
     }

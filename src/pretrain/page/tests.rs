@@ -1,4 +1,4 @@
-//! What the page says of logs made by hand; of a real run: tests/pretrain/outputs.rs.
+//! Tests the page with logs made by hand; tests/pretrain/outputs.rs tests it with a real run.
 
 use super::*;
 use crate::pretrain::checkpoint::Place;
@@ -59,7 +59,7 @@ fn what_was_logged_is_told() {
         "64.7",
         "0.988",
         "has the loss 1.250",
-        "saying the mean patch",
+        "baseline: predicting the mean patch",
         "base_learning_rate",
         "pretrain --data 'a &lt;b&gt;'",
         "From step 9 on",

@@ -1,8 +1,10 @@
-//! Reconstructions through time: the same images, and what the network made of them along the run.
+//! Reconstructions over time: the same images, and the network's reconstructions of them during the
+//! run.
 //!
-//! A run leaves a picture an epoch that it draws: rows of samples, each with its views, what is left of
-//! the second one, and its reconstruction ([`crate::pretrain::pictures::grid`]). Here they are cut up
-//! and laid side by side: what stays the same once, then the reconstruction of every epoch.
+//! A run stores one picture for each epoch that it draws: rows of samples, each with its views, the
+//! visible part of the second view, and its reconstruction ([`crate::pretrain::pictures::grid`]).
+//! Here these pictures are cut up and placed side by side: first the columns that do not change,
+//! then the reconstruction of every epoch.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
-//! The curves of a run, from its log: loss.svg.
+//! The curves of a run, drawn from its log: loss.svg.
 //!
-//! Above, the loss over the steps: of every step (faint), smoothed, of held-out images, and of the
-//! mean patch, with the learning rate on the right axis. Below, where benchmarks were run, their
-//! scores.
+//! The upper part shows the loss over the steps: of every step (faint), smoothed, on held-out
+//! images, and of the mean patch as the baseline, with the learning rate on the right axis. The
+//! lower part shows the scores of benchmarks, if any were run.
 
 use std::ops::Range;
 
@@ -107,7 +107,7 @@ fn draw_losses<'a>(
         let ends = [(along.start, *floor), (along.end, *floor)];
         chart
             .draw_series(DashedLineSeries::new(ends, 6, 4, dashes))?
-            .label("saying the mean patch")
+            .label("baseline: predicting the mean patch")
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], dashes));
     }
     dotted(&mut chart, &held_out, ORANGE, "held-out loss")?;
@@ -269,7 +269,9 @@ mod tests {
         log.extend([measure(100, HELD_OUT, 1.2), measure(100, MEAN_PATCH, 1.5)]);
         log.push(measure(200, "davis J&F", 41.5));
         let full = svg(&log).unwrap().unwrap();
-        for part in ["held-out loss", "saying the mean patch", "davis J&amp;F", "score", "</svg>"] {
+        for part in
+            ["held-out loss", "predicting the mean patch", "davis J&amp;F", "score", "</svg>"]
+        {
             assert!(full.contains(part), "{part} is not in {full}");
         }
         assert_eq!(svg(&log).unwrap().unwrap(), full, "the same log, the same picture");

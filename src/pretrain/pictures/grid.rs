@@ -1,4 +1,4 @@
-//! What the network makes of samples, to be looked at: views, what is left of them, reconstructions.
+//! Samples as pictures: their views, the visible patches, and the network's reconstructions.
 
 use candle_core::{DType, Device, Tensor};
 

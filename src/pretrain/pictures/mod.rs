@@ -1,4 +1,4 @@
-//! What a run looks like: reconstructions ([`grid`]) and its curves ([`curve`]).
+//! Pictures of a run: reconstructions ([`grid`]) and curves ([`curve`]).
 
 pub mod curve;
 pub mod grid;

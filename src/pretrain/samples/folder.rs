@@ -1,8 +1,8 @@
 //! Folders of pictures, of any depth.
 //!
-//! Every `jpg`, `jpeg` or `png` file below the folder counts, whatever the case of its extension; the
-//! order is that of the bytes of the paths, which no system's listing changes. Hidden files and
-//! folders and what a Mac leaves in archives (`__MACOSX`) are not there.
+//! Every `jpg`, `jpeg` or `png` file below the folder counts, in upper or lower case. The order is
+//! that of the bytes of the paths, so it does not depend on the file system. Hidden files and
+//! folders, and what macOS adds to archives (`__MACOSX`), are ignored.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Decoded pictures that stay in memory, so that later epochs need not decode them again.
 //!
-//! First come, first kept, until the room is taken. What is kept is what would be decoded again, so no
-//! result depends on it.
+//! The first pictures are kept until the memory limit is reached. They are the same as when decoded
+//! again, so no result depends on this.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

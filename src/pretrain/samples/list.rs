@@ -1,5 +1,5 @@
-//! Lists of paths ([`crate::files::list`]). A path that is there again is another sample. What the
-//! paths lead to (pictures, shards, clips) is for the caller to say.
+//! Lists of paths ([`crate::files::list`]). A path that occurs twice is two samples. The caller knows
+//! what the paths are (pictures, shards, clips).
 
 use std::path::{Path, PathBuf};
 

@@ -1,12 +1,12 @@
-//! What a run learns from: pictures or clips, and the order they come in.
+//! The training samples: pictures or clips, and their order.
 //!
 //! [`Samples::open`] lists a folder of pictures, a list file, tar shards or clips without decoding
 //! anything; [`Samples::epoch`] gives an epoch's [`Job`]s from any place on, and [`Samples::read`]
-//! decodes one, or finds it decoded (see `kept.rs`). The order is a function of the run's seed and the
-//! epoch: stream `order` of the epoch shuffles all samples, or for shards the shards and then a buffer
-//! (see `shards.rs`). Pictures are decoded at their full size: a JPEG decoded at a fraction of it would
-//! save little, and its pixels are others. Next stop of a job: [`super::loader`], whose workers read it
-//! and draw its views.
+//! decodes one, or finds it already decoded (see `kept.rs`). The order is a function of the run's
+//! seed and the epoch: stream `order` of the epoch shuffles all samples, or for shards the shards
+//! and then a buffer (see `shards.rs`). Pictures are decoded at their full size: decoding a JPEG at
+//! a fraction of its size would save little and give other pixels. Next stop of a job:
+//! [`super::loader`], whose workers read it and draw its views.
 
 mod folder;
 mod kept;

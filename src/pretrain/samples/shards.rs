@@ -1,14 +1,14 @@
 //! Tar shards of pictures, as the WebDataset tools write them, read from front to back.
 //!
-//! A scan of the headers at the start says which pictures there are; no pixels are read for it.
-//! Members that follow one another with the same key (the path up to the first dot of its last part)
-//! are one sample, and its first `jpg`, `jpeg` or `png` is the picture.
+//! At the start the headers are scanned to list the pictures; no pixels are read for that.
+//! Consecutive members with the same key (the path up to the first dot of its last part) are one
+//! sample, and its first `jpg`, `jpeg` or `png` is the picture.
 //!
 //! An epoch takes the shards in a random order and reads each sequentially into a shuffle buffer,
 //! from which the next sample is drawn. Stream `order` of the epoch first draws the order of the
-//! shards ([`Stream::order`]); then, as long as samples are left, the buffer is filled up and its
-//! place [`Stream::below`] its length leaves it, the last one moving into the gap. So an epoch's
-//! order is known without reading, and a resumed run reads only what is still to come.
+//! shards ([`Stream::order`]). Then, as long as samples are left, the buffer is filled up and the
+//! sample at place [`Stream::below`] its length is taken out; the last one moves into the gap. So
+//! an epoch's order is known without reading, and a resumed run reads only what is still to come.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,11 +1,11 @@
 //! Frames of clips: folders of frames, or video files through the programs `ffmpeg` and `ffprobe`.
 //!
-//! Which frames is drawn from the sample's stream `frames`: one at random for CropMAE, for SiamMAE a
-//! gap uniform in 4…47 unless set otherwise (or up to what the clip has) and then the earlier frame.
-//! `ffprobe` lists a file's packets once (`index.rs`); `ffmpeg` decodes from the last key frame before
-//! the frames wanted, or from the start where a file's times are of no use, so that they are the same
-//! ones in every format, and pipes them out as raw pixels, the short side at most
-//! [`VideoSettings::short_side`]. Nothing is stored, unless a cache is asked for: then each file is
+//! The sample's stream `frames` chooses the frames: one at random for CropMAE; for SiamMAE a gap
+//! uniform in 4…47 unless set otherwise (or up to the length of the clip), and then the earlier
+//! frame. `ffprobe` lists a file's packets once (`index.rs`). `ffmpeg` decodes from the last key
+//! frame before the wanted frames, or from the start if a file's times cannot be used, so that the
+//! frames are the same in every format. It pipes them out as raw pixels, the short side at most
+//! [`VideoSettings::short_side`]. Nothing is stored unless a cache is asked for: then each file is
 //! turned into a folder of JPEG frames the first time, and read from there (`cache.rs`).
 
 mod cache;

@@ -1,9 +1,9 @@
-//! Colour jitter and Gaussian blur of the first view, only where asked for.
+//! Colour jitter and Gaussian blur of the first view, off by default.
 //!
 //! Both follow torchvision's definitions for bytes, and are applied before normalisation. The
-//! reference jitters the *normalised* first view and clamps that to 0…1, which blackens all that is
-//! darker than the mean, and its blur asks for a kernel of even size, which torchvision refuses: so
-//! there is nothing to be like to the last bit.
+//! reference jitters the *normalised* first view and clamps it to 0…1, which blackens everything
+//! darker than the mean, and its blur asks for a kernel of even size, which torchvision refuses. So
+//! there is no reference to match to the last bit.
 
 use crate::image::Rgb;
 use crate::pretrain::random::Stream;

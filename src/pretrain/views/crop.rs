@@ -1,8 +1,8 @@
-//! Where a crop lies: torchvision's `RandomResizedCrop`, drawn from our own stream.
+//! Where a crop lies: torchvision's `RandomResizedCrop`, with random numbers from our own stream.
 //!
-//! Ten times an area share (uniform) and an aspect (log-uniform) are drawn; the first box that fits
-//! gets a random place. Where none fits, the largest central box within the limits of the aspect is
-//! taken. Next stop of a box: [`super::resample`].
+//! Up to ten times an area share (uniform) and an aspect (log-uniform) are drawn; the first box
+//! that fits gets a random position. If none fits, the largest central box within the limits of the
+//! aspect is taken. Next stop of a box: [`super::resample`].
 
 use crate::pretrain::random::Stream;
 

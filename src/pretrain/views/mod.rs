@@ -1,10 +1,10 @@
 //! The two views that siamese masked autoencoding learns from: crops of one picture, or two frames.
 //!
-//! [`draw`] makes a [`Pair`] of a decoded picture: boxes from [`crop`], pixels from [`resample`],
-//! flips, and where asked for colours and blur from [`augment`]. The first view is the model's
-//! unmasked input, the second its masked target. Every draw comes from the sample's own stream, in a
-//! fixed order: the first box, the second box, the flip of the first view, the flip of the second,
-//! colours, blur. From here pairs go through [`super::loader`] to the model.
+//! [`draw`] makes a [`Pair`] from a decoded picture: boxes from [`crop`], pixels from [`resample`],
+//! flips, and if asked for colours and blur from [`augment`]. The first view is the model's
+//! unmasked input, the second its masked target. All random numbers come from the sample's own
+//! stream, in a fixed order: the first box, the second box, the flip of the first view, the flip of
+//! the second, colours, blur. From here pairs go through [`super::loader`] to the model.
 
 pub mod augment;
 pub mod crop;

@@ -1,8 +1,8 @@
-//! A crop at another size, to the last bit as Pillow's bilinear `Image.crop(…).resize(…)` makes it.
+//! A crop resized exactly, to the last bit, as Pillow's bilinear `Image.crop(…).resize(…)` does it.
 //!
-//! The filter is a triangle that grows with the scale (antialiasing) and sees no pixel outside the
-//! box. One axis after the other, each in 22-bit fixed point and rounded to bytes; an axis that keeps
-//! its size is left alone. Next stop: flips and [`super::augment`].
+//! The filter is a triangle that grows with the scale (antialiasing) and uses no pixel outside the
+//! box. The axes are resized one after the other, each in 22-bit fixed point and rounded to bytes;
+//! an axis that keeps its size is left alone. Next stop: flips and [`super::augment`].
 
 use super::crop::CropBox;
 use crate::image::Rgb;

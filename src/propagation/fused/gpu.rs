@@ -1,4 +1,4 @@
-//! Launches of `affinity.cu`. The caller's twin on the CPU: `twin`.
+//! Launches `affinity.cu`. The same on the CPU: `twin`.
 
 use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};

@@ -1,11 +1,11 @@
 //! The affinity as one GPU kernel, and its twin on the CPU.
 //!
-//! A clip's context lies in a ring of frames on the device: frame 0, the queue, and one more place
-//! for the frame that is being labelled, so that its features and labels need not be moved once it
-//! joins the queue. There is room for a usual queue from the beginning; a longer one gets more once
-//! the clip has come so far. [`Plan`] says which keys are multiplied with which queries; `affinity.cu` does it
-//! on a GPU and [`twin`] on the CPU, from the same [`Step`], the same plan and the same ring. The
-//! twin is there to be held against: `tiled` is the fast one.
+//! A clip's context is a ring of frames on the device: frame 0, the queue, and one more place for
+//! the frame that is being labelled, so that its features and labels need not be moved when it
+//! joins the queue. There is room for a usual queue from the start; a longer one grows when the clip
+//! has come that far. [`Plan`] says which keys are multiplied with which queries; `affinity.cu` does
+//! it on a GPU and [`twin`] on the CPU, from the same [`Step`], the same plan and the same ring.
+//! The twin exists for tests; the fast version on the CPU is `tiled`.
 
 #[cfg(feature = "cuda")]
 mod gpu;

@@ -1,8 +1,9 @@
-//! What a GPU multiplies: the grid cut into tiles of queries, and the keys that each can reach.
+//! What a GPU multiplies: the grid cut into tiles of queries, and the keys that each tile can
+//! reach.
 //!
-//! Made once a clip. A tile is 32 or 64 cells that lie close together, so that what one of them sees
-//! is mostly what all see; its list is the union. `affinity.cu` says how the lists are walked; the words
-//! here lie as it reads them, cells as `y << 16 | x`.
+//! It is made once per clip. A tile is 32 or 64 neighbouring cells, whose queries see mostly the
+//! same keys; the tile's list is the union of these. `affinity.cu` says how the lists are
+//! processed; the words here have the layout that it reads, cells as `y << 16 | x`.
 
 use crate::propagation::Settings;
 use crate::propagation::grid::{lines, order, reach, seen};

@@ -1,8 +1,8 @@
-//! What `affinity.cu` computes, on the CPU: the same plan walked in the same order, the same rounding
-//! of features, sums in f32 (not in the same order).
+//! What `affinity.cu` computes, on the CPU: the same plan in the same order, the same rounding of
+//! features, sums in f32 (in another order).
 //!
 //! Without a GPU the tests run this in its place, so that the plan, the ring and the roles of its
-//! frames are held against the other engines everywhere.
+//! frames are compared with the other engines on every machine.
 
 use candle_core::Tensor;
 use half::bf16;

@@ -1,4 +1,4 @@
-//! Whether runs may be compared: the same task on the same clips by the same protocol.
+//! Whether runs may be compared: they need the same task, clips and protocol.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
-//! Runs side by side: one table, differences, and which of them are real.
+//! Runs side by side: one table, differences, and which of them are significant.
 //!
 //! [`runs`] reads result folders, [`agreement`] says whether they may be compared at all,
-//! [`statistics`] draws the intervals, and [`Comparison`] holds what came out; [`tables`] and [`scatter`] show it.
-//! The whole rests on pairs: the same clip, labelled by one encoder and by another.
+//! [`statistics`] computes the intervals, and [`Comparison`] holds the result; [`tables`] and
+//! [`scatter`] show it. Everything is based on pairs: the same clip, labelled by one encoder and by
+//! another.
 
 pub mod agreement;
 pub mod runs;

@@ -1,5 +1,5 @@
-//! A finished run: what was done, and every clip's scores, as its folder tells it
-//! ([`crate::report::stored`]). A run becomes sums here ([`ScoredRun::tallies`]) for
+//! A finished run: how it was made, and every clip's scores, read from its folder
+//! ([`crate::report::stored`]). Here a run becomes sums ([`ScoredRun::tallies`]) for
 //! [`super::statistics`].
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! Clip by clip: the baseline's score to the right, the other runs' upwards, as SVG. Above the
-//! diagonal a run is better on that clip; the clips that differ most are named where there
-//! is room.
+//! A scatter plot as SVG: each clip's score in the baseline on the horizontal axis, in the other
+//! runs on the vertical one. Above the diagonal a run is better on that clip; the clips that differ
+//! most are named if there is room.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;

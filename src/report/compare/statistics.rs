@@ -1,17 +1,18 @@
-//! Which differences are real: the paired bootstrap.
+//! Which differences are significant: the paired bootstrap.
 //!
-//! A score is a function of sums: of J over objects, of pixels in a confusion matrix, of joints that
-//! were found. So a run comes in as one row of addends a unit (a clip, or an object), and a score as
-//! a function of their sum. A resample draws as many units as there are, with replacement; *every*
-//! run is scored on the same draw, so what makes a clip hard for all of them cancels in the
-//! difference. The interval holds the middle 95 % of the differences. Where units are clips, all
-//! objects of a clip come along (a cluster bootstrap): objects of a clip share its camera, light and
-//! length, and an interval over objects as if they were independent tends to come out too narrow.
+//! A score is a function of sums: of J over objects, of pixels in a confusion matrix, of joints
+//! that were found. So a run comes in as one row of addends for each unit (a clip, or an object),
+//! and a score as a function of their sum. A resample draws as many units as there are, with
+//! replacement; *every* run is scored on the same draw, so what makes a clip hard for all of them
+//! cancels in the difference. The interval holds the middle 95 % of the differences. If units are
+//! clips, all objects of a clip are drawn together (a cluster bootstrap): objects of a clip share
+//! its camera, light and length, and an interval that treats them as independent tends to be too
+//! narrow.
 //!
-//! Percentile intervals: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter
-//! 13. Those of few units are a little too narrow. A mean of n normal differences lies within 1.96
-//! bootstrap deviations, which is 1.96 · √((n − 1)/n) of Student's t with n − 1 degrees of freedom:
-//! 88 times of 100 for 7 clips, 94 for 30.
+//! Percentile intervals: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993),
+//! chapter 13. With few units they are a little too narrow. A mean of n normal differences lies
+//! within 1.96 bootstrap deviations, which is 1.96 · √((n − 1)/n) of Student's t with n − 1 degrees
+//! of freedom: 88 times of 100 for 7 clips, 94 for 30.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

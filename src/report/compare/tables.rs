@@ -1,4 +1,4 @@
-//! A comparison as people and programs read it: `compare.md`, `compare.csv`, `compare.json`.
+//! A comparison as files: `compare.md`, `compare.csv`, `compare.json`.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! Line charts as SVG: panels over one another that share what runs to the right.
+//! Line charts as SVG: panels above one another with a shared horizontal axis.
 //!
-//! A chart is drawn in its own units, [`WIDTH`] wide, and stretched to the box that it stands in.
-//! Colours are the page's, by number, so that they follow its theme. The script of the page reads the
-//! values back off the lines to show them under the pointer, so that nothing is stored twice.
+//! A chart is drawn in its own units, [`WIDTH`] wide, and scaled to its box in the page. Colours
+//! are the page's, by number, so that they follow its theme. The script of the page reads the
+//! values from the lines to show them under the pointer, so that nothing is stored twice.
 
 use std::fmt::Write as _;
 

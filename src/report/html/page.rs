@@ -1,7 +1,7 @@
-//! The frame of every report: head, masthead, sections, footer, and the looks of all of it.
+//! The frame of every report: head, masthead, sections, footer, and the style of all of it.
 //!
-//! `page.css` and `page.js` stand beside this file and are put into every page whole. Light or dark
-//! follows the reader's system until the button in the masthead says otherwise.
+//! `page.css` and `page.js` are beside this file and are included in every page. Light or dark
+//! follows the reader's system until the reader uses the button in the masthead.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

@@ -1,7 +1,7 @@
-//! Pictures that play: the frames of a clip as JPEGs in the page, within a budget of bytes.
+//! Clips that play: their frames as JPEGs in the page, within a budget of bytes.
 //!
-//! How many frames, how wide and how fine follows from the budget: [`Player::of`] goes down a
-//! ladder of settings until the frames fit, so that a page stays fit to be sent whatever the clips.
+//! The budget decides the number, width and quality of the frames: [`Player::of`] tries smaller
+//! settings one after the other until the frames fit, so that a page stays small enough to be sent.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -1,9 +1,9 @@
-//! Attention on a GPU in f32, and in bfloat16 where [`super::fused_attention`] has no kernels: cuBLAS's
-//! products of whole batches of heads, and the softmax between them.
+//! Attention on a GPU in f32, and in bfloat16 where [`super::fused_attention`] has no kernel:
+//! cuBLAS's batched products over the heads, and a softmax kernel between them.
 //!
-//! Heads become matrices of their own, tokens padded to groups of eight, which is what the tensor
-//! cores take without detours. Probabilities are kept for the backward pass: recomputing them would
-//! cost the product that writes them again.
+//! Each head is copied into a matrix of its own, with tokens padded to groups of eight, since
+//! tensor cores need that alignment. Probabilities are stored for the backward pass: computing them
+//! again would cost the product that wrote them.
 
 use candle_core::{Result, Tensor};
 

@@ -1,9 +1,10 @@
-//! Attention on a GPU in bfloat16 whose scores never leave the chip (`fused_attention.cu`).
+//! Fused attention on a GPU in bfloat16: its scores never leave the chip (`fused_attention.cu`).
 //!
-//! Forwards it leaves a number for each query of each head, the logarithm of its sum of exponentials;
-//! backwards all shares are computed anew from that. Heads are read and written where the network has
-//! them: `qkv` [B, N, 3, heads, d], or queries [B, N, heads, d] and memory [B, M, 2, heads, d]. What
-//! is dropped is what [`super::attention`] drops, which takes what does not fit here.
+//! The forward pass stores one number for each query of each head, the logarithm of its sum of
+//! exponentials; the backward pass computes all probabilities again from that. Heads are read and
+//! written in the network's own layout: `qkv` [B, N, 3, heads, d], or queries [B, N, heads, d] and
+//! memory [B, M, 2, heads, d]. Dropout drops the same values as in [`super::attention`], which
+//! handles the shapes that do not fit here.
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig};

@@ -1,4 +1,4 @@
-//! Gradients put behind one another in one buffer (`gather.cu`).
+//! Copies gradients one after another into one buffer (`gather.cu`).
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};

@@ -1,5 +1,5 @@
-//! The first layer of a feed-forward with its GELU on a GPU (`hidden.cu`): bias, GELU and dropout in
-//! one pass over the product, and backwards the bias's gradient in the same.
+//! The first layer of a feed-forward with its GELU on a GPU (`hidden.cu`): bias, GELU and dropout
+//! in one pass over the product; the backward pass also sums the bias's gradient.
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Tensor};

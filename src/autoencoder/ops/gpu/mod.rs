@@ -1,14 +1,15 @@
-//! The operations on a GPU in f32 and bf16: kernels of ours around cuBLAS's products.
+//! The operations on a GPU in f32 and bf16: our own kernels around cuBLAS's products.
 //!
-//! A block is four products and what lies between them: attention, whose scores never leave the chip in
-//! bf16 (`fused_attention`; `attention` is for f32 and for heads that have no such kernel); the joining of a branch to
-//! the stream with the next norm (`residual`); and the first layer's bias and GELU (`hidden`).
+//! A block is four products and three fused steps: attention, whose scores never leave the chip in
+//! bf16 (`fused_attention`; `attention` serves f32 and heads without such a kernel); a branch's
+//! bias, dropout, its addition to the stream and the next norm (`residual`); and the first layer's
+//! bias and GELU (`hidden`).
 //!
-//! Each function is the GPU's form of the operation of the same name and notes on the tape how to
-//! walk back, as that does; its kernels stand in the `.cu` file beside it. Nothing here waits for the
-//! device: a whole step is queued before its loss is read. The kernels' CPU twins, which the tests
-//! hold them against: the operations' own files. What follows on a pass, gradients put together and
-//! measured (`gather`, `sums`), is here too.
+//! Each function is the GPU version of the operation of the same name, and also records its
+//! backward step on the tape; its kernels are in the `.cu` file beside it. Nothing here waits for
+//! the device: a whole step is queued before its loss is read. The CPU versions, which the tests
+//! compare them with, are in the operations' own files. The work after the backward pass, gathering
+//! and measuring gradients, is here too (`gather`, `sums`).
 
 mod attention;
 mod fused_attention;

@@ -1,4 +1,4 @@
-//! LayerNorm on a GPU (`norm.cu`); what its weight and bias get is summed by `sums.cu`.
+//! LayerNorm on a GPU (`norm.cu`); `sums.cu` sums the gradients of its weight and bias.
 
 use candle_core::{Result, Tensor};
 

@@ -1,4 +1,4 @@
-//! What the decoder must say of patches, and the loss, on a GPU (`pixels.cu`).
+//! The decoder's target, and the loss, on a GPU (`pixels.cu`).
 
 use candle_core::{Result, Tensor};
 

@@ -1,5 +1,5 @@
-//! A branch joins the stream of tokens and the sum is normed, on a GPU (`residual.cu`): the bias, what
-//! dropout leaves, the sum and its LayerNorm in one pass, and as much in one backwards.
+//! Adds a branch to the stream of tokens and normalises the sum, on a GPU (`residual.cu`): bias,
+//! dropout, sum and LayerNorm in one pass, and likewise one pass backwards.
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Tensor};

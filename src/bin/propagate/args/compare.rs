@@ -16,22 +16,22 @@ Exit status: 0 compared, 1 the runs cannot be compared (what differs is named)."
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Folders of results: what davis, vip, jhmdb or `score --out` have left
+    /// Folders of results, as davis, vip, jhmdb or `score --out` write them
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
     /// The run that the others are compared with, by folder or name [default: the first]
     #[arg(long, value_name = "RUN")]
     pub(crate) baseline: Option<PathBuf>,
-    /// Compare runs whose protocols or data differ too; marked in the tables and every file
+    /// Compare even runs whose protocols or data differ; the tables and every file say so
     #[arg(long)]
     pub(crate) force: bool,
-    /// Show the score of every clip too
+    /// Also show the score of every clip
     #[arg(long)]
     pub(crate) per_clip: bool,
-    /// Resamples that the intervals are drawn from
+    /// Number of bootstrap resamples for the intervals
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = parse_resamples)]
     pub(crate) resamples: usize,
-    /// Where resamples are drawn from: the same seed, the same intervals
+    /// Seed of the resamples: the same seed gives the same intervals
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     pub(crate) seed: u64,
     /// Write compare.md, compare.csv, compare.json, per-clip.csv and per-clip.svg here

@@ -1,4 +1,4 @@
-//! What stands under the help of each verb.
+//! The examples under the help of each subcommand.
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -19,13 +19,13 @@ RUN/ablation like any run's; the same command again goes on where the last one s
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// A folder of results: what davis, vip or jhmdb have left
+    /// A folder of results, as davis, vip or jhmdb write it
     #[arg(value_name = "RUN")]
     pub(crate) folder: PathBuf,
-    /// Try every single departure from the run's protocol, and write RUN/explain.md and .json
+    /// Repeat the run with each setting changed alone, and write RUN/explain.md and .json
     #[arg(long, requires = "weights")]
     pub(crate) ablate: bool,
-    /// Try only these, by the names that the table has: frame_filter,propagation.topk,preset
+    /// Change only these settings, by their names in the table: frame_filter,propagation.topk,preset
     #[arg(long, value_delimiter = ',', requires = "ablate", value_name = "NAME,NAME")]
     pub(crate) only: Vec<String>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The arguments that send a table elsewhere.
+//! The arguments that export a table.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub(crate) struct ExportArgs {
     /// Write the table as CSV, scores as fractions; - is stdout
     #[arg(long, value_name = "FILE|-")]
     pub(crate) export_csv: Option<PathBuf>,
-    /// Write scores and all that decided them as JSON; - is stdout
+    /// Write the scores and all settings behind them as JSON; - is stdout
     #[arg(long, value_name = "FILE|-")]
     pub(crate) export_json: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The arguments of the verbs that draw what a network does.
+//! The arguments of the subcommands that draw what a network does.
 
 use std::path::PathBuf;
 
@@ -40,14 +40,14 @@ pub(crate) struct ReconstructArgs {
     /// Attention heads of the decoder [default: CropMAE, SiamMAE 8; MAE 16]
     #[arg(long, value_name = "N", help_heading = "Network")]
     pub(crate) decoder_heads: Option<usize>,
-    /// Whether patches of mean 0 and variance 1 were to be reconstructed [default: yes]
+    /// Whether it was trained to predict patches of mean 0 and variance 1 [default: yes]
     #[arg(long, value_name = "yes|no", help_heading = "Network")]
     pub(crate) normalized_target: Option<Answer>,
 
     /// Images, or folders of them
     #[arg(long, num_args = 1.., required = true, value_name = "DIR|FILES", help_heading = "Views")]
     pub(crate) images: Vec<PathBuf>,
-    /// Pairs of views drawn of each image
+    /// Pairs of views to draw from each image
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Views")]
     pub(crate) views: u16,
     /// The share of patches that is masked [default: as trained; CropMAE, SiamMAE 0.985, MAE 0.75]
@@ -56,11 +56,11 @@ pub(crate) struct ReconstructArgs {
     /// How the two views of an image relate [default: as trained; CropMAE, SiamMAE global-to-local]
     #[arg(long, value_enum, value_name = "STRATEGY", help_heading = "Views")]
     pub(crate) strategy: Option<Strategy>,
-    /// Where crops and masks are drawn from, beside the image's name
+    /// Seed of crops and masks, which also depend on the image's name
     #[arg(long, value_name = "SEED", default_value_t = 0, help_heading = "Views")]
     pub(crate) seed: u64,
 
-    /// Where <image>.png go, a row for each pair of views: view 1 (not for MAE), what is left of
+    /// Where <image>.png go, a row for each pair of views: view 1 (not for MAE), the visible part of
     /// view 2, its reconstruction, view 2; figure.png holds the rows of the first images
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out: PathBuf,

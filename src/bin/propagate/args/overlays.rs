@@ -1,4 +1,5 @@
-//! The arguments of overlays: with an evaluation, and of a run that is over.
+//! The arguments of overlays: those of an evaluation, and of `propagate overlays` for a finished
+//! run.
 
 use std::path::PathBuf;
 
@@ -18,7 +19,7 @@ Sheets and films that are newer than what they show are left as they are.";
 pub(crate) enum Kind {
     /// A contact sheet: eight frames, evenly spaced
     Png,
-    /// A film of all frames, by the program ffmpeg; without it, a GIF
+    /// A film of all frames, made with the program ffmpeg; without it, a GIF
     Mp4,
     /// A film of all frames
     Gif,
@@ -31,8 +32,8 @@ pub(crate) struct OverlayArgs {
     /// Draw each clip's predictions over its frames, as OUT/overlays/<clip>.png, .mp4 or .gif
     #[arg(long, value_enum, default_value_t = Kind::Png, value_name = "png|mp4|gif|none", hide_possible_values = true)]
     pub(crate) overlays: Kind,
-    /// Mark errors in overlays: pixels missed in yellow, falsely claimed in blue; from each joint a
-    /// line to where it is
+    /// Mark errors in overlays: missed pixels in yellow, wrongly labelled ones in blue; from each
+    /// joint a line to its true position
     #[arg(long)]
     pub(crate) overlay_errors: bool,
     /// Draw the truth into overlays, as white lines [JHMDB: always]
@@ -52,10 +53,10 @@ pub(crate) struct OverlaysArgs {
     /// Draw one figure instead: a row for each clip, its given labels and frames, white between them
     #[arg(long, value_name = "FILE.png", help_heading = "Figure")]
     pub(crate) figure: Option<PathBuf>,
-    /// Frames in a row of the figure, the given one among them
+    /// Frames per row of the figure, including the given one
     #[arg(long, value_name = "N", default_value_t = 5, requires = "figure", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Figure")]
     pub(crate) frames: u16,
-    /// Pixels in a row of each frame [up to 360 in sheets, 480 in GIFs and figures, all in films]
+    /// Width of each frame in pixels [up to 360 in sheets, 480 in GIFs and figures, all in films]
     #[arg(long, value_name = "W", value_parser = clap::value_parser!(u16).range(32..=8192))]
     pub(crate) width: Option<u16>,
     /// No notes: errors only

@@ -1,4 +1,4 @@
-//! The arguments of `propagate report`, and of the page that every run leaves.
+//! The arguments of `propagate report`, and of the page that every run writes.
 
 use std::path::PathBuf;
 
@@ -22,11 +22,11 @@ pub(crate) enum Report {
 pub(crate) struct ReportArgs {
     /// The folder of a run: results.json, clips/, predictions/
     pub(crate) run: PathBuf,
-    /// The dataset that it ran on, for the pictures [default: DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from
+    /// The dataset of the run, for the pictures [default: DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from
     /// the environment; without it there are none]
     #[arg(long, value_name = "ROOT|sample")]
     pub(crate) data: Option<PathBuf>,
-    /// The list that it took its clips from: val, train, or a file
+    /// The run's list of clips: val, train, or a file
     #[arg(long, default_value = "val", value_name = "val|train|FILE")]
     pub(crate) split: String,
     /// No notes: errors only

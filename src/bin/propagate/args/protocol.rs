@@ -1,4 +1,4 @@
-//! The arguments that decide the numbers: a preset, and what departs from it.
+//! The arguments that decide the scores: a preset, and changes to it.
 
 use clap::Args;
 use cropmae::image::resize::FrameFilter;
@@ -45,7 +45,7 @@ pub(crate) struct PropagationArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Protocol")]
 pub(crate) struct ProtocolArgs {
-    /// The published protocol; a value below that departs from it is reported as a departure
+    /// The published protocol; values below that differ from it are reported as departures
     #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
     pub(crate) preset: Preset,
     #[command(flatten)]

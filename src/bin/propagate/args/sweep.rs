@@ -1,4 +1,5 @@
-//! `--sweep`: values of the flags that leave the features as they are, read as those flags read them.
+//! `--sweep`: values for those flags that do not change the features, parsed as the flags parse
+//! them.
 
 use std::str::FromStr;
 

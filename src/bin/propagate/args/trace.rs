@@ -46,7 +46,7 @@ pub(crate) struct TraceArgs {
     /// The picture to write: the query, and each context frame that holds neighbours
     #[arg(long, value_name = "FILE.png", help_heading = "Output")]
     pub(crate) out: PathBuf,
-    /// Pixels in a row of each frame in it
+    /// Width of each frame in it, in pixels
     #[arg(long, value_name = "W", default_value_t = 480, value_parser = clap::value_parser!(u16).range(64..=4096), help_heading = "Output")]
     pub(crate) width: u16,
     /// Print JSON instead of the table

@@ -1,4 +1,5 @@
-//! How the work is laid out: what moves time and memory, and (but for `--affinity`) no result.
+//! How the work is done: these arguments change time and memory but (except `--affinity`) no
+//! result.
 
 use clap::Args;
 use cropmae::propagation::Arithmetic;
@@ -28,11 +29,11 @@ fn parse_clips(text: &str) -> Result<usize, String> {
 pub(crate) struct WorkArgs {
     /// Frames encoded at once: auto, or N
     ///
-    /// auto is 1 on a CPU. On a GPU it is what its free memory holds, up to 8, and is halved where
-    /// that was too much; a number of yours is never changed.
+    /// auto is 1 on a CPU. On a GPU it is as many as fit into the free memory, up to 8, and it is
+    /// halved if memory runs out; a number that you give is never changed.
     #[arg(long, default_value = "auto", value_name = "auto|N", value_parser = parse_batch)]
     pub(crate) batch: BatchArg,
-    /// Clips worked on at once on each device [default: 1 on a CPU, 2 on a GPU]
+    /// Clips processed at once on each device [default: 1 on a CPU, 2 on a GPU]
     #[arg(long, value_name = "N", value_parser = parse_clips)]
     pub(crate) clips_at_once: Option<usize>,
     /// The arithmetic of the affinity's products on a GPU; published numbers are f32

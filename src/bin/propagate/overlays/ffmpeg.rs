@@ -1,4 +1,4 @@
-//! Films by the program ffmpeg, which is given raw frames.
+//! Writes films with the program ffmpeg, which receives raw frames.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(super) fn write(
     let written = encode(&part, frames)
         .and_then(|()| Ok(std::fs::rename(&part, path).map_err(Error::writing(path))?));
     if written.is_err() {
-        // That it cannot be removed is not the news.
+        // best effort: ignore the error
         drop(std::fs::remove_file(&part));
     }
     written

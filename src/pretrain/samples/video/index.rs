@@ -1,4 +1,4 @@
-//! Which frames a video file has, and from where each can be decoded without those before it.
+//! The frames of a video file, and from which key frame each can be decoded.
 
 /// The frames of a file, as its packets tell.
 #[derive(Debug, Clone, PartialEq, Eq)]

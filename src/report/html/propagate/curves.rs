@@ -1,8 +1,8 @@
 //! Scores over time, clip by clip.
 //!
 //! DAVIS: J and F of every object. VIP: the mean IoU of a frame's classes, and the clip's most
-//! common parts. JHMDB: the share of joints found, and how far off they are. All are read from the
-//! clips' records; a record of an earlier version that has no single frames gets no curve.
+//! common parts. JHMDB: the share of joints found, and their distance. All are read from the clips'
+//! records; a record of an earlier version without values for single frames gets no curve.
 
 use maud::{Markup, html};
 

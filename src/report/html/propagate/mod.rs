@@ -1,10 +1,10 @@
 //! The report of an evaluation: `report.html` of `propagate davis|vip|jhmdb`.
 //!
-//! All of it is made from the run's folder ([`Evaluation::read`]), so that it can be made again at any
-//! time and comes out the same to the last byte; only the pictures need the dataset's frames. The
-//! order is that of a reader's questions: what is the number, what does it look like (`showcase`
-//! chooses the clips), where does it come from (`scores`, `curves`), how was it made (`protocol`), in
-//! what time and by what (`run`).
+//! It is made from the run's folder alone ([`Evaluation::read`]), so it can be made again at any
+//! time with the same bytes; only the pictures need the dataset's frames. The order follows a
+//! reader's questions: what is the score, what does it look like (`showcase` chooses the clips),
+//! where does it come from (`scores`, `curves`), how was it made (`protocol`), in what time and on
+//! what machine (`run`).
 
 mod curves;
 pub(in crate::report) mod protocol;

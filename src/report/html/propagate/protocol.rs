@@ -1,7 +1,7 @@
-//! The protocol in words: every value in a sentence, every departure marked where it is.
+//! The protocol in words: a sentence for every value, with every changed value marked.
 //!
-//! Sentences are made from the values as the record holds them, so that a page can be made of any
-//! run. A value that no sentence knows is shown by its name: none goes unsaid.
+//! Sentences are made from the values in the record, so a page can be made of any run. A value
+//! without a sentence is shown by its name, so none is left out.
 
 use maud::{Markup, html};
 use serde_json::Value;

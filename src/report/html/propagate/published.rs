@@ -1,7 +1,7 @@
-//! Published rows, to stand beside what was measured: apart from it, each with its source.
+//! Published rows, shown separately beside the measured score, each with its source.
 //!
-//! Only what the sources print. Rows of another patch size or backbone family are left out, since
-//! they do not compare.
+//! They hold only what the sources print. Rows of another patch size or backbone family are left
+//! out, since they cannot be compared.
 
 use maud::{Markup, html};
 

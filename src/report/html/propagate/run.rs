@@ -1,4 +1,4 @@
-//! How long it took and on what: seconds by stage, memory, and all that names the run.
+//! Time and place of a run: seconds by stage, memory, versions and hashes.
 
 use maud::{Markup, html};
 

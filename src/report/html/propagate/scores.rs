@@ -1,4 +1,4 @@
-//! Clips by their scores: the table of all, and their order from the best to the worst.
+//! The table of all clips with their scores, and their order from best to worst.
 
 use super::Evaluation;
 use crate::eval::Record;
