@@ -112,8 +112,8 @@ pub fn open_saying(choice: Choice, precision: Precision, say: &dyn Fn(&str)) -> 
     Ok(device)
 }
 
-/// Decides, for all of this process, how many bits of f32 operands products on GPUs look at; what is
-/// loaded onto the device afterwards computes so.
+/// Decides, for all of this process, how many bits of f32 operands products on GPUs look at; what
+/// is loaded onto the device afterwards computes so.
 ///
 /// # Errors
 /// The device does not know the type.

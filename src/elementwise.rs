@@ -47,7 +47,8 @@ fn exponentials_of(scores: &mut [f32]) -> f32 {
 /// remainder, which lies within ±ln 2 / 2.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that number.
+    // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that
+    // number.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 355.0 / 512.0; // ln 2 but for its last bits, exact in products with n
     const LN2_LOW: f32 = -2.121_944_4e-4;

@@ -69,8 +69,8 @@ pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
     renamed.map_err(|error| abandoned(&paths, error))
 }
 
-/// A file that is written piece by piece over a long time: it takes its name once it is whole; if it
-/// is dropped before `finish`, the partial file is deleted. Others may be writing the same file
+/// A file that is written piece by piece over a long time: it takes its name once it is whole; if
+/// it is dropped before `finish`, the partial file is deleted. Others may be writing the same file
 /// meanwhile.
 #[derive(Debug)]
 pub struct Pending {

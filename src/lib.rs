@@ -53,10 +53,10 @@
 //!
 //! # With an encoder and clips of your own
 //!
-//! From frames to J&F in the published protocol, with nothing of the above but its parts. Frames are
-//! [`image::Rgb`], here drawn in memory, from a disk by [`image::decode::read`]; masks are
-//! [`image::LabelImage`], from a disk by [`image::indexed::read`]. The encoder takes the mean colour
-//! of each patch: put yours in its place, in whatever it is written.
+//! From frames to J&F in the published protocol, with nothing of the above but its parts. Frames
+//! are [`image::Rgb`], here drawn in memory, from a disk by [`image::decode::read`]; masks are
+//! [`image::LabelImage`], from a disk by [`image::indexed::read`]. The encoder takes the mean
+//! colour of each patch: put yours in its place, in whatever it is written.
 //!
 //! ```
 //! use candle_core::{D, DType, Device, Tensor};

@@ -100,11 +100,11 @@ pub(crate) fn multiply(out: ViewMut<'_>, left: View<'_>, right: View<'_>, how: H
         false => gemm::Parallelism::None,
     };
     // SAFETY: `out` is written (and read, to add to it) at row * stride + column with row < m and
-    // column < n, which `ViewMut::rows` has checked to lie inside its slice and to be a place of its
-    // own for every pair, so that threads never share one. A view's values are read at
+    // column < n, which `ViewMut::rows` has checked to lie inside its slice and to be a place of
+    // its own for every pair, so that threads never share one. A view's values are read at
     // row * row_stride + column * column_stride with row and column below its sizes, all inside its
-    // slice: `View::rows` checked the last one, and transposing swaps both the sizes and the strides.
-    // `out` is borrowed mutably, so it overlaps neither.
+    // slice: `View::rows` checked the last one, and transposing swaps both the sizes and the
+    // strides. `out` is borrowed mutably, so it overlaps neither.
     unsafe {
         gemm::gemm(
             m,

@@ -73,8 +73,8 @@ impl AutoencoderConfig {
     /// Checks that there can be such a decoder.
     ///
     /// # Errors
-    /// A size is zero, or the width is no multiple of 4 or of its heads; the message names the setting
-    /// by its key in a configuration.
+    /// A size is zero, or the width is no multiple of 4 or of its heads; the message names the
+    /// setting by its key in a configuration.
     pub fn check(&self) -> Result<()> {
         let DecoderConfig { width, depth, heads, hidden, dropout } = self.decoder;
         for (key, size) in [

@@ -99,8 +99,8 @@ fn cross_block(
     added(&xs, ("self_attn.out_proj", &mixed), "norm1")
 }
 
-/// Pixels of every patch, [B, N, p·p·3], from the encoded visible tokens [B, 1 + visible, D] and, but
-/// for MAE, the encoded tokens of the other view [B, 1 + N, D].
+/// Pixels of every patch, [B, N, p·p·3], from the encoded visible tokens [B, 1 + visible, D] and,
+/// but for MAE, the encoded tokens of the other view [B, 1 + N, D].
 pub(super) fn decode(
     pass: &Pass<'_>,
     config: &AutoencoderConfig,

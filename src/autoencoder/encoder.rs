@@ -17,7 +17,8 @@ pub(super) fn linear_named(pass: &Pass<'_>, name: &str, xs: &Value) -> Result<Va
     Ok(linear(&pass.tape, xs, weight, pass.get(&format!("{name}.bias"))?)?)
 }
 
-/// A linear layer on `inputs` by the name of its weight and bias, of whose output `drop` leaves some out.
+/// A linear layer on `inputs` by the name of its weight and bias, of whose output `drop` leaves
+/// some out.
 pub(super) fn layer_named<'a>(
     pass: &'a Pass<'_>,
     name: &str,
@@ -39,8 +40,8 @@ pub(super) fn normed(pass: &Pass<'_>, by: Norm<'_>, xs: &Value) -> Result<Value>
     Ok(norm(&pass.tape, xs, (by.weight, by.bias), by.epsilon)?)
 }
 
-/// Pre-norm blocks, each attention among tokens and a feed-forward, either of which is added to what
-/// came in; and the norm `last` of all: `prefix` and its number name a block.
+/// Pre-norm blocks, each attention among tokens and a feed-forward, either of which is added to
+/// what came in; and the norm `last` of all: `prefix` and its number name a block.
 pub(super) fn blocks(
     pass: &Pass<'_>,
     (prefix, depth): (&str, usize),

@@ -25,11 +25,12 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Puts the gradients of all parameters, in the number type of a pass, behind one another; each is
-    /// the sum of parts.
+    /// Puts the gradients of all parameters, in the number type of a pass, behind one another; each
+    /// is the sum of parts.
     ///
     /// # Errors
-    /// One has no part or another number of values than its parameter, or the device runs out of memory.
+    /// One has no part or another number of values than its parameter, or the device runs out of
+    /// memory.
     pub(super) fn gather(spans: &Arc<Spans>, found: Vec<Vec<Tensor>>) -> Result<Self> {
         if let Some((span, _)) = spans.iter().zip(&found).find(|(_, parts)| parts.is_empty()) {
             return Err(Error::setting(format!("parameter {}", span.name), "gets no gradient"));
@@ -86,12 +87,12 @@ impl Gradients {
         self.spans.views(&self.values)
     }
 
-    /// The length of all gradients as one vector, and what follows from it and from the `losses` of the
-    /// passes that they came from, f32 scalars. Longer gradients than `clip` are to be shortened to
-    /// that; 0: none.
+    /// The length of all gradients as one vector, and what follows from it and from the `losses` of
+    /// the passes that they came from, f32 scalars. Longer gradients than `clip` are to be
+    /// shortened to that; 0: none.
     ///
-    /// The length is the root of a sum of squares in f32, 2¹⁴ values at a time on a CPU and a share a
-    /// block on a GPU, whose parts are added in f64 and f32: the two agree to some 10⁻⁶.
+    /// The length is the root of a sum of squares in f32, 2¹⁴ values at a time on a CPU and a share
+    /// a block on a GPU, whose parts are added in f64 and f32: the two agree to some 10⁻⁶.
     ///
     /// # Errors
     /// The device fails.
@@ -127,8 +128,8 @@ fn squares(values: &[f32]) -> f64 {
 
 /// What a step is judged by, on the device of its gradients.
 ///
-/// A tensor of f64: what gradients are to be multiplied by, not a number where their length or a loss
-/// is not finite; their length; the losses.
+/// A tensor of f64: what gradients are to be multiplied by, not a number where their length or a
+/// loss is not finite; their length; the losses.
 #[derive(Debug, Clone)]
 pub struct Measured(Tensor);
 
@@ -142,8 +143,8 @@ pub struct Figures {
 }
 
 impl Measured {
-    /// The tensor, f64 [2 + losses]; its first value is what gradients are to be multiplied by: where
-    /// that is not a number, a step must not be made.
+    /// The tensor, f64 [2 + losses]; its first value is what gradients are to be multiplied by:
+    /// where that is not a number, a step must not be made.
     pub fn tensor(&self) -> &Tensor {
         &self.0
     }

@@ -87,8 +87,8 @@ impl Mask {
         }
     }
 
-    /// The mask on a device, in one piece of its memory: before a pass is queued, or it would have to
-    /// wait for that. Does not wait for a GPU.
+    /// The mask on a device, in one piece of its memory: before a pass is queued, or it would have
+    /// to wait for that. Does not wait for a GPU.
     ///
     /// # Errors
     /// The device runs out of memory.
@@ -130,8 +130,8 @@ impl Mask {
         !kept.contains(&(patch as u32))
     }
 
-    /// Where the decoder's tokens (CLS and all patches of every image) come from: stored are CLS and
-    /// visible patches, image by image, and last the mask token.
+    /// Where the decoder's tokens (CLS and all patches of every image) come from: stored are CLS
+    /// and visible patches, image by image, and last the mask token.
     fn decoder_rows(&self) -> [Vec<u32>; 3] {
         let (tokens, stored) = (1 + self.patches, 1 + self.visible);
         let mask_token = (self.batch * stored) as u32;

@@ -77,8 +77,8 @@ pub struct Views<'a> {
 }
 
 impl Autoencoder {
-    /// Reconstructs view 2 from what the mask leaves of it and, but for MAE, from view 1. Nothing is
-    /// dropped.
+    /// Reconstructs view 2 from what the mask leaves of it and, but for MAE, from view 1. Nothing
+    /// is dropped.
     ///
     /// # Errors
     /// Views of another size than the network's, or the device runs out of memory.

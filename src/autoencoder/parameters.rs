@@ -83,7 +83,8 @@ impl Parameters {
         })
     }
 
-    /// The same network with other values: a copy of a buffer laid out as [`Parameters::values`] is.
+    /// The same network with other values: a copy of a buffer laid out as [`Parameters::values`]
+    /// is.
     ///
     /// # Errors
     /// The device runs out of memory.

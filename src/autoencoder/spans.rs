@@ -14,7 +14,8 @@ use super::host::read;
 use crate::error::{Error, Result};
 
 /// Tensors begin at multiples of so many values, and zeros fill what is between: 256 bytes in bf16,
-/// as far apart as a GPU's driver lays allocations, so that products find each as if it had its own.
+/// as far apart as a GPU's driver lays allocations, so that products find each as if it had its
+/// own.
 pub const GRAIN: usize = 128;
 
 /// A tensor in the buffer.

@@ -34,8 +34,8 @@ impl Value {
     }
 }
 
-/// Turns the gradients of outputs, of which one at least there is, into those of the inputs, in their
-/// order.
+/// Turns the gradients of outputs, of which one at least there is, into those of the inputs, in
+/// their order.
 type Backward = Box<dyn FnOnce(Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>>>;
 
 /// What stands at a place.
@@ -122,8 +122,8 @@ impl Tape {
         Some(notes.len() - 1)
     }
 
-    /// Walks back from `output`, whose own gradient is `gradient`; returns those of `leaves`: for each
-    /// the parts that it is the sum of, one a use that has a gradient.
+    /// Walks back from `output`, whose own gradient is `gradient`; returns those of `leaves`: for
+    /// each the parts that it is the sum of, one a use that has a gradient.
     ///
     /// # Errors
     /// The device runs out of memory.
@@ -223,7 +223,8 @@ mod tests {
                 Ok(vec![Some(of(&right)?), Some(of(&left)?)])
             })
         };
-        // the product; three times the sum; the one times the other, (a + b) a b; the product's square
+        // the product; three times the sum; the one times the other, (a + b) a b; the product's
+        // square
         for (case, wanted) in
             [(0, [5.0, 3.0]), (1, [3.0, 3.0]), (2, [55.0, 39.0]), (3, [150.0, 90.0])]
         {

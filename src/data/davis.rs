@@ -15,12 +15,12 @@ use crate::image::{LabelImage, indexed};
 /// Finds the sequences of a split and their files.
 ///
 /// Frames and annotations are looked for in `480p`, then in `Full-Resolution` and `1080p` (with a
-/// notice), then straight in `JPEGImages/<sequence>`. The list is `ImageSets/2017/val.txt`, else one of
-/// DAVIS-2016's, else every folder that holds annotations (with a notice).
+/// notice), then straight in `JPEGImages/<sequence>`. The list is `ImageSets/2017/val.txt`, else
+/// one of DAVIS-2016's, else every folder that holds annotations (with a notice).
 ///
 /// # Errors
-/// `root` is not the dataset's folder (the message says which one to pass, where that can be seen), the
-/// list cannot be read, or a sequence is missing or broken.
+/// `root` is not the dataset's folder (the message says which one to pass, where that can be seen),
+/// the list cannot be read, or a sequence is missing or broken.
 pub fn open(root: &Path, split: &Split, need: Need) -> Result<Dataset<LabelClip>> {
     survey(root, split, need)?.into_dataset()
 }

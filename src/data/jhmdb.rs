@@ -20,8 +20,8 @@ use crate::files::list::entries;
 /// split file, or those of the reference program's file list.
 ///
 /// # Errors
-/// `root` is not the dataset's folder, a list cannot be read or names an unknown clip, or a clip has no
-/// frames or no joints.
+/// `root` is not the dataset's folder, a list cannot be read or names an unknown clip, or a clip
+/// has no frames or no joints.
 pub fn open(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
     survey(root, split, Need::Frames)?.into_dataset()
 }
@@ -83,8 +83,8 @@ enum Mark {
     Test,
 }
 
-/// The clips with that mark in every action's file of split 1: actions in alphabetical order, clips in
-/// the order of their file.
+/// The clips with that mark in every action's file of split 1: actions in alphabetical order, clips
+/// in the order of their file.
 fn official(root: &Path, mark: Mark, notices: &mut Vec<String>) -> Result<(String, Vec<String>)> {
     let folder = root.join("splits");
     let suffix = "_test_split1";
@@ -170,8 +170,8 @@ fn listed(root: &Path, list: &Path, notices: &mut Vec<String>) -> Result<Vec<Str
     Ok(names)
 }
 
-/// The clip that a line means: the end of a path into `Rename_Images`, the file of a split's line, or
-/// the line itself.
+/// The clip that a line means: the end of a path into `Rename_Images`, the file of a split's line,
+/// or the line itself.
 fn named(line: &str) -> &str {
     match (line.rsplit_once("Rename_Images/"), marked(line)) {
         (Some((_, name)), _) => name.trim_end_matches('/'),

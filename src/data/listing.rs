@@ -56,8 +56,8 @@ pub(super) fn stem(path: &Path) -> String {
 }
 
 /// Runs of digits compare as numbers of any length, everything else byte by byte; equal values with
-/// other zeros in front (`1`, `01`) keep their plain order. For names that are plain numbers this is
-/// the order of the numbers.
+/// other zeros in front (`1`, `01`) keep their plain order. For names that are plain numbers this
+/// is the order of the numbers.
 pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
     while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
@@ -104,8 +104,8 @@ fn is_picture(path: &str) -> bool {
     extension.is_some_and(|extension| PICTURES.contains(&extension.as_str()))
 }
 
-/// The clips a list names, each once; a notice says where a name stands there again. Lists with a line
-/// per frame, as DAVIS-2016 has them, repeat names by nature.
+/// The clips a list names, each once; a notice says where a name stands there again. Lists with a
+/// line per frame, as DAVIS-2016 has them, repeat names by nature.
 ///
 /// # Errors
 /// See [`list::entries`] and [`distinct`].
@@ -157,7 +157,8 @@ pub(super) fn check_root(root: &Path, dataset: &str, expected: &[&str]) -> Resul
     if any(root) {
         return Ok(());
     }
-    // A folder that holds all is surely meant; one that holds some may be (`Images` is a common name).
+    // A folder that holds all is surely meant; one that holds some may be (`Images` is a common
+    // name).
     let all = |folder: &Path| expected.iter().all(|name| folder.join(name).is_dir());
     let meant = nearby(root, all).or_else(|| nearby(root, any));
     let problem = format!("is not the folder that holds {wanted}");

@@ -150,7 +150,8 @@ pub struct Dataset<C> {
     pub broken: Vec<Broken>,
     /// How many clips the list names; more than there are here once some are left out.
     pub listed: usize,
-    /// What was decided for the user and is worth a line: a list that is missing, another resolution.
+    /// What was decided for the user and is worth a line: a list that is missing, another
+    /// resolution.
     pub notices: Vec<String>,
 }
 

@@ -1,7 +1,8 @@
 //! One clip with label images: which annotation belongs to which frame.
 //!
-//! Frames and annotations are paired by their names without the extension. Only the first annotation
-//! is needed to propagate; the others are the ground truth of the scores. DAVIS and VIP share this.
+//! Frames and annotations are paired by their names without the extension. Only the first
+//! annotation is needed to propagate; the others are the ground truth of the scores. DAVIS and VIP
+//! share this.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use super::listing::{self, PICTURES};
 use super::{Frame, LabelClip};
 use crate::error::{Error, Result};
 
-/// The clip `name` from its two folders; without `images` the annotations are its frames. `split` says
-/// in words where the name is from.
+/// The clip `name` from its two folders; without `images` the annotations are its frames. `split`
+/// says in words where the name is from.
 ///
 /// # Errors
 /// A folder is missing or empty, two files share a name, an annotation has no frame, or the first

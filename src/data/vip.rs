@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 
 /// Finds the videos of a split and their files. `root` is `VIP_Fine` or the folder that holds it.
 ///
-/// The list is `lists/val_videos.txt`, else another text file in `lists` or in `root` whose name holds
-/// `val`, else every folder of annotations (with a notice). Frames may lack an annotation, except the
-/// first.
+/// The list is `lists/val_videos.txt`, else another text file in `lists` or in `root` whose name
+/// holds `val`, else every folder of annotations (with a notice). Frames may lack an annotation,
+/// except the first.
 ///
 /// # Errors
 /// `root` is not the dataset's folder, the list cannot be read, or a video is missing or broken.
@@ -82,7 +82,8 @@ fn names(
     Ok(("all videos found".into(), folders.iter().map(|path| listing::name(path)).collect()))
 }
 
-/// `lists/val_videos.txt`, or the first text file in `lists` or `base` that is named after the split.
+/// `lists/val_videos.txt`, or the first text file in `lists` or `base` that is named after the
+/// split.
 fn find_list(base: &Path, word: &str, other: &str) -> Result<Option<PathBuf>> {
     let official = base.join(format!("lists/{word}_videos.txt"));
     if official.is_file() {

@@ -23,7 +23,8 @@ pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
         std::f32::consts::LN_2,
         1.0,
     ];
-    // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that number.
+    // Adding and taking away 1.5 · 2^23 rounds to a whole number, and its last bits are that
+    // number.
     let round = simd.splat_f32s(12_582_912.0);
     let one = simd.splat_u32s(1.0_f32.to_bits());
     let least = simd.splat_f32s(-126.0);

@@ -176,7 +176,8 @@ impl Place<'_> {
         }
     }
 
-    /// The frames' size, the input's, and the cells of the grid; leaves the file at the first number.
+    /// The frames' size, the input's, and the cells of the grid; leaves the file at the first
+    /// number.
     fn read_header(
         &self,
         file: &mut File,

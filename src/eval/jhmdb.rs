@@ -166,8 +166,8 @@ fn distances(poses: &Poses, truth: &Joints, path: &Path) -> Result<JointDistance
 /// Scores joints that any program wrote: our `predictions/<action>/<clip>/joints.json`, or
 /// `<action>/<clip>.npy`, `<action>__<clip>.npy` or `<index of the clip>.npy`, 2 × 15 × T in cells.
 ///
-/// `grid` (height, width) is what the arrays' cells count (20 × 20 in the published protocol). Where
-/// the clips have no frames, arrays are taken to be of frames of the official 240 × 320.
+/// `grid` (height, width) is what the arrays' cells count (20 × 20 in the published protocol).
+/// Where the clips have no frames, arrays are taken to be of frames of the official 240 × 320.
 pub fn score(
     dataset: &Dataset<PoseClip>,
     predictions: &Path,

@@ -9,8 +9,8 @@ use super::{Setup, Stages, Staging};
 use crate::error::Result;
 use crate::propagation::{LabelMap, Propagation};
 
-/// Calls `hand` with every frame's number, its encoding and its soft labels, in order. `first` returns
-/// frame 0's labels and a value passed to `hand` with every frame.
+/// Calls `hand` with every frame's number, its encoding and its soft labels, in order. `first`
+/// returns frame 0's labels and a value passed to `hand` with every frame.
 ///
 /// # Errors
 /// See [`stream::each_frame`]; `hand` fails.
@@ -38,8 +38,8 @@ pub(super) fn each_labelled<G>(
     })
 }
 
-/// Appends a frame's soft labels to the file of its clip of `frames` frames, which the first one begins;
-/// `names` are what the channels stand for.
+/// Appends a frame's soft labels to the file of its clip of `frames` frames, which the first one
+/// begins; `names` are what the channels stand for.
 ///
 /// # Errors
 /// The file cannot be written.

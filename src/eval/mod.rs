@@ -241,8 +241,8 @@ impl<S> Outcome<S> {
     }
 }
 
-/// Evaluates the clips into the folder, skipping those that it already holds. Where the observer asks
-/// to stop, the outcome is of the clips done until then, by this run or an earlier one.
+/// Evaluates the clips into the folder, skipping those that it already holds. Where the observer
+/// asks to stop, the outcome is of the clips done until then, by this run or an earlier one.
 ///
 /// # Errors
 /// The folder cannot be written to (no space left, for example): going on would lose every clip.

@@ -45,8 +45,8 @@ pub(super) fn share_out<T: Sync>(
 /// Labelled frames that wait to be read out.
 pub(super) const WAITING: usize = 4;
 
-/// Producer and consumer: `make` runs on this thread, `take` on another; at most `waiting` items queue
-/// between them. Returns `take`'s state.
+/// Producer and consumer: `make` runs on this thread, `take` on another; at most `waiting` items
+/// queue between them. Returns `take`'s state.
 ///
 /// # Errors
 /// Either fails; the other then stops at its next item.

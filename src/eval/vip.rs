@@ -34,8 +34,8 @@ pub struct VipScores {
 pub struct FrameIou {
     /// The frame's place in its clip, from 0.
     pub frame: usize,
-    /// Intersection over union per class, in the order of [`VIP_CLASSES`]; `None` where the class is
-    /// in neither picture.
+    /// Intersection over union per class, in the order of [`VIP_CLASSES`]; `None` where the class
+    /// is in neither picture.
     pub iou: Vec<Option<f32>>,
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// A folder that is being worked in. The system lets go of it when the program ends, however it ends;
-/// what a killed one leaves, an empty file, holds nobody up.
+/// A folder that is being worked in. The system lets go of it when the program ends, however it
+/// ends; what a killed one leaves, an empty file, holds nobody up.
 #[derive(Debug)]
 pub struct Occupied {
     path: PathBuf,
@@ -19,7 +19,8 @@ impl Occupied {
     /// The file that is locked; it goes when the work is done.
     pub const NAME: &str = ".lock";
 
-    /// Takes a folder that is there. Where the file system knows no locks, that is taken for success.
+    /// Takes a folder that is there. Where the file system knows no locks, that is taken for
+    /// success.
     ///
     /// # Errors
     /// Another program works in it, or nothing can be written there.

@@ -1,6 +1,6 @@
 // Frames of bytes become what an encoder takes: normalised planes, resampled where the rule is
-// bilinear on floats. To the last bit what resize.rs and eval do on the CPU: so no multiplication may
-// be fused with an addition.
+// bilinear on floats. To the last bit what resize.rs and eval do on the CPU: so no multiplication
+// may be fused with an addition.
 
 struct Normalization {
     float mean[3], deviation[3];
@@ -10,8 +10,8 @@ static __device__ __forceinline__ float mixed(float near, float far, float weigh
     return __fadd_rn(__fmul_rn(near, 1.0f - weight), __fmul_rn(far, weight));
 }
 
-// Frames [B, height, width, 3] -> planes [B, 3, rows, columns], a thread a pixel of `count`. The taps along
-// both axes are resize.rs's; `row_near` is null where there is nothing to resample.
+// Frames [B, height, width, 3] -> planes [B, 3, rows, columns], a thread a pixel of `count`. The
+// taps along both axes are resize.rs's; `row_near` is null where there is nothing to resample.
 extern "C" __global__ void frame_planes(
     const unsigned char *frames, float *out, unsigned count, unsigned height, unsigned width, unsigned rows,
     unsigned columns, const unsigned *row_near, const unsigned *row_far, const float *row_weight,

@@ -12,7 +12,8 @@ use super::resize::Taps;
 
 /// How much of a colour is the map's; the rest is the picture's grey.
 const OPACITY: f32 = 0.65;
-/// The largest values beyond this share of them look alike: single patches must not darken the rest.
+/// The largest values beyond this share of them look alike: single patches must not darken the
+/// rest.
 const BRIGHTEST: f64 = 0.995;
 
 /// Lightness at both ends of the way.
@@ -101,8 +102,8 @@ pub fn stretched(values: &[f32]) -> Vec<f32> {
     values.iter().map(|value| ((value - least) / (most - least)).clamp(0.0, 1.0)).collect()
 }
 
-/// A map of `rows` × `columns` numbers from 0 to 1 over a picture: its colours, interpolated between
-/// the middles of cells, over the picture's grey.
+/// A map of `rows` × `columns` numbers from 0 to 1 over a picture: its colours, interpolated
+/// between the middles of cells, over the picture's grey.
 pub fn over(picture: &Rgb, map: &[f32], (rows, columns): (usize, usize)) -> Rgb {
     if map.len() != rows * columns || map.is_empty() {
         return picture.clone();

@@ -105,8 +105,8 @@ pub fn frame_to_planes(
     })
 }
 
-/// The frame in bytes, where `filter` leaves bytes or the size already fits; `None` where its values
-/// are mixed as floats.
+/// The frame in bytes, where `filter` leaves bytes or the size already fits; `None` where its
+/// values are mixed as floats.
 ///
 /// # Errors
 /// The frame or the target has no pixels.
@@ -189,8 +189,8 @@ fn bilinear_8bit(frame: &Rgb, height: usize, width: usize) -> Rgb {
     Rgb { width, height, data }
 }
 
-/// [`Taps`] as `OpenCV` computes them for bytes: the position is rounded to f32 before its weight is
-/// taken, and above and below the picture the two rows, though they are one, keep their weights,
+/// [`Taps`] as `OpenCV` computes them for bytes: the position is rounded to f32 before its weight
+/// is taken, and above and below the picture the two rows, though they are one, keep their weights,
 /// which the cutting of bits shows.
 fn coarse_taps(input: usize, output: usize, one_at_border: bool) -> Taps {
     let scale = input as f64 / output as f64;
@@ -208,9 +208,9 @@ fn coarse_taps(input: usize, output: usize, one_at_border: bool) -> Taps {
     taps
 }
 
-/// Pillow's bicubic, to the last bit: first along the rows, rounded to bytes, then along the columns;
-/// an axis that keeps its length is left alone. Version 13 turned the order round for pictures that
-/// lose more rows than columns; published numbers are older.
+/// Pillow's bicubic, to the last bit: first along the rows, rounded to bytes, then along the
+/// columns; an axis that keeps its length is left alone. Version 13 turned the order round for
+/// pictures that lose more rows than columns; published numbers are older.
 pub fn bicubic(frame: &Rgb, height: usize, width: usize) -> Rgb {
     let columns = (frame.width != width).then(|| Kernels::new(frame.width, width));
     let wide = columns.map(|kernels| kernels.along_rows(frame));
@@ -223,8 +223,8 @@ pub fn bicubic(frame: &Rgb, height: usize, width: usize) -> Rgb {
 /// free in 32.
 const WEIGHT_BITS: u32 = 32 - 8 - 2;
 
-/// For every output of an axis the first input and the weights that are mixed, as Pillow makes them:
-/// in f64, normalised, then rounded away from zero to fixed point.
+/// For every output of an axis the first input and the weights that are mixed, as Pillow makes
+/// them: in f64, normalised, then rounded away from zero to fixed point.
 struct Kernels(Vec<(usize, Vec<i32>)>);
 
 impl Kernels {
@@ -311,8 +311,8 @@ pub fn nearest_floor(labels: &LabelImage, height: usize, width: usize) -> LabelI
 
 fn centered(input: usize, output: usize) -> Vec<usize> {
     let scale = input as f64 / output as f64;
-    // Pillow walks by adding the step, and where a centre falls on the border of two pixels (480 rows
-    // from 448: in four of them) what the additions round to decides which one is taken.
+    // Pillow walks by adding the step, and where a centre falls on the border of two pixels (480
+    // rows from 448: in four of them) what the additions round to decides which one is taken.
     let centers = std::iter::successors(Some(scale * 0.5), |center| Some(center + scale));
     centers.take(output).map(|center| (center as usize).min(input - 1)).collect()
 }
@@ -377,8 +377,8 @@ mod tests {
         }
     }
 
-    // cv2 4.x: cv2.resize(frame, (4, 3)) on bytes, cv2.resize(frame / 255 as f32, (4, 3)) on floats,
-    // PIL Image.resize((4, 3), NEAREST | BICUBIC); the red channel of the frame above.
+    // cv2 4.x: cv2.resize(frame, (4, 3)) on bytes, cv2.resize(frame / 255 as f32, (4, 3)) on
+    // floats, PIL Image.resize((4, 3), NEAREST | BICUBIC); the red channel of the frame above.
     #[test]
     fn filters_agree_with_opencv_and_pillow() {
         let red = |filter| frame_to_planes(&frame(), 3, 4, filter).unwrap()[..12].to_vec();

@@ -51,8 +51,8 @@ __device__ inline void await_copies() {
 #endif
 }
 
-// An address that the compiler takes as it is: what is added to it later stays one instruction, where
-// it would else add all parts anew for every copy.
+// An address that the compiler takes as it is: what is added to it later stays one instruction,
+// where it would else add all parts anew for every copy.
 template <class T>
 __device__ inline T *settled(T *address) {
     asm("" : "+l"(address));
@@ -83,8 +83,8 @@ __device__ inline float rough_exp2(float value) {
     return power;
 }
 
-// Four matrices of 8 × 8 values of 16 bits: lane 8m + r says where row r of matrix m lies. A lane gets
-// two neighbours of row lane / 4 of each; transposed, two of column lane / 4.
+// Four matrices of 8 × 8 values of 16 bits: lane 8m + r says where row r of matrix m lies. A lane
+// gets two neighbours of row lane / 4 of each; transposed, two of column lane / 4.
 __device__ inline void load_matrices(u32 (&words)[4], const u32 *row) {
 #if __CUDA_ARCH__ >= 800
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"

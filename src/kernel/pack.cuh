@@ -1,7 +1,7 @@
-// What kernels that go over rows and values share: number types, packs, warps, and the names they are
-// called by. Each kernel is there in f32 and bf16. Sums are taken in f32 and in an order that depends
-// on sizes alone, so that the same input gives the same bytes. What each kernel computes is what the
-// Rust function that launches it says, in the file beside it of the same name.
+// What kernels that go over rows and values share: number types, packs, warps, and the names they
+// are called by. Each kernel is there in f32 and bf16. Sums are taken in f32 and in an order that
+// depends on sizes alone, so that the same input gives the same bytes. What each kernel computes is
+// what the Rust function that launches it says, in the file beside it of the same name.
 //
 // A row is the last dimension of a tensor; most kernels give a row to a warp. Nothing here returns
 // before a barrier that others wait at, and a warp stays together, so its exchanges are complete.

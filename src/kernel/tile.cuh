@@ -1,10 +1,10 @@
-// What attentions on tensor cores share: rows copied to shared memory tile by tile, the way a warp holds
-// a product, and the softmax of scores that come in piece by piece.
+// What attentions on tensor cores share: rows copied to shared memory tile by tile, the way a warp
+// holds a product, and the softmax of scores that come in piece by piece.
 //
-// A warp has TILES tiles of 16 rows. Of a product's 16 × 8 sums a lane holds four: rows lane / 4 and 8
-// more, two neighbouring columns of four times lane % 4 each. That is how scores come out; and with what an
-// instruction takes for its k-th value chosen to fit, it is how shares go into the next product, without a
-// detour through shared memory.
+// A warp has TILES tiles of 16 rows. Of a product's 16 × 8 sums a lane holds four: rows lane / 4
+// and 8 more, two neighbouring columns of four times lane % 4 each. That is how scores come out;
+// and with what an instruction takes for its k-th value chosen to fit, it is how shares go into the
+// next product, without a detour through shared memory.
 
 #pragma once
 
@@ -17,8 +17,8 @@ struct Rows {
     u32 stride, count, width;
 };
 
-// `threads` threads begin to copy `count` rows from `first` on into rows of STRIDE words, each filled up to
-// WIDTH values; zeros where there is no row.
+// `threads` threads begin to copy `count` rows from `first` on into rows of STRIDE words, each
+// filled up to WIDTH values; zeros where there is no row.
 template <u32 WIDTH, u32 STRIDE, class T>
 __device__ void copy_rows(u32 *to, const Rows<T> &rows, u32 first, u32 count, u32 threads) {
     constexpr u32 PER = 16 / sizeof(T), PIECES = WIDTH / PER;
@@ -77,8 +77,8 @@ struct Softmax {
             for (u32 half = 0; half < 2; half++) most[m][half] = -INFINITY, sum[m][half] = 0.0f;
     }
 
-    // Scores become shares, not yet divided by their sum, and what was mixed by the ones before is brought
-    // to the same measure. `scale` takes log2(e) along: powers of two are what is computed.
+    // Scores become shares, not yet divided by their sum, and what was mixed by the ones before is
+    // brought to the same measure. `scale` takes log2(e) along: powers of two are what is computed.
     template <u32 COLUMNS, u32 MIXED>
     __device__ void soften(float (&scores)[TILES][COLUMNS][4], float (&mixed)[TILES][MIXED][4], float scale) {
 #pragma unroll

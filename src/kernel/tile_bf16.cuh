@@ -1,5 +1,5 @@
-// Products of bfloat16 rows on tensor cores, sums in f32: a warp's own rows in registers, the others in
-// shared memory. How a warp holds what: tile.cuh.
+// Products of bfloat16 rows on tensor cores, sums in f32: a warp's own rows in registers, the
+// others in shared memory. How a warp holds what: tile.cuh.
 
 #pragma once
 
@@ -7,8 +7,8 @@
 
 #include "tile.cuh"
 
-// Words from one row of WIDTH values to the next in shared memory; 16 bytes of padding: eight rows of a
-// matrix touch all banks.
+// Words from one row of WIDTH values to the next in shared memory; 16 bytes of padding: eight rows
+// of a matrix touch all banks.
 static __device__ constexpr u32 row_words(u32 width) { return width / 2 + 4; }
 
 // A lane's part of its warp's rows; a word is two neighbours of a row.

@@ -1,13 +1,14 @@
-//! J and F of DAVIS-2017 (semi-supervised): frame by frame, object by object, then as seven numbers.
+//! J and F of DAVIS-2017 (semi-supervised): frame by frame, object by object, then as seven
+//! numbers.
 //!
 //! The steps, as the official evaluator takes them:
 //!
 //! 1. The objects of a clip are 1 to the highest id of its *first* annotation ([`object_count`]).
 //! 2. The first and the last frame are not scored ([`scored_frames`]).
-//! 3. Void pixels (255) are background. An object that is missing from a prediction is an empty mask.
-//!    A prediction with a higher id belongs to another task; [`ids_above`] finds it.
-//! 4. Each frame gives each object a J and an F ([`score_frame`]), each object gets their mean, recall
-//!    and decay ([`ClipScores::statistics`]).
+//! 3. Void pixels (255) are background. An object that is missing from a prediction is an empty
+//!    mask. A prediction with a higher id belongs to another task; [`ids_above`] finds it.
+//! 4. Each frame gives each object a J and an F ([`score_frame`]), each object gets their mean,
+//!    recall and decay ([`ClipScores::statistics`]).
 //! 5. The reported numbers are means over all *objects* of all clips ([`global`]).
 
 use std::ops::Range;

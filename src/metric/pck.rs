@@ -122,11 +122,12 @@ impl JointDistances {
     /// * `predicted`: x and y, joint, frame (2 × 15 × T) in cells of the feature grid; a joint with
     ///   x < 0 is missing.
     /// * `truth`: the same in pixels as `pos_img` has them, counted from 1.
-    /// * `frame`, `grid`: width and height of the clip's pictures in pixels and of the grid in cells.
+    /// * `frame`, `grid`: width and height of the clip's pictures in pixels and of the grid in
+    ///   cells.
     ///
     /// Cells become pixels without a half-cell offset: x · width / grid width. Where one of the two
-    /// has more frames than the other (JHMDB's annotations need not end with its pictures), the rest is
-    /// ignored.
+    /// has more frames than the other (JHMDB's annotations need not end with its pictures), the
+    /// rest is ignored.
     ///
     /// # Errors
     /// An array is not 2 × 15 × T.
@@ -190,9 +191,9 @@ impl JointDistances {
         })
     }
 
-    /// The distance of every joint in every frame fed so far, in units of the person's size, by joint
-    /// (in the order of [`JOINTS`]) and frame; a joint's distance is `None` where it was predicted
-    /// missing. A clip's first entry is its second frame: the given one is not scored.
+    /// The distance of every joint in every frame fed so far, in units of the person's size, by
+    /// joint (in the order of [`JOINTS`]) and frame; a joint's distance is `None` where it was
+    /// predicted missing. A clip's first entry is its second frame: the given one is not scored.
     ///
     /// `None` where a stored record does not say which frames lack a prediction.
     pub fn by_joint_and_frame(&self) -> Option<Vec<Vec<Option<f64>>>> {

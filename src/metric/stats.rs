@@ -32,12 +32,12 @@ pub struct Statistics {
 impl Statistics {
     /// The statistics of one value per frame, in the order of time. NaN values are left out.
     ///
-    /// One, two or three frames have a decay too, as bins overlap in their ends: one frame fills all
-    /// of them (decay 0), of two frames the first bin is the first and the last bin the last, of
-    /// three the first bin is the first two. No frame at all gives NaN for all three numbers.
+    /// One, two or three frames have a decay too, as bins overlap in their ends: one frame fills
+    /// all of them (decay 0), of two frames the first bin is the first and the last bin the last,
+    /// of three the first bin is the first two. No frame at all gives NaN for all three numbers.
     ///
-    /// Masks never give NaN. Were there any, the official evaluator's recall would count such a frame
-    /// as not above the threshold; here it is left out as it is from the mean.
+    /// Masks never give NaN. Were there any, the official evaluator's recall would count such a
+    /// frame as not above the threshold; here it is left out as it is from the mean.
     pub fn of(values: &[f64]) -> Self {
         let above = |&value: &f64| if value.is_nan() { value } else { share(value) };
         Self {

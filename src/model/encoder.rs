@@ -41,8 +41,8 @@ impl Encoder {
         }
     }
 
-    /// Whose code computes, `fused` or `tensor` ([`super::vit::Implementation`]); nothing is there to be
-    /// chosen for pixels.
+    /// Whose code computes, `fused` or `tensor` ([`super::vit::Implementation`]); nothing is there
+    /// to be chosen for pixels.
     pub fn implementation(&self) -> Option<&'static str> {
         match self {
             Self::Vit(vit) => Some(vit.implementation()),
@@ -66,8 +66,8 @@ impl Encoder {
         }
     }
 
-    /// Roughly the most memory that one frame of `height` × `width` pixels takes on the device while
-    /// it is encoded, in bytes; weights not counted.
+    /// Roughly the most memory that one frame of `height` × `width` pixels takes on the device
+    /// while it is encoded, in bytes; weights not counted.
     pub fn bytes_per_frame(&self, height: usize, width: usize) -> u64 {
         match self {
             Self::Vit(vit) => vit.bytes_per_frame(height, width),

@@ -131,8 +131,8 @@ pub struct Vit {
     products: DType,
 }
 
-/// Bytes of a block for each channel of a token: its input, then, for the products, that normalised,
-/// queries, keys and values, and twice the wide layer.
+/// Bytes of a block for each channel of a token: its input, then, for the products, that
+/// normalised, queries, keys and values, and twice the wide layer.
 fn bytes_per_channel(stream: usize, products: usize) -> usize {
     stream + (1 + 3 + 2 * 4) * products
 }
@@ -157,8 +157,8 @@ impl Vit {
         Self::by(Implementation::Auto, checkpoint, layer, (device, dtype))
     }
 
-    /// As [`Vit::new`], but always by candle's tensor operations: what the other implementations are
-    /// tested and measured against.
+    /// As [`Vit::new`], but always by candle's tensor operations: what the other implementations
+    /// are tested and measured against.
     ///
     /// # Errors
     /// As [`Vit::new`].
@@ -242,8 +242,8 @@ impl Vit {
         (tokens * channels * bytes_per_channel(stream, products) + attention) as u64
     }
 
-    /// Tokens after the final LayerNorm: [B, 3, H, W] frames -> [B, 1 + h·w, D], CLS first, register
-    /// tokens left out. Pixels right of and below the last whole patch are not looked at.
+    /// Tokens after the final LayerNorm: [B, 3, H, W] frames -> [B, 1 + h·w, D], CLS first,
+    /// register tokens left out. Pixels right of and below the last whole patch are not looked at.
     ///
     /// # Errors
     /// A frame is smaller than a patch, or the device runs out of memory.

@@ -109,7 +109,8 @@ impl Grid {
                 (row.abs_diff(self.cell.0 as isize), column.abs_diff(self.cell.1 as isize));
             within && self.reach.half_width(offset.0).is_some_and(|half| offset.1 <= half)
         };
-        // the sides of cells whose neighbour across the side is beyond, but not those of the picture
+        // the sides of cells whose neighbour across the side is beyond, but not those of the
+        // picture
         let mut sides = Vec::new();
         for row in 0..rows as isize {
             for column in 0..columns as isize {
@@ -168,8 +169,8 @@ fn mark(picture: &mut Rgb, area: Area, color: Color, width: f32) {
     outline(picture, area, Pen::new(color, width));
 }
 
-/// Room for words beside a patch: on its right or left, as high as it is or as near to that as what is
-/// taken leaves.
+/// Room for words beside a patch: on its right or left, as high as it is or as near to that as what
+/// is taken leaves.
 fn place(picture: &Rgb, area: Area, width: f32, taken: &[Area]) -> Area {
     let height = text::LINE as f32;
     let (right, bottom) = (picture.width as f32, picture.height as f32);

@@ -16,8 +16,8 @@ const HASTE: i32 = 10;
 /// Writes frames as a GIF that plays for ever; the file is there whole or not at all.
 ///
 /// # Errors
-/// There is no frame, one cannot be had, has another size than the first or is too large for a GIF, or
-/// the file cannot be written.
+/// There is no frame, one cannot be had, has another size than the first or is too large for a GIF,
+/// or the file cannot be written.
 pub fn gif(path: &Path, frames: impl IntoIterator<Item = Result<Rgb>>) -> Result<()> {
     let mut file = Pending::create(path)?;
     let mut encoder: Option<(Encoder<Vec<u8>>, _)> = None;

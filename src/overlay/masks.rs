@@ -130,8 +130,8 @@ fn mark(predicted: u8, truth: u8, (column, row): (usize, usize)) -> Option<Color
     }
 }
 
-/// Which samples are of a contour: those of an object that lie less than `thickness` from a sample of
-/// anything else. The picture's border is none.
+/// Which samples are of a contour: those of an object that lie less than `thickness` from a sample
+/// of anything else. The picture's border is none.
 fn contours(mask: &LabelImage, thickness: usize) -> Vec<bool> {
     let (width, height) = (mask.width, mask.height);
     let mut found = vec![false; mask.data.len()];

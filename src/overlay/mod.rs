@@ -28,8 +28,8 @@ use clips::{Masks, Poses};
 /// How frames are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Style {
-    /// Whether errors are marked: pixels missed and falsely claimed in two colours, a line from each
-    /// joint to where it should be.
+    /// Whether errors are marked: pixels missed and falsely claimed in two colours, a line from
+    /// each joint to where it should be.
     pub errors: bool,
     /// Whether the truth is drawn too: white contours, a white skeleton.
     pub truth: bool,

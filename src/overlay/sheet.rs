@@ -41,8 +41,8 @@ pub fn contact(overlay: &Overlay<'_>, count: usize, columns: usize) -> Result<Rg
     Ok(framed(&figure::tiled(&rows)))
 }
 
-/// Clips below each other, `count` evenly spaced frames of each, thin white gaps: as papers print it.
-/// The first column is the given labels of frame 0.
+/// Clips below each other, `count` evenly spaced frames of each, thin white gaps: as papers print
+/// it. The first column is the given labels of frame 0.
 ///
 /// # Errors
 /// A frame cannot be drawn.

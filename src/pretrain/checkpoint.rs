@@ -178,8 +178,8 @@ pub fn is_ours(path: &Path) -> Result<bool> {
     Ok(written_state(path)?.is_some())
 }
 
-/// What a checkpoint says of its run; only its head is read. `None` where [`save`] of this version did
-/// not write it.
+/// What a checkpoint says of its run; only its head is read. `None` where [`save`] of this version
+/// did not write it.
 ///
 /// # Errors
 /// It cannot be read.

@@ -203,10 +203,10 @@ impl Config {
         }
     }
 
-    /// Sizes and rates that learn to match from a thousand photographs on two cores within an hour; what
-    /// they reach stands in results/pretrain. Crops that often are nearly the whole view, none of them
-    /// mirrored, make it learn sooner than the paper's: a decoder can begin by copying from the same
-    /// place.
+    /// Sizes and rates that learn to match from a thousand photographs on two cores within an hour;
+    /// what they reach stands in results/pretrain. Crops that often are nearly the whole view, none
+    /// of them mirrored, make it learn sooner than the paper's: a decoder can begin by copying from
+    /// the same place.
     fn tiny() -> Self {
         let paper = Self::cropmae_in();
         Self {
@@ -235,8 +235,8 @@ impl Config {
     /// `self` with the values of `table` in place of its own.
     ///
     /// # Errors
-    /// The table holds a key that no configuration has, or a value of the wrong type; the message names
-    /// `origin`, where the table comes from.
+    /// The table holds a key that no configuration has, or a value of the wrong type; the message
+    /// names `origin`, where the table comes from.
     pub fn with(&self, origin: &str, table: &Table) -> Result<Self> {
         let refused = |error: &dyn std::fmt::Display| {
             let text = error.to_string();

@@ -88,8 +88,8 @@ impl HeldOut {
         Ok(sum / count as f64)
     }
 
-    /// The baseline: the loss of predicting, for every patch, the mean of all these images' patches. A
-    /// network that has learnt anything is well below it.
+    /// The baseline: the loss of predicting, for every patch, the mean of all these images'
+    /// patches. A network that has learnt anything is well below it.
     ///
     /// # Errors
     /// The device runs out of memory.

@@ -172,8 +172,8 @@ impl Work {
 }
 
 /// Packs pairs into the model's input: two tensors [pairs, 3, size, size] of (x / 255 − mean) / std
-/// with ImageNet's mean and standard deviation, first views and second views. Where every pair is one
-/// view, the two are one tensor. Does not wait for a GPU.
+/// with ImageNet's mean and standard deviation, first views and second views. Where every pair is
+/// one view, the two are one tensor. Does not wait for a GPU.
 ///
 /// # Errors
 /// There is no pair, their sizes differ, or the device has no room.
@@ -187,8 +187,8 @@ pub fn batch(pairs: &[&Pair], uploads: &mut Uploads) -> Result<(Tensor, Tensor)>
     Ok((normalized(&firsts, uploads)?, second))
 }
 
-/// Packs pictures of one size into [images, 3, height, width], normalised as for [`batch`]. To a GPU
-/// they travel as bytes, a quarter of what planes would be.
+/// Packs pictures of one size into [images, 3, height, width], normalised as for [`batch`]. To a
+/// GPU they travel as bytes, a quarter of what planes would be.
 fn normalized(images: &[&Rgb], uploads: &mut Uploads) -> Result<Tensor> {
     let Some(&Rgb { height, width, .. }) = images.first().copied() else {
         return Err(Error::setting("optimization.batch_size", "is 0: a batch needs pictures"));
@@ -240,15 +240,15 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    /// Names them in the file `log`, which is created with the first one and added to by later runs.
-    /// `max_unreadable` is the share of the `len` samples of an epoch that may be unreadable.
+    /// Names them in the file `log`, which is created with the first one and added to by later
+    /// runs. `max_unreadable` is the share of the `len` samples of an epoch that may be unreadable.
     pub fn new(log: PathBuf, max_unreadable: f64, len: usize) -> Self {
         let most = (max_unreadable.clamp(0.0, 1.0) * len as f64).floor() as usize;
         Self { log, most, epoch: 0, count: 0, total: 0 }
     }
 
-    /// Goes on from a checkpoint: `count` unreadable ones so far in `epoch`, whose next sample is at
-    /// `position`. What the file names from there on will come again, and is taken out.
+    /// Goes on from a checkpoint: `count` unreadable ones so far in `epoch`, whose next sample is
+    /// at `position`. What the file names from there on will come again, and is taken out.
     ///
     /// # Errors
     /// The file cannot be read or written.

@@ -154,8 +154,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Goes on with the log of the run in `folder` as it stood after `steps` steps: what a run wrote
-    /// after its last checkpoint will come again.
+    /// Goes on with the log of the run in `folder` as it stood after `steps` steps: what a run
+    /// wrote after its last checkpoint will come again.
     ///
     /// # Errors
     /// A file cannot be read or written.

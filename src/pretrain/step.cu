@@ -1,7 +1,7 @@
 // What a training step does when its gradients are there: AdamW and the average.
 //
-// What is trained is one buffer of whole packs. Additions, products and quotients are the CPU's, each
-// rounded by itself, so that the same gradients leave the same weights to the last bit.
+// What is trained is one buffer of whole packs. Additions, products and quotients are the CPU's,
+// each rounded by itself, so that the same gradients leave the same weights to the last bit.
 
 #include "../kernel/pack.cuh"
 
@@ -10,8 +10,8 @@ struct Step {
 };
 
 // Moves the means of gradients [count] and of their squares [count], one behind the other, and the
-// values. A grain of values decays where `decays` is not 0. measured[0] is what gradients are multiplied
-// by; where it is not a number, nothing moves.
+// values. A grain of values decays where `decays` is not 0. measured[0] is what gradients are
+// multiplied by; where it is not a number, nothing moves.
 extern "C" __global__ void adamw(float *values, float *moments, const float *gradient, const uint8_t *decays,
                                  const double *measured, unsigned count, unsigned grain, Step step) {
     const float factor = (float)measured[0];

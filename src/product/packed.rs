@@ -22,17 +22,18 @@ pub(crate) trait Tiled {
     /// What comes of it.
     type Output;
 
-    /// Does it with these instructions in tiles of `ROWS` rows. To be inlined always, and all that it
-    /// calls: only so it is compiled for them.
+    /// Does it with these instructions in tiles of `ROWS` rows. To be inlined always, and all that
+    /// it calls: only so it is compiled for them.
     fn run<S: Simd, const ROWS: usize>(self, simd: S) -> Self::Output;
 }
 
-/// Runs the work with an instruction set and tiles that fit its registers: [`VECTORS`] times as many
-/// sums as they have rows stay there, beside a row of the panel and one or two values of the left side.
+/// Runs the work with an instruction set and tiles that fit its registers: [`VECTORS`] times as
+/// many sums as they have rows stay there, beside a row of the panel and one or two values of the
+/// left side.
 ///
 /// Six rows leave no register over where there are 16. Four rows of three registers' width fill 16
-/// too, but with a single value of the left side, and the compiler likes to load the next one early:
-/// then one sum goes out to memory and back for every product.
+/// too, but with a single value of the left side, and the compiler likes to load the next one
+/// early: then one sum goes out to memory and back for every product.
 #[inline(always)]
 pub(crate) fn dispatch<T: Tiled>(arch: Arch, work: T) -> T::Output {
     struct Dispatch<T>(T);
@@ -112,8 +113,8 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs for `arch` the transpose of these rows of `depth` values: what a linear layer multiplies
-    /// by, from its weight [columns, depth] as checkpoints have it.
+    /// Packs for `arch` the transpose of these rows of `depth` values: what a linear layer
+    /// multiplies by, from its weight [columns, depth] as checkpoints have it.
     pub(crate) fn transposed<'a>(
         arch: Arch,
         rows: impl ExactSizeIterator<Item = &'a [f32]>,
@@ -188,8 +189,9 @@ pub(crate) fn tile_onto<S: Simd, const ROWS: usize>(
     sums
 }
 
-/// A panel times `count` rows, each as long as it is deep: `take` gets every tile of sums and the number
-/// of its first row; past the last row a tile has that one again. `kept` is room for as many tiles.
+/// A panel times `count` rows, each as long as it is deep: `take` gets every tile of sums and the
+/// number of its first row; past the last row a tile has that one again. `kept` is room for as many
+/// tiles.
 ///
 /// Of the panel as many rows as the innermost cache holds are multiplied at a time: they stay there
 /// while all rows meet them.

@@ -33,8 +33,8 @@ pub(super) fn lines((height, width): (usize, usize)) -> Vec<Cell> {
     }
 }
 
-/// By distance in rows [h]: the columns to one side that a cell sees there, its own counted; 0 where
-/// it sees none.
+/// By distance in rows [h]: the columns to one side that a cell sees there, its own counted; 0
+/// where it sees none.
 pub(super) fn reach(neighborhood: Neighborhood, (height, width): (usize, usize)) -> Vec<usize> {
     let half = |offset| neighborhood.half_width(offset);
     (0..height).map(|offset| half(offset).map_or(0, |half| (half + 1).min(width))).collect()

@@ -86,7 +86,8 @@ impl Neighborhood {
                 Shape::Square => offset.max(other) as f64 <= self.radius,
             }
         };
-        // The nearest cell that is not inside, by halving: no radius is too large to be asked about.
+        // The nearest cell that is not inside, by halving: no radius is too large to be asked
+        // about.
         let (mut nearest, mut beyond) = (0, FARTHEST.min(self.radius.max(0.0).ceil() as usize) + 1);
         while nearest < beyond {
             let middle = nearest.midpoint(beyond);
@@ -175,8 +176,8 @@ pub enum Engine {
     /// One CUDA kernel for products, top-k and labels; on the CPU its slow twin, for tests.
     Fused(Arithmetic),
     /// candle's tensor operations, on whatever device the features live. They have no limits, so
-    /// they also do what [`Engine::Fused`] cannot ([`Engine::fitting`]): a k above 32, a grid of over
-    /// some 300×300 cells.
+    /// they also do what [`Engine::Fused`] cannot ([`Engine::fitting`]): a k above 32, a grid of
+    /// over some 300×300 cells.
     TensorOps,
 }
 
@@ -186,8 +187,8 @@ impl Engine {
         if device.is_cpu() { Self::Tiled } else { Self::Fused(Arithmetic::F32) }
     }
 
-    /// The one that labels clips of this grid on this device: what the kernel cannot do in f32, tensor
-    /// operations do.
+    /// The one that labels clips of this grid on this device: what the kernel cannot do in f32,
+    /// tensor operations do.
     ///
     /// # Errors
     /// It was asked for in another arithmetic than f32, which it alone has.

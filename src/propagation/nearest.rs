@@ -17,8 +17,8 @@ pub(super) struct Candidate {
     pub(super) copies: u32,
 }
 
-/// Places made beforehand: every published k fits, and one of a million costs nothing before there are
-/// so many keys.
+/// Places made beforehand: every published k fits, and one of a million costs nothing before there
+/// are so many keys.
 const USUAL: usize = 32;
 
 /// The running list.

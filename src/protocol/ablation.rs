@@ -82,7 +82,8 @@ pub fn alternatives(base: &Protocol) -> Vec<Alternative> {
     found
 }
 
-/// The presets whose values are taken: those of DAVIS everywhere, for other benchmarks have but one.
+/// The presets whose values are taken: those of DAVIS everywhere, for other benchmarks have but
+/// one.
 fn donors(benchmark: Benchmark) -> Vec<(Preset, Protocol)> {
     let own = Preset::Cropmae.protocol(benchmark).ok().map(|protocol| (Preset::Cropmae, protocol));
     let davis = Preset::value_variants().iter().filter_map(|preset| {
@@ -185,8 +186,8 @@ mod tests {
         assert_eq!(names, ["cropmae-480x880", "dino", "crw", "rsp", "dinov3"]);
     }
 
-    /// A preset's departures from another are covered one by one: whoever wants to know why two published
-    /// rows differ finds each reason in the list.
+    /// A preset's departures from another are covered one by one: whoever wants to know why two
+    /// published rows differ finds each reason in the list.
     #[test]
     fn every_difference_between_presets_is_an_alternative() {
         let base = Preset::Cropmae.protocol(Benchmark::Davis).unwrap();

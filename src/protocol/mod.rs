@@ -109,8 +109,8 @@ impl Protocol {
         hash(&self.values())
     }
 
-    /// The values that decide what an encoder makes of a frame, as JSON: two protocols that agree in
-    /// them can share features.
+    /// The values that decide what an encoder makes of a frame, as JSON: two protocols that agree
+    /// in them can share features.
     pub fn preprocessing(&self) -> Value {
         json!({
             "copy_size": self.copy_size,

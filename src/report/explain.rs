@@ -61,8 +61,8 @@ pub struct Ablation {
 }
 
 impl Ablation {
-    /// Of changes to a run: `recorded` is the run as it was, `base` the same settings again, both over
-    /// the clips taken.
+    /// Of changes to a run: `recorded` is the run as it was, `base` the same settings again, both
+    /// over the clips taken.
     pub fn new(
         recorded: &ScoredRun,
         base: &ScoredRun,
@@ -224,8 +224,8 @@ pub fn difference(
     Ok(comparison.differences[1][0])
 }
 
-/// A run in words: its score, its encoder, what was done to a clip, what departs from the preset, and
-/// what else can move the last digits.
+/// A run in words: its score, its encoder, what was done to a clip, what departs from the preset,
+/// and what else can move the last digits.
 ///
 /// # Errors
 /// Its records cannot be summed up.

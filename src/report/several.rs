@@ -49,8 +49,8 @@ pub fn is_best(row: &Row, rows: &[Row]) -> bool {
     best.is_some() && row.score() == best
 }
 
-/// The rows' values under their names, their headlines, and a star for the best, or for all that are as
-/// good.
+/// The rows' values under their names, their headlines, and a star for the best, or for all that
+/// are as good.
 pub fn table(names: &[String], rows: &[Row]) -> Table {
     let columns = rows.iter().find_map(|row| row.summary.as_ref());
     let columns = columns.map_or(&[][..], |summary| summary.headline.columns());

@@ -94,8 +94,8 @@ impl Animal {
         Figure { layers, ground: place.foot.y, scale: place.scale }
     }
 
-    /// Shoulder or hip, elbow or knee, ankle and paw of leg `index` (0, 1 fore; 2, 3 hind; odd left),
-    /// as seen from a body at height 0.
+    /// Shoulder or hip, elbow or knee, ankle and paw of leg `index` (0, 1 fore; 2, 3 hind; odd
+    /// left), as seen from a body at height 0.
     fn leg_spots(&self, index: usize, phase: f32) -> [Spot; 4] {
         let (fore, left) = (index < 2, index % 2 == 1);
         // A trot: diagonal legs go together.

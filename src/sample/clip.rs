@@ -1,7 +1,8 @@
 //! A whole clip: the scene, the camera, the light and the cast, drawn by chance from one key.
 //!
-//! Everything that moves is a function of the frame number, so frame t of a clip is the same however
-//! many frames are rendered. Next: [`mod@super::render`] turns a clip and a frame number into pixels.
+//! Everything that moves is a function of the frame number, so frame t of a clip is the same
+//! however many frames are rendered. Next: [`mod@super::render`] turns a clip and a frame number
+//! into pixels.
 
 use super::animal::{Animal, Bird};
 use super::backdrop::{self, Backdrop};

@@ -116,7 +116,8 @@ fn smooth_min(a: f32, b: f32, melt: f32) -> f32 {
     if overlap > 0.0 { least - overlap * overlap / (4.0 * melt) } else { least }
 }
 
-/// Near each bone the point rests where that bone carries it; between bones the answers are averaged.
+/// Near each bone the point rests where that bone carries it; between bones the answers are
+/// averaged.
 fn blended_relief(bones: &[Bone], p: Point) -> Relief {
     let (mut total, mut rest, mut lean) = (0.0, at(0.0, 0.0), at(0.0, 0.0));
     for bone in bones {

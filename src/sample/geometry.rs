@@ -1,7 +1,7 @@
 //! Points of the plane, blends, and the camera that looks at it.
 //!
-//! The renderer's unit of length is the height of the picture, x to the right, y down, the origin in
-//! the middle of the picture that a camera at rest sees. A leaf; [`super::figure`] builds on it.
+//! The renderer's unit of length is the height of the picture, x to the right, y down, the origin
+//! in the middle of the picture that a camera at rest sees. A leaf; [`super::figure`] builds on it.
 
 use std::ops::{Add, Mul, Sub};
 

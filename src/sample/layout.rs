@@ -1,7 +1,7 @@
 //! Writing clips to disk as the three benchmarks store them.
 //!
-//! Frames of a clip are rendered in parallel, one at a time per thread, and written at once, so that
-//! memory does not grow with the length of a clip.
+//! Frames of a clip are rendered in parallel, one at a time per thread, and written at once, so
+//! that memory does not grow with the length of a clip.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -272,9 +272,10 @@ fn write_png(path: &Path, picture: &Rgb) -> Result<()> {
 
 /// The joints of all frames, as JHMDB's `joint_positions.mat` holds them.
 ///
-/// `pos_img` has 1-based pixels. `pos_world` is the same relative to the middle of the frame, in frame
-/// heights, divided by `scale`: the person's height in frame heights, for each frame. `viewpoint` is
-/// the compass direction in which the person faces in the first frame, S being towards the viewer.
+/// `pos_img` has 1-based pixels. `pos_world` is the same relative to the middle of the frame, in
+/// frame heights, divided by `scale`: the person's height in frame heights, for each frame.
+/// `viewpoint` is the compass direction in which the person faces in the first frame, S being
+/// towards the viewer.
 fn write_joints(path: &Path, clip: &Clip, settings: &Settings) -> Result<()> {
     let (width, height) = (settings.width as f64, settings.height as f64);
     let (mut image, mut world, mut scales) = (Vec::new(), Vec::new(), Vec::new());

@@ -5,15 +5,15 @@
 //! of each other, together with the masks, part classes or joints that the renderer knows exactly.
 //! The folders look like the official releases, so [`crate::data`] reads them like those.
 //!
-//! The way through the modules: a clip is drawn by chance (`clip`, `cast`), people and things are posed
-//! for a frame (`path`, `skeleton`, `person`, `animal`, `things`) as layers of rounded shapes
+//! The way through the modules: a clip is drawn by chance (`clip`, `cast`), people and things are
+//! posed for a frame (`path`, `skeleton`, `person`, `animal`, `things`) as layers of rounded shapes
 //! (`figure`) with painted surfaces (`texture`, `wardrobe`) before a backdrop (`scenery`, `decor`,
 //! `backdrop`), turned into pixels (`render`) and stored (`layout`, `matlab`).
 //!
 //! The same settings give the same bytes, on any number of threads. A clip depends on the seed, the
-//! benchmark, its own number and the size of the picture; a frame, beyond that, only on its number. So
-//! more clips or more frames leave the first ones as they are. (Across platforms the pictures may
-//! differ in single grey levels: sine and cosine come from the system's mathematical library.)
+//! benchmark, its own number and the size of the picture; a frame, beyond that, only on its number.
+//! So more clips or more frames leave the first ones as they are. (Across platforms the pictures
+//! may differ in single grey levels: sine and cosine come from the system's mathematical library.)
 
 mod animal;
 mod backdrop;
@@ -74,9 +74,9 @@ pub fn default_settings(benchmark: Benchmark) -> Settings {
 /// Renders a benchmark's clips into a folder laid out like the official release.
 ///
 /// * DAVIS: clips of 2 to 4 moving objects, `JPEGImages/480p/<clip>/00000.jpg`,
-///   `Annotations/480p/<clip>/00000.png` (palette PNG; ids count the objects from back to front, and
-///   all of them are seen in the first frame), `ImageSets/2017/{train,val}.txt`, which both name
-///   every clip.
+///   `Annotations/480p/<clip>/00000.png` (palette PNG; ids count the objects from back to front,
+///   and all of them are seen in the first frame), `ImageSets/2017/{train,val}.txt`, which both
+///   name every clip.
 /// * VIP: clips of one or two people, `Images/<clip>/000000000001.jpg`,
 ///   `Annotations/Category_ids/<clip>/000000000001.png` (palette PNG of the 20 classes),
 ///   `lists/val_videos.txt`.

@@ -176,8 +176,8 @@ mod tests {
         for step in 1..4000 {
             let value = octaves(at(step as f32 * 0.001, 0.3), 0.5, 0.01, 9);
             assert!(value.abs() < 1.6, "{value}");
-            // The steepest octave has wavelength 0.031 and weight 0.09: slope below 2 * 0.09 / 0.031,
-            // and the sum of all slopes below 40 a unit.
+            // The steepest octave has wavelength 0.031 and weight 0.09: slope below 2 * 0.09 /
+            // 0.031, and the sum of all slopes below 40 a unit.
             assert!((value - last).abs() < 0.04, "jump at {step}");
             last = value;
         }

@@ -44,7 +44,8 @@ pub(super) enum Course {
     /// Around a circle on the ground.
     Circle {
         radius: f32,
-        /// Where on the circle it starts, in radians: 0 is farthest from the middle towards the viewer.
+        /// Where on the circle it starts, in radians: 0 is farthest from the middle towards the
+        /// viewer.
         start: f32,
         /// Units of the body per frame; negative for clockwise seen from above.
         speed: f32,

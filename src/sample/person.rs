@@ -1,7 +1,8 @@
 //! A person: joints clothed layer by layer.
 //!
-//! The skeleton of [`super::skeleton`] is seen at its place in the scene; limbs, torso and head become
-//! layers from back to front as they lie in depth, each with the clothes of [`super::wardrobe`].
+//! The skeleton of [`super::skeleton`] is seen at its place in the scene; limbs, torso and head
+//! become layers from back to front as they lie in depth, each with the clothes of
+//! [`super::wardrobe`].
 
 use super::figure::{Body, Bone, Figure, Ink, Layer, Paint, Region, Shape};
 use super::geometry::{Point, at, smoothstep};

@@ -1,8 +1,8 @@
 //! From a clip and a frame number to pixels and labels.
 //!
-//! Backdrop, cast shadows, then the actors from back to front with soft edges, then light and sensor
-//! noise. Labels are exact: a pixel carries the label of the topmost actor at its centre. Next:
-//! [`super::layout`] writes both where each benchmark expects them.
+//! Backdrop, cast shadows, then the actors from back to front with soft edges, then light and
+//! sensor noise. Labels are exact: a pixel carries the label of the topmost actor at its centre.
+//! Next: [`super::layout`] writes both where each benchmark expects them.
 
 use super::backdrop::Backdrop;
 use super::clip::{Clip, Format, Light};
@@ -78,7 +78,8 @@ impl Canvas {
         }
     }
 
-    /// The point of the scene at the centre of pixel (0, 0) and the steps to the next column and row.
+    /// The point of the scene at the centre of pixel (0, 0) and the steps to the next column and
+    /// row.
     fn steps(&self, view: &View) -> (Point, Point, Point) {
         let scene_point = |x, y| view.scene_point(at(x, y), self.format.height, self.format.width);
         let first = scene_point(0.5, 0.5);
@@ -249,8 +250,8 @@ pub(super) fn bounds(figure: &Figure) -> (Point, Point) {
     )
 }
 
-/// The lit colour and the class of a layer at a point of the scene; `pixel` is the size of a pixel in
-/// units of the resting body.
+/// The lit colour and the class of a layer at a point of the scene; `pixel` is the size of a pixel
+/// in units of the resting body.
 fn seen(layer: &Layer, p: Point, pixel: f32, light: &Light) -> (Color, u8) {
     let relief = layer.body.relief(p);
     let (mut color, mut class, mut gloss) = ([0.0; 3], 0, 0.0);

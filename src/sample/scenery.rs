@@ -1,7 +1,8 @@
 //! Four places: a meadow, a street, a room, a beach, as colours of points.
 //!
-//! Each has a far part, seen upright, and a ground seen in perspective below the horizon. Everything
-//! is a pure function of the point, so that [`super::backdrop`] can paint plates of any size.
+//! Each has a far part, seen upright, and a ground seen in perspective below the horizon.
+//! Everything is a pure function of the point, so that [`super::backdrop`] can paint plates of any
+//! size.
 
 use super::geometry::{Point, at, mix, smoothstep};
 use super::noise::{Draw, cell_value, cells, gradient, octaves};
@@ -80,7 +81,8 @@ impl Look {
     fn ground_point(&self, p: Point, texel: f32) -> (Point, f32) {
         let below = (p.y - self.horizon).max(0.0) + 0.06;
         let away = 0.5 / below;
-        // A texel covers `away` across and `away²` lengthwise; detail is limited by something between.
+        // A texel covers `away` across and `away²` lengthwise; detail is limited by something
+        // between.
         (at(p.x * away, 1.4 * away), texel * away.powf(1.5))
     }
 

@@ -63,7 +63,8 @@ impl Texture {
         blend(above, below, dy)
     }
 
-    /// The texel at or before a coordinate, never the last one of its row, and the share of the next.
+    /// The texel at or before a coordinate, never the last one of its row, and the share of the
+    /// next.
     fn texel(&self, coordinate: f32) -> (usize, f32) {
         let last = (self.side - 1) as f32;
         let turn = (coordinate * self.per_unit).abs() % (2.0 * last);
@@ -125,7 +126,8 @@ impl Dye {
     }
 }
 
-/// The colour of `pattern` at `p`, in units of the object (a person is 1 high); `texel` limits detail.
+/// The colour of `pattern` at `p`, in units of the object (a person is 1 high); `texel` limits
+/// detail.
 pub(super) fn pattern_color(pattern: Pattern, dye: &Dye, p: Point, texel: f32) -> Color {
     let [base, second, accent] = dye.colors;
     let seed = dye.seed;

@@ -200,7 +200,8 @@ impl Lump {
     }
 }
 
-/// Units of texture per radius of a lump: patterns are made for bodies, and a lump is a third of one.
+/// Units of texture per radius of a lump: patterns are made for bodies, and a lump is a third of
+/// one.
 const GRAIN: f32 = 0.3;
 
 /// A hot-air balloon, 1 high.

@@ -83,8 +83,8 @@ fn scramble(mut bits: u32) -> u32 {
     bits ^ (bits >> 16)
 }
 
-/// `xs` with some values dropped; what is dropped is the same on a CPU in f32 and on a GPU; in other
-/// number types the device's own generator draws.
+/// `xs` with some values dropped; what is dropped is the same on a CPU in f32 and on a GPU; in
+/// other number types the device's own generator draws.
 pub(in crate::autoencoder) fn dropout(tape: &Tape, xs: &Value, how: Dropout) -> Result<Value> {
     if !how.drops() {
         return Ok(xs.clone());

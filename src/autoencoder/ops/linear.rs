@@ -16,7 +16,8 @@ struct Linear {
     input_gradient: bool,
 }
 
-/// `xs` [.., in] times `weight` [out, in] (in may be spread over several dimensions) plus `bias` \[out\] -> [.., out].
+/// `xs` [.., in] times `weight` [out, in] (in may be spread over several dimensions) plus `bias`
+/// \[out\] -> [.., out].
 pub(in crate::autoencoder) fn linear(
     tape: &Tape,
     xs: &Value,

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor, Var};
 
 use crate::autoencoder::tape::{Tape, Value};
 
-/// An operation of candle's differentiable ones: its gradients come from candle's backward pass over
-/// this operation alone, computed anew then so that nothing is kept meanwhile.
+/// An operation of candle's differentiable ones: its gradients come from candle's backward pass
+/// over this operation alone, computed anew then so that nothing is kept meanwhile.
 pub(super) fn plain<const N: usize>(
     tape: &Tape,
     inputs: [&Value; N],

@@ -183,7 +183,8 @@ fn norms() {
     check(&inputs, &|tape, t| norm(tape, &t[0], (&t[1], &t[2]), 1e-6));
 }
 
-/// A branch joins the stream: sum and norm are both used, as within an encoder, or one of them alone.
+/// A branch joins the stream: sum and norm are both used, as within an encoder, or one of them
+/// alone.
 #[test]
 fn branches_join_the_stream() {
     // widths with a kernel on a GPU, narrow and wide, and one without

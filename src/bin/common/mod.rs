@@ -31,8 +31,8 @@ pub(crate) fn is_sample(root: &Path) -> bool {
     root == Path::new("sample")
 }
 
-/// The folder of a benchmark's sample clips, rendered now where they are not there yet; `say` is told
-/// of that before it is done.
+/// The folder of a benchmark's sample clips, rendered now where they are not there yet; `say` is
+/// told of that before it is done.
 ///
 /// # Errors
 /// The folder holds something else, or cannot be written to.

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::Command;
 use clap_complete::Shell;
 
-/// Writes a manual page for a program and for each of its commands into a folder, which is made where
-/// it is not there.
+/// Writes a manual page for a program and for each of its commands into a folder, which is made
+/// where it is not there.
 ///
 /// # Errors
 /// The folder cannot be made or written to.

@@ -55,23 +55,23 @@ pub(crate) struct Cli {
     /// The program that decodes video files; `ffprobe` is looked for beside it
     #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg", help_heading = "Data")]
     pub(crate) ffmpeg: PathBuf,
-    /// Held-out data of the same kind: between epochs its loss is measured and its reconstructions are
-    /// drawn
+    /// Held-out data of the same kind: between epochs its loss is measured and its reconstructions
+    /// are drawn
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub(crate) held_out: Option<PathBuf>,
     /// A benchmark to run during training: labels are propagated with the current encoder
     ///
-    /// It uses the preset `cropmae` of `propagate`. J&F, mIoU or PCK@0.1 (in per cent) goes to the log
-    /// beside the loss, predictions go to OUT/evaluation. ROOT is the dataset's folder as released (see
-    /// datasets.md), or `sample` for rendered clips (in runs/sample); `sample` alone means all three
-    /// benchmarks. Clips that cannot be used are named and left out. Repeat the flag for more
-    /// benchmarks, each once.
+    /// It uses the preset `cropmae` of `propagate`. J&F, mIoU or PCK@0.1 (in per cent) goes to the
+    /// log beside the loss, predictions go to OUT/evaluation. ROOT is the dataset's folder as
+    /// released (see datasets.md), or `sample` for rendered clips (in runs/sample); `sample` alone
+    /// means all three benchmarks. Clips that cannot be used are named and left out. Repeat the
+    /// flag for more benchmarks, each once.
     #[arg(long = "eval", value_name = "davis|vip|jhmdb=ROOT", help_heading = "Data", value_parser = parse_evaluation)]
     pub(crate) evaluations: Vec<EvaluationArg>,
     /// MiB of decoded pictures to keep in memory; 0: none
     ///
-    /// Later epochs need not decode them again. Pictures in shards and frames of clips are not kept.
-    /// No result depends on it.
+    /// Later epochs need not decode them again. Pictures in shards and frames of clips are not
+    /// kept. No result depends on it.
     #[arg(long, value_name = "MIB", default_value_t = 1024, help_heading = "Data")]
     pub(crate) keep_decoded: usize,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
@@ -118,26 +118,28 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "N", help_heading = "Configuration")]
     pub(crate) seed: Option<u64>,
 
-    /// Begin with the weights of a checkpoint instead of random ones: those of the encoder, and of the
-    /// decoder if the checkpoint has one that fits
+    /// Begin with the weights of a checkpoint instead of random ones: those of the encoder, and of
+    /// the decoder if the checkpoint has one that fits
     ///
-    /// Any family that `propagate --weights` reads, and this program's own checkpoints. The number of
-    /// attention heads, which tensors do not show, comes from the configuration. The position table is
-    /// always the fixed one; if the checkpoint's was learnt, a line says that it is not used.
+    /// Any family that `propagate --weights` reads, and this program's own checkpoints. The number
+    /// of attention heads, which tensors do not show, comes from the configuration. The position
+    /// table is always the fixed one; if the checkpoint's was learnt, a line says that it is not
+    /// used.
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) init: Option<PathBuf>,
     /// Continue from a checkpoint that CropMAE's own program wrote: weights, optimiser and epoch
     ///
-    /// The file's epoch is read as MAE's program writes it: the number, from 0, of the last finished
-    /// epoch. Heads and position table are as with --init. Runs of this program need no flag: the same
-    /// command continues them.
+    /// The file's epoch is read as MAE's program writes it: the number, from 0, of the last
+    /// finished epoch. Heads and position table are as with --init. Runs of this program need no
+    /// flag: the same command continues them.
     #[arg(long, value_name = "FILE.pth", conflicts_with = "init", help_heading = "Configuration")]
     pub(crate) resume: Option<PathBuf>,
 
     /// Where everything is written; a stopped run in this folder is continued
     #[arg(long, value_name = "DIR", default_value = "runs/pretrain", help_heading = "Output")]
     pub(crate) out: PathBuf,
-    /// Epochs between measurements of the held-out loss; the first and the last epoch are measured too
+    /// Epochs between measurements of the held-out loss; the first and the last epoch are measured
+    /// too
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) measure_every: u64,
     /// Epochs between runs of the benchmarks of `--eval`; 0: at the end only
@@ -146,7 +148,8 @@ pub(crate) struct Cli {
     /// Epochs between pictures of reconstructions, of held-out images if there are any; 0: none
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     pub(crate) pictures_every: u64,
-    /// Epochs between checkpoints; with few images an epoch can be shorter than writing a checkpoint
+    /// Epochs between checkpoints; with few images an epoch can be shorter than writing a
+    /// checkpoint
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Output")]
     pub(crate) save_every: u64,
     /// Steps between checkpoints within an epoch; 0: only at its end

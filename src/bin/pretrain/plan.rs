@@ -87,8 +87,8 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
 }
 
-/// The samples at `path`, read as the configuration and the flags say; `keep` MiB of decoded pictures
-/// stay in memory.
+/// The samples at `path`, read as the configuration and the flags say; `keep` MiB of decoded
+/// pictures stay in memory.
 pub(crate) fn samples(
     cli: &Cli,
     config: &Config,

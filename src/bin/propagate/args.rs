@@ -176,10 +176,11 @@ pub(crate) struct ModelArgs {
     /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED` or `pixels`
     ///
     /// Tensor names of CropMAE, SiamMAE, MAE, DINO, iBOT, DINOv2, timm and Hugging Face are
-    /// understood, and the architecture is read from the tensors' shapes. `sample` is a small encoder
-    /// that ships with the program, trained on 850 photographs. `random:ARCH@SEED` is a seeded
-    /// initialisation without training; `pixels` uses the raw pixels of each patch, the baseline that
-    /// every encoder must beat. Required, except with `--data sample`, where `sample` is the default.
+    /// understood, and the architecture is read from the tensors' shapes. `sample` is a small
+    /// encoder that ships with the program, trained on 850 photographs. `random:ARCH@SEED` is a
+    /// seeded initialisation without training; `pixels` uses the raw pixels of each patch, the
+    /// baseline that every encoder must beat. Required, except with `--data sample`, where `sample`
+    /// is the default.
     ///
     /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with one
     /// per line, relative to its folder): each gets a folder of results, and one table shows all, best
@@ -214,16 +215,16 @@ pub(crate) struct ModelArgs {
 pub(crate) struct OutputArgs {
     /// Where predictions and tables go [default: runs/<benchmark>-<preset>-<weights>-<settings>]
     ///
-    /// A second run with the same settings continues an interrupted one; a folder with other settings
-    /// is refused.
+    /// A second run with the same settings continues an interrupted one; a folder with other
+    /// settings is refused.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Keep features in this folder, and use those that earlier runs have kept
     ///
-    /// A run with another top-k, radius, neighbourhood, temperature or queue then skips decoding and
-    /// encoding. Features of other weights, layers, types, sizes or frames are never used;
-    /// refresh:DIR computes all again. ViT-S/16 at 480x880 needs 2.5 MB per frame [default: none are
-    /// kept]
+    /// A run with another top-k, radius, neighbourhood, temperature or queue then skips decoding
+    /// and encoding. Features of other weights, layers, types, sizes or frames are never used;
+    /// refresh:DIR computes all again. ViT-S/16 at 480x880 needs 2.5 MB per frame [default: none
+    /// are kept]
     #[arg(long, value_name = "DIR|refresh:DIR")]
     pub(crate) cache: Option<CacheArg>,
     #[command(flatten)]

@@ -359,8 +359,9 @@ pub(crate) fn failures_if_quiet(args: &OutputArgs, record: &RunRecord) {
     }
 }
 
-/// Stores the scores, but where the folder keeps those of more clips: a smoke run into the folder of
-/// a whole one does not replace its results. The content of `results.json`, and whether it is kept.
+/// Stores the scores, but where the folder keeps those of more clips: a smoke run into the folder
+/// of a whole one does not replace its results. The content of `results.json`, and whether it is
+/// kept.
 pub(crate) fn store(
     out: &Path,
     clips: &Clips,
@@ -389,8 +390,8 @@ pub(crate) fn draw(
     }
 }
 
-/// Stores results as a single run would have, for the table of several; also whether the folder keeps
-/// those of more clips instead.
+/// Stores results as a single run would have, for the table of several; also whether the folder
+/// keeps those of more clips instead.
 pub(crate) fn stored_row(
     ready: &Ready,
     protocol: ProtocolRecord,

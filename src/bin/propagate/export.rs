@@ -44,7 +44,8 @@ pub(crate) fn write(args: &ExportArgs, markdown: &str, csv: &Table, json: &Value
     Ok(())
 }
 
-/// Shows the table of several results, `lines` under it, or their JSON, and writes what is asked for.
+/// Shows the table of several results, `lines` under it, or their JSON, and writes what is asked
+/// for.
 pub(crate) fn several(
     args: &OutputArgs,
     table: &Table,

@@ -13,8 +13,8 @@ use crate::args::{DataArgs, Report, ReportArgs};
 use crate::clips::{Clips, is_named};
 use crate::show::Notes;
 
-/// Writes the page of a run whose results are stored; that it cannot be written loses nothing of them.
-/// `failures` are the clips that have none.
+/// Writes the page of a run whose results are stored; that it cannot be written loses nothing of
+/// them. `failures` are the clips that have none.
 pub(crate) fn after(
     kind: Report,
     out: &Path,

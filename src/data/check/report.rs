@@ -47,8 +47,8 @@ pub struct ClipFacts {
     pub annotation_size: Option<(usize, usize)>,
     /// Ids in the first annotation, without background (0) and void (255): what is propagated.
     pub ids: Vec<u8>,
-    /// Objects that are scored: the largest id (DAVIS), the classes in the first annotation (VIP), or
-    /// one person (JHMDB).
+    /// Objects that are scored: the largest id (DAVIS), the classes in the first annotation (VIP),
+    /// or one person (JHMDB).
     pub objects: usize,
     /// Ids of later annotations that the first lacks: they can never be predicted.
     pub later_ids: Vec<u8>,

@@ -7,8 +7,8 @@ use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Result, Storage, Tensor};
 
-/// Pieces of one kind of values. So many copies may be under way; whoever wants one more waits for the
-/// first of them. A step's two views are two: the program can be two steps ahead of the device.
+/// Pieces of one kind of values. So many copies may be under way; whoever wants one more waits for
+/// the first of them. A step's two views are two: the program can be two steps ahead of the device.
 const MOST: usize = 4;
 
 /// Memory that a copy may be reading.
@@ -30,7 +30,8 @@ impl<T: DeviceRepr + ValidAsZeroBits> Piece<T> {
     fn new(device: &CudaDevice, count: usize) -> Result<Self> {
         let stream = device.cuda_stream();
         let copied = stream.context().new_event(None).w()?;
-        // SAFETY: the memory is set before it is handed to anybody: zeros are values of these types.
+        // SAFETY: the memory is set before it is handed to anybody: zeros are values of these
+        // types.
         let memory = unsafe {
             let mut memory = stream.context().alloc_pinned::<T>(count).w()?;
             memory.as_mut_ptr().w()?.write_bytes(0, count);
@@ -54,8 +55,8 @@ impl<T> Default for Pieces<T> {
 }
 
 impl<T: CudaDType + DeviceRepr + ValidAsZeroBits> Pieces<T> {
-    /// `count` values, which `fill` writes, as a tensor \[count\] of the device: it is there when what
-    /// is queued after this call looks at it.
+    /// `count` values, which `fill` writes, as a tensor \[count\] of the device: it is there when
+    /// what is queued after this call looks at it.
     pub(in crate::device) fn send(
         &mut self,
         device: &CudaDevice,

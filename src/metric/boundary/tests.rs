@@ -65,7 +65,8 @@ fn compare_by_definition(
     }
 }
 
-/// Up to three rectangles, some pixels of noise, or both: the outlines and the specks of real masks.
+/// Up to three rectangles, some pixels of noise, or both: the outlines and the specks of real
+/// masks.
 fn ids(width: usize, height: usize) -> impl Strategy<Value = Vec<u8>> {
     let rectangle = (0..width, 0..height, 1..=width, 1..=height);
     let specks = prop::collection::vec((0..width, 0..height), 0..6);

@@ -14,8 +14,8 @@ use crate::product::packed::{
     Aligned, Sizes, Tiled, VECTORS, dispatch, tile, tile_onto, vectors, vectors_mut,
 };
 
-/// Keys that a panel of queries meets at a time: their scores stay in the innermost cache. A multiple
-/// of the rows of any tile.
+/// Keys that a panel of queries meets at a time: their scores stay in the innermost cache. A
+/// multiple of the rows of any tile.
 const KEYS_AT_ONCE: usize = 96;
 
 /// The sizes of a batch of sequences.
@@ -243,8 +243,8 @@ impl<S: Simd> Softmax<S> {
         Self { largest, totals: [simd.splat_f32s(0.0); VECTORS] }
     }
 
-    /// Makes powers of two of the scores of the next keys and adds them up. Returns what all that was
-    /// summed up before must be multiplied by.
+    /// Makes powers of two of the scores of the next keys and adds them up. Returns what all that
+    /// was summed up before must be multiplied by.
     #[inline(always)]
     fn take(&mut self, simd: S, scores: &mut [[S::f32s; VECTORS]]) -> [S::f32s; VECTORS] {
         let before = self.largest;

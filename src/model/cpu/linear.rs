@@ -70,7 +70,8 @@ impl Linear {
         self.weight.columns
     }
 
-    /// `rows` [n, depth] -> `out` [n, columns], on the calling thread. `room` is for sums on their way.
+    /// `rows` [n, depth] -> `out` [n, columns], on the calling thread. `room` is for sums on their
+    /// way.
     ///
     /// # Panics
     /// The numbers of rows differ.

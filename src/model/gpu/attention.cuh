@@ -1,12 +1,13 @@
 // Attention whose scores never leave the chip; what its three arithmetics share.
 //
-// A block takes some queries of one head of one image and walks over the keys, tile by tile: scores,
-// their softmax so far (a running maximum and a running sum per query, the values mixed so far scaled
-// down when the maximum grows), the values mixed. Nothing is written but the mixed values.
+// A block takes some queries of one head of one image and walks over the keys, tile by tile:
+// scores, their softmax so far (a running maximum and a running sum per query, the values mixed so
+// far scaled down when the maximum grows), the values mixed. Nothing is written but the mixed
+// values.
 //
-// The projection to queries, keys and values comes without its bias. That of the keys adds the same to
-// all scores of a query, which no softmax sees; that of the values is the same in every mixture and is
-// added at the end; so only queries get theirs when they are read.
+// The projection to queries, keys and values comes without its bias. That of the keys adds the same
+// to all scores of a query, which no softmax sees; that of the values is the same in every mixture
+// and is added at the end; so only queries get theirs when they are read.
 //
 // Tiles are as wide as WIDTH, and heads that are narrower are filled up with zeros, as is what lies
 // behind the last token; scores of keys that are not there become minus infinity.

@@ -2,9 +2,9 @@
 
 #include "attention.cuh"
 
-// A warp has 32 queries, a lane every fourth of 8 of them with every eighth of 4 keys. Lane bits 1–3
-// choose the key (or the values' columns), bits 0 and 4 the query: so neighbours in both directions read the same
-// address and shared memory serves half a warp at once.
+// A warp has 32 queries, a lane every fourth of 8 of them with every eighth of 4 keys. Lane bits
+// 1–3 choose the key (or the values' columns), bits 0 and 4 the query: so neighbours in both
+// directions read the same address and shared memory serves half a warp at once.
 template <u32 WIDTH>
 struct Exact {
     static constexpr u32 WARPS = WIDTH <= 64 ? 4 : 2, THREADS = 32 * WARPS, QUERIES = 32 * WARPS;

@@ -2,13 +2,15 @@
 
 #include "tensor_cores.cuh"
 
-// What an instruction takes for its k-th value is free as long as both sides agree. Of 16 columns of a
-// row, a lane takes four neighbours for two instructions; and of 8 keys, those whose shares it holds.
+// What an instruction takes for its k-th value is free as long as both sides agree. Of 16 columns
+// of a row, a lane takes four neighbours for two instructions; and of 8 keys, those whose shares it
+// holds.
 template <u32 WIDTH>
 struct Tf32 {
     typedef float Value;
     static constexpr u32 KEYS = 32, TILES = WIDTH <= 64 ? 2 : 1, COLUMNS = WIDTH / 8;
-    // Padding: two rows of keys are read at once, 64 bytes each; and four rows of values, two apart.
+    // Padding: two rows of keys are read at once, 64 bytes each; and four rows of values, two
+    // apart.
     static constexpr u32 KEY_ROW = WIDTH + 16, VALUE_ROW = WIDTH + 4;
 
     u32 queries[TILES][WIDTH / 8][4];

@@ -3,8 +3,8 @@
 #include "../../kernel/pack.cuh"
 
 // Patches of frames [B, 3, H, W], a patch in the order (channel, row, column): those numbered in
-// `chosen` among all of the batch, or all where there is no list. `count` values in all; pixels right of
-// and below the last whole patch are left out.
+// `chosen` among all of the batch, or all where there is no list. `count` values in all; pixels
+// right of and below the last whole patch are left out.
 template <typename T>
 static __device__ void patches(const float *frames, const uint32_t *chosen, T *out, unsigned count,
                                unsigned height, unsigned width, unsigned patch) {

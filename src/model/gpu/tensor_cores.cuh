@@ -1,5 +1,5 @@
-// Attention on tensor cores: the walk over the keys, whatever the products' arithmetic. A warp has TILES
-// tiles of 16 queries, all keys of a tile, and all columns of the values.
+// Attention on tensor cores: the walk over the keys, whatever the products' arithmetic. A warp has
+// TILES tiles of 16 queries, all keys of a tile, and all columns of the values.
 
 #pragma once
 
@@ -7,8 +7,8 @@
 
 static constexpr u32 WARPS = 4, THREADS = 32 * WARPS;
 
-// `Arithmetic<WIDTH>` says KEYS, the words of a tile's rows and its queries' registers, and does the
-// products: `score` keys × queries, `mix` shares × values.
+// `Arithmetic<WIDTH>` says KEYS, the words of a tile's rows and its queries' registers, and does
+// the products: `score` keys × queries, `mix` shares × values.
 template <class Arithmetic>
 struct Walk {
     typedef typename Arithmetic::Value Value;

@@ -1,10 +1,11 @@
-// What happens to tokens between the matrix products of an encoder. The stream of tokens, which blocks
-// add to, stays in f32; what goes into a product is of the encoder's type.
+// What happens to tokens between the matrix products of an encoder. The stream of tokens, which
+// blocks add to, stays in f32; what goes into a product is of the encoder's type.
 
 #include "../../kernel/row.cuh"
 
-// The tokens [B, 1 + registers + patches, width] that the first block gets: CLS and patches with their
-// rows of the position table, registers between them. `projected` [B, patches, width] lacks its bias.
+// The tokens [B, 1 + registers + patches, width] that the first block gets: CLS and patches with
+// their rows of the position table, registers between them. `projected` [B, patches, width] lacks
+// its bias.
 template <typename T>
 static __device__ void embed(const T *projected, const float *bias, const float *cls, const float *registers,
                              const float *positions, float *out, unsigned count, unsigned others,
@@ -26,8 +27,8 @@ static __device__ void embed(const T *projected, const float *bias, const float 
     }
 }
 
-// Adds `added` with its bias, times `scale` where there is one, to the stream, and leaves the norm of
-// the sums in `out`; where there is no `added`, only the norm. A warp a row of whole packs.
+// Adds `added` with its bias, times `scale` where there is one, to the stream, and leaves the norm
+// of the sums in `out`; where there is no `added`, only the norm. A warp a row of whole packs.
 template <typename T, typename Out>
 static __device__ void add_norm(float *stream, const T *added, const float *bias, const float *scale,
                                 const float *weight, const float *shift, Out *out, unsigned rows,
@@ -78,8 +79,8 @@ static __device__ void bias_gelu(T *values, const float *bias, unsigned count, u
     }
 }
 
-// Rows over their lengths, of which none counts less than `least`: a warp a row of [images, each, width],
-// images lying `apart` from one another.
+// Rows over their lengths, of which none counts less than `least`: a warp a row of [images, each,
+// width], images lying `apart` from one another.
 extern "C" __global__ void unit_rows(const float *xs, float *out, unsigned rows, unsigned each,
                                      unsigned apart, unsigned width, float least) {
     const unsigned number = warp_row();

@@ -171,8 +171,8 @@ fn embed<T: Number>(projected: &Tensor, embedding: &Embedding<'_>) -> Result<Str
     Ok(Stream { values, shape, device: device.clone() })
 }
 
-/// The GELU of a product [.., D] with its `bias` \[D\] (f32), in the product's own memory, which nobody
-/// else has seen yet.
+/// The GELU of a product [.., D] with its `bias` \[D\] (f32), in the product's own memory, which
+/// nobody else has seen yet.
 pub(super) fn bias_gelu(product: Tensor, bias: &Tensor) -> Result<Tensor> {
     product.inplace_op2(bias, &BIAS_GELU)?;
     Ok(product)
@@ -181,8 +181,8 @@ pub(super) fn bias_gelu(product: Tensor, bias: &Tensor) -> Result<Tensor> {
 const BIAS_GELU: InPlace =
     InPlace { name: "bias_gelu", module: ("TOKENS", kernel::TOKENS), f32_row: true };
 
-/// Rows of f32 over their lengths, of which none counts less than `least`: [B, N, D] whose images may
-/// lie apart -> [B, N, D] in one piece. `None` where rows lie otherwise.
+/// Rows of f32 over their lengths, of which none counts less than `least`: [B, N, D] whose images
+/// may lie apart -> [B, N, D] in one piece. `None` where rows lie otherwise.
 pub(in crate::model) fn unit_rows(xs: &Tensor, least: f32) -> Result<Option<Tensor>> {
     let (batch, each, width) = xs.dims3()?;
     let (storage, layout) = xs.storage_and_layout();

@@ -146,7 +146,8 @@ impl Examined {
         self.report.notes.extend(epochs.map(|(_, epoch)| format!("saved with epoch = {epoch}")));
     }
 
-    /// Which dict was taken where the file has others that encoders come in, such as averaged weights.
+    /// Which dict was taken where the file has others that encoders come in, such as averaged
+    /// weights.
     fn describe_choice(&mut self) {
         let KeyReport { wrapper: Some(taken), extras, refusal: None, .. } = &self.report else {
             return;

@@ -30,8 +30,8 @@ pub(super) fn pictures(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(pictures)
 }
 
-/// The files below `root` with one of these extensions (lower case), relative to it, in the order of
-/// their bytes.
+/// The files below `root` with one of these extensions (lower case), relative to it, in the order
+/// of their bytes.
 ///
 /// # Errors
 /// A folder cannot be read.

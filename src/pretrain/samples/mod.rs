@@ -51,8 +51,8 @@ pub struct Options {
     pub frames: Frames,
     /// How video files are read.
     pub video: VideoSettings,
-    /// Bytes of decoded pictures, of those that are files of their own, to keep in memory. No sample
-    /// depends on it.
+    /// Bytes of decoded pictures, of those that are files of their own, to keep in memory. No
+    /// sample depends on it.
     pub keep_decoded: usize,
 }
 
@@ -124,7 +124,8 @@ pub enum Pixels {
 
 impl Samples {
     /// Lists the samples at `path`: a folder, a list file (`.txt`), a tar shard, or a pattern of
-    /// shards such as `shard-{000000..000147}.tar`. A folder that holds `.tar` files is one of shards.
+    /// shards such as `shard-{000000..000147}.tar`. A folder that holds `.tar` files is one of
+    /// shards.
     ///
     /// # Errors
     /// Nothing is there, no samples are, or their list or shards are damaged; clips are video files

@@ -201,8 +201,8 @@ fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a block of zeros follows the last member, whose bytes end at `end`: every archive ends so,
-/// and one that was cut between two members does not.
+/// Whether a block of zeros follows the last member, whose bytes end at `end`: every archive ends
+/// so, and one that was cut between two members does not.
 fn is_ended(file: &mut File, end: u64) -> std::io::Result<bool> {
     const BLOCK: u64 = 512;
     file.seek(SeekFrom::Start(end.next_multiple_of(BLOCK)))?;
@@ -227,8 +227,8 @@ fn key(name: &str) -> &str {
     name.get(last..).and_then(|file| file.find('.')).map_or(name, |dot| &name[..last + dot])
 }
 
-/// The shards that a path stands for, a file or a pattern (see [`expand`]), below the last folder that
-/// they all lie in by their names.
+/// The shards that a path stands for, a file or a pattern (see [`expand`]), below the last folder
+/// that they all lie in by their names.
 ///
 /// # Errors
 /// The pattern is not well formed.

@@ -92,8 +92,8 @@ struct Clip {
 }
 
 impl Clips {
-    /// The clips below `root`: folders that hold at least two pictures, and video files. Also all the
-    /// files that they consist of, relative to `root`.
+    /// The clips below `root`: folders that hold at least two pictures, and video files. Also all
+    /// the files that they consist of, relative to `root`.
     ///
     /// # Errors
     /// There are none, or there are video files and no `ffmpeg`.

@@ -64,8 +64,8 @@ fn for_pixels(image: &mut Rgb, change: impl Fn([u8; 3]) -> [u8; 3]) {
 
 /// `share` of the value and the rest of the other, cut to a byte.
 fn blend(value: u8, other: f32, share: f64) -> u8 {
-    // each share rounded for itself, as torchvision has it: where the sum is a whole number, the last
-    // bit decides
+    // each share rounded for itself, as torchvision has it: where the sum is a whole number, the
+    // last bit decides
     let (share, rest) = (share as f32, (1.0 - share) as f32);
     (share * f32::from(value) + rest * other).clamp(0.0, 255.0) as u8
 }
@@ -90,7 +90,8 @@ fn turned(rgb: [u8; 3], turn: f32) -> [u8; 3] {
         4.0 + (red - green) / range
     };
     let hue = (sixth / 6.0 + 1.0 + turn).rem_euclid(1.0) * 6.0;
-    // Along the circle a channel is full for two sixths, falls for one, is least for two, rises for one.
+    // Along the circle a channel is full for two sixths, falls for one, is least for two, rises for
+    // one.
     let channel = |start: f32| {
         let place = (hue + start).rem_euclid(6.0);
         let share = (place.min(4.0 - place)).clamp(0.0, 1.0);
@@ -174,9 +175,9 @@ mod tests {
         assert_eq!(blend(10, 200.0, 1.4), 0);
     }
 
-    // tests/golden/make_augment.py. Each of torchvision's changes ends in bytes, as ours do. Sums in
-    // another order (the mean grey, the blur) can tip a value to the next byte: of these pictures one
-    // value does.
+    // tests/golden/make_augment.py. Each of torchvision's changes ends in bytes, as ours do. Sums
+    // in another order (the mean grey, the blur) can tip a value to the next byte: of these
+    // pictures one value does.
     #[test]
     fn changes_are_torchvision_s() {
         let golden = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"));

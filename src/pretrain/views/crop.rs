@@ -23,11 +23,11 @@ pub struct CropBox {
 }
 
 impl CropBox {
-    /// Draws a box in a picture of `height` × `width` pixels, neither of them 0: `area` is the range
-    /// of its share of the picture, `aspect` that of width / height.
+    /// Draws a box in a picture of `height` × `width` pixels, neither of them 0: `area` is the
+    /// range of its share of the picture, `aspect` that of width / height.
     ///
-    /// An attempt takes two draws, the area and the aspect; the one that succeeds takes two more, top
-    /// and left.
+    /// An attempt takes two draws, the area and the aspect; the one that succeeds takes two more,
+    /// top and left.
     pub fn draw(
         height: usize,
         width: usize,
@@ -102,8 +102,8 @@ mod tests {
         }
     }
 
-    // 20,000 boxes of the reference on a 500x375 picture, area 0.2 to 1: the mean of their shares and
-    // the deciles 1 to 9. Without the ten attempts the mean is 0.575.
+    // 20,000 boxes of the reference on a 500x375 picture, area 0.2 to 1: the mean of their shares
+    // and the deciles 1 to 9. Without the ten attempts the mean is 0.575.
     #[test]
     fn boxes_are_spread_as_the_reference_s() {
         const MEAN: f64 = 0.4958;

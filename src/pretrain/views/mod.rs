@@ -47,8 +47,8 @@ pub struct ViewSettings {
     pub local_area: [f64; 2],
     /// Width / height of a crop: least and most.
     pub aspect: [f64; 2],
-    /// Probability that a view is mirrored, drawn for each view by itself; for [`Strategy::SameViews`]
-    /// and for two frames once.
+    /// Probability that a view is mirrored, drawn for each view by itself; for
+    /// [`Strategy::SameViews`] and for two frames once.
     pub flip: f64,
     /// Strength of the colour jitter of the first view; 0 is off. See [`augment::jitter`].
     pub color_jitter: f64,

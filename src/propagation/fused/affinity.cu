@@ -1,16 +1,16 @@
 // The affinity on a GPU: products, top-k, softmax and labels in two kernels, no matrix of scores.
 //
-// `affinity_search` walks tiles of 32 queries × 256 keys (64 × 128 on tensor cores). A tile's scores
-// are made in registers, go through shared memory once and are tested against each query's k-th best
-// so far; nearly all fail, and the others are inserted several queries at a time. `affinity_mix`
-// merges the lists that several blocks kept for a query, and mixes the labels. Before either,
-// `affinity_stow` puts a frame's features into the ring that both read.
+// `affinity_search` walks tiles of 32 queries × 256 keys (64 × 128 on tensor cores). A tile's
+// scores are made in registers, go through shared memory once and are tested against each query's
+// k-th best so far; nearly all fail, and the others are inserted several queries at a time.
+// `affinity_mix` merges the lists that several blocks kept for a query, and mixes the labels.
+// Before either, `affinity_stow` puts a frame's features into the ring that both read.
 //
-// The plan (made in plan.rs, once a clip) cuts the grid into tiles of queries that lie close together
-// and lists, for each, the cells that any of them can reach. Keys are gathered by such a list, so
-// what no query of a tile can see is never multiplied. The keys of all frames for all tiles form one
-// sequence, of which every block takes an equal share in whole tiles: the grid is as many blocks as
-// the GPU holds at a time, whatever the sizes.
+// The plan (made in plan.rs, once a clip) cuts the grid into tiles of queries that lie close
+// together and lists, for each, the cells that any of them can reach. Keys are gathered by such a
+// list, so what no query of a tile can see is never multiplied. The keys of all frames for all
+// tiles form one sequence, of which every block takes an equal share in whole tiles: the grid is as
+// many blocks as the GPU holds at a time, whatever the sizes.
 //
 // The result does not depend on that share. A list is sorted by score and then by order of arrival,
 // keys arrive frame by frame and cell by cell along the grid's longer axis, and lists are merged in
@@ -123,8 +123,8 @@ __device__ void mix(
     }
 }
 
-// Adds what a tile's keys contribute to the queries that have more ties than a list holds, and to the
-// sum of their weights, which stands in the place of their lists.
+// Adds what a tile's keys contribute to the queries that have more ties than a list holds, and to
+// the sum of their weights, which stands in the place of their lists.
 template <class Tile>
 __device__ void weigh(
     const Step &step, const Plan &plan, const float *matrix, u32 stride, const Shared<Tile> &shared,
@@ -206,10 +206,11 @@ __device__ void search_ties(
     each_label([](float &label, float total) { label /= total; });
 }
 
-// ----------------------------------------------------------------------------- features into the ring
+// ----------------------------------------------------------------------------- features into the
+// ring
 
-// `features` [cells, width] become slot `step.query` of the ring, [cells, pieces] of 16 bytes, filled
-// up with zeros; `convert` makes a word of one value or of two.
+// `features` [cells, width] become slot `step.query` of the ring, [cells, pieces] of 16 bytes,
+// filled up with zeros; `convert` makes a word of one value or of two.
 template <u32 VALUES, class Convert>
 __device__ void stow(
     const Step &step, const float *features, u32 width, u32 *ring, Convert convert) {
@@ -224,8 +225,8 @@ __device__ void stow(
     }
 }
 
-// `features` as the queries that they will be: tile by tile, channel by channel. Where the last tile
-// has no more queries its first one stands again.
+// `features` as the queries that they will be: tile by tile, channel by channel. Where the last
+// tile has no more queries its first one stands again.
 __device__ inline void lay(
     const Step &step, const u32 *words, const float *features, u32 width, float *laid) {
     Plan plan(step, words);

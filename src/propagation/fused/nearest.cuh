@@ -10,8 +10,8 @@ struct List {
     float score;
     u32 key;
 
-    // Puts a key behind those that score as much or more; returns the last kept one's score. Nothing
-    // happens where it scores -infinity.
+    // Puts a key behind those that score as much or more; returns the last kept one's score.
+    // Nothing happens where it scores -infinity.
     __device__ float insert(float value, u32 id, u32 kept, u32 width = 32) {
         u32 lane = threadIdx.x % width;
         u32 as_much = __ballot_sync(ALL, score >= value) >> (threadIdx.x % 32 - lane);
@@ -123,7 +123,8 @@ struct Window {
     }
 };
 
-// --------------------------------------------------------------------------------- from a tile's scores
+// --------------------------------------------------------------------------------- from a tile's
+// scores
 
 // The value that stands at a place, from 0 on, when those of all lanes are sorted, largest first.
 __device__ inline float ranked(float value, u32 place) {
@@ -136,11 +137,11 @@ __device__ inline float ranked(float value, u32 place) {
     return __shfl_sync(ALL, value, __ffs(__ballot_sync(ALL, better == place)) - 1);
 }
 
-// Writes down which of the scores of a row may belong to its query's list, in the order of the keys;
-// returns how many. They must exceed the list's last. The first tile of keys meets an empty list,
-// which would take 32 keys in only to drop most of them: there each lane's best score that the query
-// can see is a key of its own, so with the k-th of these in hand k keys score as much, and what
-// scores less can be none of the k.
+// Writes down which of the scores of a row may belong to its query's list, in the order of the
+// keys; returns how many. They must exceed the list's last. The first tile of keys meets an empty
+// list, which would take 32 keys in only to drop most of them: there each lane's best score that
+// the query can see is a key of its own, so with the k-th of these in hand k keys score as much,
+// and what scores less can be none of the k.
 template <class Tile>
 __device__ u32 choose(
     const Step &step, const Plan &plan, const float *scores, unsigned char *queue,
@@ -177,9 +178,9 @@ __device__ u32 choose(
     return found;
 }
 
-// Offers the scores of a tile, [QUERIES, stride], of which `there` keys are, to its queries' lists: a warp first goes
-// through its rows, then inserts what it found for as many rows at a time as have their lists side by
-// side in a warp, 4 where k is up to 8.
+// Offers the scores of a tile, [QUERIES, stride], of which `there` keys are, to its queries' lists:
+// a warp first goes through its rows, then inserts what it found for as many rows at a time as have
+// their lists side by side in a warp, 4 where k is up to 8.
 template <class Tile>
 __device__ void scan(
     const Step &step, const Plan &plan, const float *matrix, u32 stride, unsigned char *queues,

@@ -23,8 +23,8 @@ pub(super) struct Plan {
     pub(super) tiles: usize,
     /// Queries in a tile.
     pub(super) queries: usize,
-    /// The parts after one another: start of each tile's list [tiles + 1], reach by distance in rows
-    /// [h], queries [tiles · queries], all cells [h · w], lists.
+    /// The parts after one another: start of each tile's list [tiles + 1], reach by distance in
+    /// rows [h], queries [tiles · queries], all cells [h · w], lists.
     pub(super) words: Vec<u32>,
     grid: (usize, usize),
 }

@@ -6,21 +6,21 @@
 
 // --------------------------------------------------------------------------------- arithmetics
 
-// Each arithmetic multiplies a slice, PIECES × 16 bytes of every row, in shared memory: the queries,
-// and behind them the rows of the keys, WORDS apart. It does so in PARTS, each of which begins with
-// what a thread needs of one side (`load`): those values are read while the part before is
-// multiplied, so nobody waits for them. A thread holds 64 of the tile's sums.
+// Each arithmetic multiplies a slice, PIECES × 16 bytes of every row, in shared memory: the
+// queries, and behind them the rows of the keys, WORDS apart. It does so in PARTS, each of which
+// begins with what a thread needs of one side (`load`): those values are read while the part before
+// is multiplied, so nobody waits for them. A thread holds 64 of the tile's sums.
 
 constexpr u32 CHANNELS = PIECES * 4;  // words of a slice
 
 // f32: fused multiply-adds in the order of the row, so a score is the same wherever it is computed.
 //
-// The queries are LAID out channel by channel, so that a thread's 8 of them lie in registers side by
-// side for each channel. A multiprocessor reads one even and one odd register at a time, next to the
-// one it still holds from the instruction before, here the key's (Huerta and others, "Analyzing Modern
-// NVIDIA GPU cores", arXiv:2503.20481). With both sides in rows the query's register is even in one
-// channel and odd in the next, like the key's, and sums have to change places all the time; like this
-// a query's is one or the other, and its sums are the opposite.
+// The queries are LAID out channel by channel, so that a thread's 8 of them lie in registers side
+// by side for each channel. A multiprocessor reads one even and one odd register at a time, next to
+// the one it still holds from the instruction before, here the key's (Huerta and others, "Analyzing
+// Modern NVIDIA GPU cores", arXiv:2503.20481). With both sides in rows the query's register is even
+// in one channel and odd in the next, like the key's, and sums have to change places all the time;
+// like this a query's is one or the other, and its sums are the opposite.
 struct F32 {
     static constexpr u32 WORDS = CHANNELS + 4;  // padded: 8 rows touch all banks
     static constexpr u32 PADDING = 2;           // of rows of scores: every 4th starts 8 banks further

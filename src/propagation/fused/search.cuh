@@ -1,5 +1,5 @@
-// A tile's scores, and the walk over a block's share of the keys. What becomes of the scores stands in
-// nearest.cuh.
+// A tile's scores, and the walk over a block's share of the keys. What becomes of the scores stands
+// in nearest.cuh.
 
 #pragma once
 
@@ -30,8 +30,8 @@ struct Features {
     const uint4 *ring, *laid;
 };
 
-// This thread's share of what a tile needs: of rows piece `threadIdx.x % 4` of every 32nd, of queries
-// that are laid out every 128th piece.
+// This thread's share of what a tile needs: of rows piece `threadIdx.x % 4` of every 32nd, of
+// queries that are laid out every 128th piece.
 template <class Arithmetic, class Tile>
 struct Rows {
     static constexpr u32 QUERIES = Tile::QUERIES / 32, KEYS = Tile::KEYS / 32;
@@ -80,13 +80,14 @@ struct Rows {
 };
 
 // Adds up a tile's scores; its first slice is on its way into the first stage. A warp that is not
-// NEEDED only copies and keeps up with the others: barriers count warps, wherever each of them waits.
+// NEEDED only copies and keeps up with the others: barriers count warps, wherever each of them
+// waits.
 template <class Arithmetic, class Tile, int STAGES, bool NEEDED>
 __device__ void score(
     const Step &step, const Features &features, const Rows<Arithmetic, Tile> &rows, u32 *stages,
     float (&sums)[64]) {
-    // With several parts the next slice has to be there before the last part of this one is through:
-    // of the stages one is multiplied, one is read ahead of it, and the others are filled.
+    // With several parts the next slice has to be there before the last part of this one is
+    // through: of the stages one is multiplied, one is read ahead of it, and the others are filled.
     constexpr bool SEVERAL = Arithmetic::PARTS > 1;
     constexpr int ARRIVED = SEVERAL ? STAGES - 3 : STAGES - 2;
     static_assert(ARRIVED >= 0, "too few stages");
@@ -123,7 +124,8 @@ __device__ void score(
             const u32 *there = here;
             if (next == Arithmetic::PARTS) {
                 await_copies<ARRIVED>();
-                // What was copied is seen by all, and nobody reads the slice before this one any more.
+                // What was copied is seen by all, and nobody reads the slice before this one any
+                // more.
                 __syncthreads();
                 fetch(slice + STAGES - 1, before);
                 // Behind the last slice lies anything; nobody uses what is read there.
@@ -139,7 +141,8 @@ __device__ void score(
     __syncthreads();
 }
 
-// ---------------------------------------------------------------------------------- a block's share
+// ---------------------------------------------------------------------------------- a block's
+// share
 
 // The lists of a block's share, one set a tile of queries, into the partial lists
 // [tiles + blocks, QUERIES, kept]. Keys are called by their rows in the ring.

@@ -102,8 +102,8 @@ __device__ inline u32 tile_of(const Step &step, const Plan &plan, u32 key) {
     return low;
 }
 
-// How keys are shared out: an equal share a block, in whole tiles of keys. `blocks` is so small that a
-// share is no less than a tile, so that none is empty.
+// How keys are shared out: an equal share a block, in whole tiles of keys. `blocks` is so small
+// that a share is no less than a tile, so that none is empty.
 struct Even {
     // Where a block's share begins before it is rounded down to whole tiles.
     __device__ static u32 cut(const Step &step, const Plan &plan, u32 block) {
@@ -120,8 +120,8 @@ struct Even {
         unsigned long long total = keys_before(step, plan, step.tiles);
         return (u32)(((key + 1ull) * step.blocks - 1) / total);
     }
-    // The blocks that work on a tile of queries. Cuts are at least `keys` apart: no more than one is
-    // rounded down to where the tile begins, and none that lies behind it.
+    // The blocks that work on a tile of queries. Cuts are at least `keys` apart: no more than one
+    // is rounded down to where the tile begins, and none that lies behind it.
     __device__ static u32 first(const Step &step, const Plan &plan, u32 tile) {
         u32 from = keys_before(step, plan, tile), to = keys_before(step, plan, tile + 1);
         u32 block = owner(step, plan, from);

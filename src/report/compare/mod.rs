@@ -91,8 +91,8 @@ pub fn read(folders: &[PathBuf]) -> Result<Vec<ScoredRun>> {
 }
 
 impl Comparison {
-    /// Compares runs with one of them. Whoever does not want to compare what cannot be compared looks at
-    /// [`Comparison::disagreements`] then.
+    /// Compares runs with one of them. Whoever does not want to compare what cannot be compared
+    /// looks at [`Comparison::disagreements`] then.
     ///
     /// # Errors
     /// They are of several benchmarks, or have nothing in common.

@@ -49,7 +49,8 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Of these values; NaN ones (nothing to score was drawn) are left out. `None` where none is left.
+    /// Of these values; NaN ones (nothing to score was drawn) are left out. `None` where none is
+    /// left.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
         values.sort_by(f64::total_cmp);
@@ -114,8 +115,8 @@ pub fn total(units: &[Tally]) -> Tally {
 /// The scores of every run on every resample: `[resample][run][score]`.
 ///
 /// `runs` holds the units of each run, the same units in the same order; `finish` makes scores of
-/// a sum. The draws depend on the seed, the number of a resample and that of units alone: not on threads,
-/// nor on the runs.
+/// a sum. The draws depend on the seed, the number of a resample and that of units alone: not on
+/// threads, nor on the runs.
 pub fn resampled(
     runs: &[Vec<Tally>],
     finish: impl Fn(&[f64]) -> Vec<f64> + Sync,
@@ -139,8 +140,8 @@ pub fn intervals(resampled: &[Vec<Vec<f64>>], baseline: usize) -> Vec<Vec<Option
     first.iter().enumerate().map(run).collect()
 }
 
-/// How many times each unit is drawn: a stream of its own for each resample, the key of which is the
-/// seed and the word `bootstrap`. A word w of 64 bits draws unit ⌊w · units / 2⁶⁴⌋.
+/// How many times each unit is drawn: a stream of its own for each resample, the key of which is
+/// the seed and the word `bootstrap`. A word w of 64 bits draws unit ⌊w · units / 2⁶⁴⌋.
 fn drawn(seed: u64, resample: u64, units: usize) -> Vec<u32> {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());

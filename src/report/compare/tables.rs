@@ -113,7 +113,8 @@ impl Comparison {
         table
     }
 
-    /// The first score of every run on each clip, and the difference to the baseline: `per-clip.csv`.
+    /// The first score of every run on each clip, and the difference to the baseline:
+    /// `per-clip.csv`.
     pub fn per_clip(&self) -> Table {
         let others = || (0..self.runs.len()).filter(|run| *run != self.baseline);
         let names = self.runs.iter().map(|run| run.name.clone());
@@ -217,8 +218,8 @@ impl Comparison {
         text
     }
 
-    /// Writes `compare.md`, `compare.csv`, `per-clip.csv`, `compare.json` and `per-clip.svg`, all or none; returns
-    /// the JSON.
+    /// Writes `compare.md`, `compare.csv`, `per-clip.csv`, `compare.json` and `per-clip.svg`, all
+    /// or none; returns the JSON.
     ///
     /// # Errors
     /// The folder cannot be written to.

@@ -63,8 +63,8 @@ impl Axis {
 pub enum Paint {
     /// One of the page's [`COLORS`], counted from 0.
     Theme(usize),
-    /// This red, green and blue, darker on a light page and lighter on a dark one: that of something
-    /// in a picture.
+    /// This red, green and blue, darker on a light page and lighter on a dark one: that of
+    /// something in a picture.
     Like([u8; 3]),
 }
 

@@ -51,8 +51,8 @@ pub struct Player {
 }
 
 impl Player {
-    /// As many frames of a clip as fit into so many bytes of page, drawn as the overlay says. `None`
-    /// where it has no frame, or not even the least setting fits.
+    /// As many frames of a clip as fit into so many bytes of page, drawn as the overlay says.
+    /// `None` where it has no frame, or not even the least setting fits.
     ///
     /// # Errors
     /// A frame, its prediction or its truth cannot be read.
@@ -64,8 +64,8 @@ impl Player {
         Ok(player.map(|player| Self { keys: overlay.legend(), ..player }))
     }
 
-    /// The frames (number, picture) that fit into so many bytes of page; all pictures have the size of
-    /// the first. `None` where there is none, or not even the least setting fits.
+    /// The frames (number, picture) that fit into so many bytes of page; all pictures have the size
+    /// of the first. `None` where there is none, or not even the least setting fits.
     ///
     /// # Errors
     /// A picture has no pixels, or more than a JPEG can hold.

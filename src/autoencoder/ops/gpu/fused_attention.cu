@@ -1,11 +1,13 @@
-// Attention of the network that is trained, forwards and backwards, in bfloat16 on tensor cores: nothing of
-// the size queries × keys is ever written, and heads are read and written where the network has them.
+// Attention of the network that is trained, forwards and backwards, in bfloat16 on tensor cores:
+// nothing of the size queries × keys is ever written, and heads are read and written where the
+// network has them.
 //
-// Forwards a warp has some queries and walks over the keys, with the softmax so far. Besides the mixed
-// values it leaves the logarithm of each query's sum of exponentials, with which a share is computed anew
-// backwards wherever it is needed: by warps that have queries and walk over the keys, for the gradient of
-// the queries; and by warps that have keys and walk over the queries, for those of keys and values. So every
-// sum has one owner and one order, and the same input gives the same bytes.
+// Forwards a warp has some queries and walks over the keys, with the softmax so far. Besides the
+// mixed values it leaves the logarithm of each query's sum of exponentials, with which a share is
+// computed anew backwards wherever it is needed: by warps that have queries and walk over the keys,
+// for the gradient of the queries; and by warps that have keys and walk over the queries, for those
+// of keys and values. So every sum has one owner and one order, and the same input gives the same
+// bytes.
 //
 // A block is up to four warps, as many as there are rows for: few tokens cost little.
 
@@ -24,8 +26,8 @@ struct Sizes {
     __device__ float powers() const { return scale * 1.44269504f; }  // of two are what is computed
 };
 
-// Rows that are walked over: so many are in shared memory at a time, and are used piece by piece. Pieces
-// are small so that no register spills; forwards each costs a new measure of what is mixed.
+// Rows that are walked over: so many are in shared memory at a time, and are used piece by piece.
+// Pieces are small so that no register spills; forwards each costs a new measure of what is mixed.
 template <u32 WIDTH>
 static constexpr u32 TILE = WIDTH <= 64 ? 64 : 32;
 static constexpr u32 FORWARD = 32, BACKWARD = 16;
@@ -100,8 +102,9 @@ struct Falls {
 };
 
 // Walks over `count` rows tile by tile; the next one is on its way while one is used.
-//   copy(to, first, rows): begins to copy so many rows, from `first` on, into a stage of shared memory
-//   use(stage, row, at): takes PIECE rows of a stage, from `row` on, which is place `at` among all
+//   copy(to, first, rows): begins to copy so many rows, from `first` on, into a stage of shared
+//   memory use(stage, row, at): takes PIECE rows of a stage, from `row` on, which is place `at`
+//   among all
 template <u32 WIDTH, u32 STAGE, u32 PIECE, class Copy, class Use>
 static __device__ void walk(u32 count, bool idle, Copy copy, Use use) {
     extern __shared__ uint4 pool[];
@@ -135,7 +138,8 @@ struct Both {
     }
 };
 
-// Writes `factor` times the sums of a warp's rows to where its head begins in tokens of `row` values.
+// Writes `factor` times the sums of a warp's rows to where its head begins in tokens of `row`
+// values.
 template <u32 TILES, u32 COLUMNS>
 static __device__ void write(bf16 *head, u32 row, const Task &task, const float (&sums)[TILES][COLUMNS][4],
                              const float (&factors)[TILES][2], u32 width) {
@@ -156,8 +160,8 @@ static __device__ void write(bf16 *head, u32 row, const Task &task, const float 
         }
 }
 
-// Mixed values [B, queries, heads, width], and for each query of each head the logarithm to base 2 of the
-// sum of its exponentials, [B, heads, queries].
+// Mixed values [B, queries, heads, width], and for each query of each head the logarithm to base 2
+// of the sum of its exponentials, [B, heads, queries].
 template <u32 WIDTH, u32 TILES>
 static __device__ void forward(const bf16 *queries, const bf16 *keys, bf16 *out, float *logarithms,
                                const Sizes &sizes, const Drop &drop) {
@@ -196,8 +200,9 @@ static __device__ void forward(const bf16 *queries, const bf16 *keys, bf16 *out,
     write(task.head_of(out, sizes.queries, sizes.row(), sizes), sizes.row(), task, mixed, factors, sizes.width);
 }
 
-// With shares p, the mixed values' gradient g and its products with the values h (those that dropout left,
-// scaled as they were): a score's gradient is p (h - sum p h), and that sum over the keys is g · mixed.
+// With shares p, the mixed values' gradient g and its products with the values h (those that
+// dropout left, scaled as they were): a score's gradient is p (h - sum p h), and that sum over the
+// keys is g · mixed.
 
 // The gradient of queries, and of each query of each head g · mixed, [B, heads, queries].
 template <u32 WIDTH>
@@ -251,7 +256,8 @@ static __device__ void of_queries(const bf16 *queries, const bf16 *keys, const b
     write(head, sizes.query_row, task, sums, factors, sizes.width);
 }
 
-// The gradients of keys and values. Queries that are not there are zeros, whose share of anything is zero.
+// The gradients of keys and values. Queries that are not there are zeros, whose share of anything
+// is zero.
 template <u32 WIDTH>
 static __device__ void of_keys(const bf16 *queries, const bf16 *keys, const bf16 *gradient, const float *logarithms,
                                const float *means, bf16 *out, const Sizes &sizes, const Drop &drop) {

@@ -98,8 +98,8 @@ impl Call {
         }
     }
 
-    /// A launch for warps of `of_warp` of `own` rows each, which walk over `others` and keep so many
-    /// words of each besides its two parts.
+    /// A launch for warps of `of_warp` of `own` rows each, which walk over `others` and keep so
+    /// many words of each besides its two parts.
     fn config(&self, (own, of_warp): (usize, usize), others: usize, words: usize) -> LaunchConfig {
         let warps = own.div_ceil(of_warp).min(MOST_WARPS);
         let blocks = self.batch * self.heads * own.div_ceil(warps * of_warp);
@@ -137,8 +137,8 @@ impl Call {
         kernel::room::<f32>(device, self.batch * self.heads * self.queries)
     }
 
-    /// Writes the gradient of queries into `out`, which is laid out as they are; returns the product
-    /// of mixed values and their gradient for each query, which that of keys needs.
+    /// Writes the gradient of queries into `out`, which is laid out as they are; returns the
+    /// product of mixed values and their gradient for each query, which that of keys needs.
     fn of_queries(
         &self,
         [queries, keys]: [&Tensor; 2],

@@ -2,8 +2,8 @@
 
 #include "../../../kernel/pack.cuh"
 
-// A tensor of `count` values, what is to be added to it, or null, and where in the buffer the sum begins:
-// at a whole pack.
+// A tensor of `count` values, what is to be added to it, or null, and where in the buffer the sum
+// begins: at a whole pack.
 struct Part {
     const void *values, *more;
     unsigned start, count;
@@ -26,8 +26,8 @@ static __device__ __forceinline__ Pack pack_at(const void *values, unsigned firs
     return pack;
 }
 
-// Writes the buffer in f32 from where the first of `parts` tensors begins up to `end`, with zeros between
-// them.
+// Writes the buffer in f32 from where the first of `parts` tensors begins up to `end`, with zeros
+// between them.
 template <typename T>
 static __device__ __forceinline__ void gather(const Parts &parts, unsigned count, float *buffer, unsigned end) {
     const unsigned begin = parts.all[0].start;

@@ -30,13 +30,13 @@ struct Part {
 #[derive(Debug, Clone, Copy)]
 struct Parts([Part; MOST]);
 
-// SAFETY: numbers, the first two of them addresses on the device, in the order and the layout of C, as
-// the kernels declare them.
+// SAFETY: numbers, the first two of them addresses on the device, in the order and the layout of C,
+// as the kernels declare them.
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Parts {}
 
-/// The buffer of tensors that each are the sum of parts, all on one GPU, laid out as `spans` says, in f32;
-/// zero between them.
+/// The buffer of tensors that each are the sum of parts, all on one GPU, laid out as `spans` says,
+/// in f32; zero between them.
 pub(in crate::autoencoder) fn gather(spans: &Spans, found: Vec<Vec<Tensor>>) -> Result<Tensor> {
     let dtype = match found.iter().flatten().all(|part| part.dtype() == DType::BF16) {
         true => DType::BF16,

@@ -1,5 +1,5 @@
-// What lies between the two layers of a feed-forward: the first one's bias, GELU, dropout. Rows are whole
-// packs.
+// What lies between the two layers of a feed-forward: the first one's bias, GELU, dropout. Rows are
+// whole packs.
 
 #include "../../../kernel/columns.cuh"
 
@@ -14,8 +14,8 @@ static __device__ void hidden(const T *product, const T *bias, T *out, unsigned 
     }
 }
 
-// The product's gradient, the derivative being Phi(x) + x phi(x); and its sums over the rows of a band,
-// which are the bias's: parts [bands, columns].
+// The product's gradient, the derivative being Phi(x) + x phi(x); and its sums over the rows of a
+// band, which are the bias's: parts [bands, columns].
 template <typename T>
 static __device__ void hidden_backward(const T *product, const T *bias, const T *gradient, T *out, float *parts,
                                           unsigned rows, unsigned columns, unsigned band, Drop drop) {

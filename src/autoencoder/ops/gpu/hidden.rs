@@ -57,8 +57,8 @@ fn forward<T: Number>(product: &Tensor, bias: &Tensor, drop: Dropout) -> Result<
     Ok(wrapped(out, product.shape(), device))
 }
 
-/// The gradients of the product [rows, columns] and of the bias \[columns\], of product, bias and the
-/// output's gradient.
+/// The gradients of the product [rows, columns] and of the bias \[columns\], of product, bias and
+/// the output's gradient.
 fn backward<T: Number>(operands: [&Tensor; 3], drop: Dropout) -> Result<(Tensor, Tensor)> {
     let (rows, columns) = rows_of(operands[0])?;
     let [xs, bias, gradient] = operands.map(Operand::open);

@@ -19,7 +19,8 @@ static __device__ void norm(const T *xs, const T *weight, const T *bias, T *out,
     norm_row(Row(x, width, lane), weight, bias, to, width, epsilon, lane);
 }
 
-// As row.cuh says it, row by row. Leaves mean and one over the deviation of every row for the sums over rows.
+// As row.cuh says it, row by row. Leaves mean and one over the deviation of every row for the sums
+// over rows.
 template <typename T>
 static __device__ void norm_backward(const T *xs, const T *weight, const T *gradient, T *out,
                                      float *kept, unsigned rows, unsigned width, float epsilon) {

@@ -46,7 +46,8 @@ extern "C" __global__ void patch_errors(const float *predicted, const float *wan
     if (lane == 0) out[row] = removed[row] == 0 ? 0 : sum;
 }
 
-// `factor` times what the loss's own gradient is times (predicted - wanted), 0 where nothing was removed.
+// `factor` times what the loss's own gradient is times (predicted - wanted), 0 where nothing was
+// removed.
 extern "C" __global__ void patch_errors_backward(const float *predicted, const float *wanted, const float *removed,
                                                  const float *gradient, float *out, unsigned count, unsigned width,
                                                  float factor) {

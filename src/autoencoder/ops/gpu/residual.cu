@@ -1,8 +1,10 @@
-// What a branch of a block gives to the stream of tokens, and the norm for the next branch, in one pass.
+// What a branch of a block gives to the stream of tokens, and the norm for the next branch, in one
+// pass.
 
 #include "../../../kernel/row.cuh"
 
-// sum = xs + drop(product + bias), and its LayerNorm. A warp a row of whole packs that a warp can hold.
+// sum = xs + drop(product + bias), and its LayerNorm. A warp a row of whole packs that a warp can
+// hold.
 template <typename T>
 static __device__ void residual(const T *xs, const T *product, const T *bias, const T *weight, const T *shift,
                                 T *sum, T *normed, unsigned rows, unsigned width, float epsilon, Drop drop) {
@@ -36,8 +38,9 @@ static __device__ __forceinline__ void write_sums(const RowOf<PER> &found, float
     }
 }
 
-// The gradients of sums and, where something drops, of branches (`of_sums` may be null); and what block x adds up of the rows
-// band x.. on: parts [blocks, 3, width], for the norm's weight, its bias, and the bias of the branch.
+// The gradients of sums and, where something drops, of branches (`of_sums` may be null); and what
+// block x adds up of the rows band x.. on: parts [blocks, 3, width], for the norm's weight, its
+// bias, and the bias of the branch.
 template <typename T, unsigned PER>
 static __device__ void residual_backward(const T *sums, const T *weight, const T *of_normed, const T *of_sums, T *out,
                                          T *branch, float *parts, unsigned rows, unsigned width, unsigned band,

@@ -15,7 +15,8 @@ static __device__ void column_sums(const T *values, float *parts, unsigned rows,
     place.write(sum, parts + (size_t)blockIdx.y * columns, columns);
 }
 
-// The same for what a LayerNorm's weight and bias get: parts [bands, 2 columns], the weight's first.
+// The same for what a LayerNorm's weight and bias get: parts [bands, 2 columns], the weight's
+// first.
 template <typename T>
 static __device__ void norm_sums(const T *xs, const T *gradient, const float *kept, float *parts,
                                  unsigned rows, unsigned columns, unsigned band) {
@@ -60,7 +61,8 @@ static __device__ __forceinline__ float block_sum(float value) {
     return warp_sum(threadIdx.x < blockDim.x / WARP ? sums[threadIdx.x] : 0);
 }
 
-// Sums of squares of the shares that blocks of 256 threads have in `count` values, which are whole packs.
+// Sums of squares of the shares that blocks of 256 threads have in `count` values, which are whole
+// packs.
 extern "C" __global__ void squares(const float *values, float *parts, unsigned count) {
     float sum = 0;
     for (unsigned i = place() * PACK; i < count; i += stride() * PACK) {
@@ -72,9 +74,10 @@ extern "C" __global__ void squares(const float *values, float *parts, unsigned c
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-// What a step is judged by, from the sums of squares of `count` shares, by one block of 1024 threads:
-// out[0] is what gradients are to be multiplied by so that they are no longer than `clip` (0: none), not
-// a number where their length or a loss is not finite; out[1] their length; then the losses.
+// What a step is judged by, from the sums of squares of `count` shares, by one block of 1024
+// threads: out[0] is what gradients are to be multiplied by so that they are no longer than `clip`
+// (0: none), not a number where their length or a loss is not finite; out[1] their length; then the
+// losses.
 extern "C" __global__ void measure(const float *parts, unsigned count, const float *losses, unsigned passes,
                                    double clip, double *out) {
     float sum = 0;

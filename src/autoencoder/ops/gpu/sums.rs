@@ -71,7 +71,8 @@ pub(super) fn sum_parts<T: Number>(
     Ok(wrapped(sums, columns, device))
 }
 
-/// See [`crate::autoencoder::Gradients::measure`]: of a buffer of f32 and losses that are scalars of f32.
+/// See [`crate::autoencoder::Gradients::measure`]: of a buffer of f32 and losses that are scalars
+/// of f32.
 pub(in crate::autoencoder) fn measure(
     values: &Tensor,
     losses: &[Tensor],

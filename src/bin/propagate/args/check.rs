@@ -33,8 +33,8 @@ pub(crate) enum CheckWhat {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckDataArgs {
-    /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips [default:
-    /// DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
+    /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips
+    /// [default: DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
     #[arg(long, value_name = "ROOT|sample")]
     pub(crate) data: Option<PathBuf>,
     /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line

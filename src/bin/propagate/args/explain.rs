@@ -25,7 +25,8 @@ pub(crate) struct ExplainArgs {
     /// Repeat the run with each setting changed alone, and write RUN/explain.md and .json
     #[arg(long, requires = "weights")]
     pub(crate) ablate: bool,
-    /// Change only these settings, by their names in the table: frame_filter,propagation.topk,preset
+    /// Change only these settings, by their names in the table:
+    /// frame_filter,propagation.topk,preset
     #[arg(long, value_delimiter = ',', requires = "ablate", value_name = "NAME,NAME")]
     pub(crate) only: Vec<String>,
     #[command(flatten)]

@@ -8,7 +8,8 @@ use clap::Args;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Export")]
 pub(crate) struct ExportArgs {
-    /// Write the table as Markdown, ready to paste, with arrows for the better direction; - is stdout
+    /// Write the table as Markdown, ready to paste, with arrows for the better direction; - is
+    /// stdout
     #[arg(long, value_name = "FILE|-")]
     pub(crate) export_markdown: Option<PathBuf>,
     /// Write the table as CSV, scores as fractions; - is stdout

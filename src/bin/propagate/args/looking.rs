@@ -60,8 +60,8 @@ pub(crate) struct ReconstructArgs {
     #[arg(long, value_name = "SEED", default_value_t = 0, help_heading = "Views")]
     pub(crate) seed: u64,
 
-    /// Where <image>.png go, a row for each pair of views: view 1 (not for MAE), the visible part of
-    /// view 2, its reconstruction, view 2; figure.png holds the rows of the first images
+    /// Where <image>.png go, a row for each pair of views: view 1 (not for MAE), the visible part
+    /// of view 2, its reconstruction, view 2; figure.png holds the rows of the first images
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out: PathBuf,
     /// No notes: errors only

@@ -50,7 +50,8 @@ pub(crate) struct OverlaysArgs {
     pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) overlay: OverlayArgs,
-    /// Draw one figure instead: a row for each clip, its given labels and frames, white between them
+    /// Draw one figure instead: a row for each clip, its given labels and frames, white between
+    /// them
     #[arg(long, value_name = "FILE.png", help_heading = "Figure")]
     pub(crate) figure: Option<PathBuf>,
     /// Frames per row of the figure, including the given one

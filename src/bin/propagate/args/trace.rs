@@ -23,8 +23,8 @@ Protocol and encoder are set as for davis, vip and jhmdb.";
 pub(crate) struct TraceArgs {
     /// The benchmark
     pub(crate) benchmark: BenchmarkArg,
-    /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips [default:
-    /// DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
+    /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips
+    /// [default: DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
     #[arg(long, value_name = "ROOT|sample", help_heading = "Query")]
     pub(crate) data: Option<PathBuf>,
     /// Which clips: val (JHMDB: test split 1), train, or a file with one clip name a line

@@ -25,8 +25,9 @@ pub(super) fn name(file: &Path, bytes: u64, short_side: usize) -> PathBuf {
     Path::new(&hash[..2]).join(name)
 }
 
-/// Makes the folder `folder` where it is not there yet: `fill` writes into an empty folder of its own,
-/// which is then renamed. Threads and programs may do so at the same time; the first to finish wins.
+/// Makes the folder `folder` where it is not there yet: `fill` writes into an empty folder of its
+/// own, which is then renamed. Threads and programs may do so at the same time; the first to finish
+/// wins.
 ///
 /// # Errors
 /// A folder cannot be made, or `fill` fails.
@@ -45,8 +46,8 @@ pub(super) fn made_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -
     if folder.is_dir() { Ok(()) } else { moved }
 }
 
-/// Makes a folder beside `folder` that nobody else has: also not another thread of this program, nor a
-/// program of the same number on another machine or before this one.
+/// Makes a folder beside `folder` that nobody else has: also not another thread of this program,
+/// nor a program of the same number on another machine or before this one.
 fn own_partial(folder: &Path) -> Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     if let Some(parent) = folder.parent() {

@@ -18,8 +18,8 @@ struct Key {
 }
 
 impl Index {
-    /// Reads lines of a packet's time in seconds, a comma and its flags (`K` for a key frame, `D` for
-    /// one that is decoded and not shown), in any order; `None` where there is no packet.
+    /// Reads lines of a packet's time in seconds, a comma and its flags (`K` for a key frame, `D`
+    /// for one that is decoded and not shown), in any order; `None` where there is no packet.
     pub(super) fn of_packets(text: &str) -> Option<Self> {
         let shown = text.lines().filter_map(|line| {
             let (time, flags) = line.trim().split_once(',')?;

@@ -180,9 +180,9 @@ fn ffmpeg_gives_the_frames_asked_for() {
     assert!(message.contains("only 1 of the frames"), "{message}");
 }
 
-// Every frame by seeking, in files whose packets come in another order than their frames (h264, mpeg4
-// with B frames), whose key frames are overtaken by frames before them (open GOP), whose times do not
-// begin at 0, are rounded to milliseconds (webm, mkv) or are none (avi).
+// Every frame by seeking, in files whose packets come in another order than their frames (h264,
+// mpeg4 with B frames), whose key frames are overtaken by frames before them (open GOP), whose
+// times do not begin at 0, are rounded to milliseconds (webm, mkv) or are none (avi).
 #[test]
 fn seeking_changes_no_frame() {
     let folder = tempfile::tempdir().unwrap();

@@ -40,8 +40,8 @@ pub struct Evaluation {
 impl Evaluation {
     /// Reads `results.json` and the records in `clips/`.
     ///
-    /// `clips` names those that the results are of, where a folder may hold more; without it all are
-    /// taken.
+    /// `clips` names those that the results are of, where a folder may hold more; without it all
+    /// are taken.
     ///
     /// # Errors
     /// The folder holds no results, or records of another number of clips than they are of.
@@ -60,8 +60,8 @@ impl Evaluation {
         Ok(evaluation)
     }
 
-    /// `report.html`. `play` is asked for the frames of a few clips, with the bytes that each may take;
-    /// where it has none, the page says why.
+    /// `report.html`. `play` is asked for the frames of a few clips, with the bytes that each may
+    /// take; where it has none, the page says why.
     pub fn page(&self, play: &mut dyn FnMut(&str, usize) -> Result<Option<Player>>) -> String {
         let protocol = &self.record.protocol;
         let mut sections = vec![Section::new("result", "Result", self.result())];
