@@ -1,8 +1,8 @@
 //! JHMDB's ground truth: where the 15 joints of the person are in every frame.
 //!
-//! Each clip has a MATLAB file whose `pos_img` is a 2×15×T array of x and y in pixels, counted from
-//! 1. The values are returned unchanged; `matlab` knows the file format. Next: first-frame label
-//! maps and PCK, which subtract one to count from 0.
+//! Each clip has a MATLAB file whose `pos_img` is a 2×15×T array of x and y in pixels, the first of
+//! which is 1. The values are returned unchanged; `matlab` knows the file format. Next: first-frame
+//! label maps and PCK, which subtract one to count from 0.
 
 use std::path::Path;
 

@@ -75,12 +75,13 @@ impl std::str::FromStr for Layer {
 /// Whose code an encoder runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Implementation {
-    /// The fused one where there is one for the device, the number type and the heads.
+    /// Fused if it supports the device, the number type and the heads, else tensor.
     #[default]
     Auto,
-    /// Ours: on the CPU in f32, on a GPU in f32, tf32 and bf16 with heads of up to 128 channels.
+    /// Our own code: on the CPU in f32, on a GPU in f32, tf32 and bf16 with heads of up to 128
+    /// channels.
     Fused,
-    /// candle's tensor operations, which take everything.
+    /// candle's tensor operations, which support everything.
     Tensor,
 }
 

@@ -107,7 +107,7 @@ pub struct Settings {
     pub topk: usize,
     /// Whether all keys as close as the k-th are kept (DINO), or just k.
     pub keep_ties: bool,
-    /// What cosines are divided by before the softmax.
+    /// Divisor of the cosines before the softmax.
     pub temperature: f64,
     /// Which keys a query may see.
     pub neighborhood: Neighborhood,
@@ -143,12 +143,12 @@ impl Settings {
 /// The arithmetic of the fused kernel's products. Sums are f32 in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Arithmetic {
-    /// f32 throughout: for tables
+    /// f32 throughout: for published tables
     #[default]
     F32,
-    /// Features rounded to TF32's 10 bits behind the leading one, on tensor cores
+    /// Features rounded to TF32 (11 significant bits), on tensor cores
     Tf32,
-    /// Features rounded to bfloat16's 7 bits, on tensor cores
+    /// Features rounded to bfloat16 (8 significant bits), on tensor cores
     Bf16,
 }
 

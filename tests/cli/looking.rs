@@ -75,7 +75,11 @@ fn checkpoints_of_other_programs_are_looked_at_with_what_their_papers_say() {
     let line = format!(
         "reconstruct --weights bare.safetensors --images {IMAGES}/00000.jpg --masking-ratio 0.75 --out a"
     );
-    place.run(&line).exits(0).says(&["--decoder-heads", "(16)", "--normalized-target no if not"]);
+    place.run(&line).exits(0).says(&[
+        "--decoder-heads",
+        "(16)",
+        "if not, pass --normalized-target no",
+    ]);
     let found = picture(&place, "a/00000.png");
     assert_eq!((found.height, found.width), tiled(1, 3, (64, 64)), "MAE has no view 1");
     let told = format!("{line} --decoder-heads 4 --normalized-target no");

@@ -192,7 +192,7 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
     let more = ["--epochs", "40", "--base-learning-rate", "1e9", "--checkpoint-every", "1"];
     let error = fail(&mut pretrain(&data, &out, &more));
-    assert!(error.contains("lower the learning rate"), "{error}");
+    assert!(error.contains("a lower learning rate"), "{error}");
     let weights =
         candle_core::safetensors::load(out.join("encoder.safetensors"), &candle_core::Device::Cpu);
     for (name, tensor) in weights.unwrap() {

@@ -8,22 +8,22 @@ Examples:
   propagate davis --data DAVIS --weights dino.pth --preset dino
   propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but for some clips (check: errors found),
-130 stopped by Ctrl-C: clips that are done are kept, and the same command goes on.";
+Exit status: 0 success, 1 failure, 2 wrong usage, 3 some clips failed (check: errors found),
+130 stopped by Ctrl-C: finished clips are kept, and the same command continues.";
 
 pub(super) const EVALUATE_EXAMPLES: &str = "\
 Examples:
   propagate davis --data sample                                 rendered clips, the shipped encoder
-  propagate davis --data DAVIS --weights w.pth --dry-run        what would be done
-  propagate davis --data DAVIS --weights w.pth --limit 2        a first look
+  propagate davis --data DAVIS --weights w.pth --dry-run        print what would be done
+  propagate davis --data DAVIS --weights w.pth --limit 2        the first two clips
   propagate davis --data DAVIS --weights w.pth --preset dino    another published protocol
-  propagate davis --data DAVIS --weights w.pth --topk 5         a departure from it, reported
+  propagate davis --data DAVIS --weights w.pth --topk 5         one value changed
   propagate davis --data DAVIS --weights a.pth b.pth            one table of both, best first
-  propagate davis --data DAVIS --weights checkpoints/ --export-markdown -    … of a folder, to paste
+  propagate davis --data DAVIS --weights checkpoints/ --export-markdown -    … as Markdown
   propagate davis --data DAVIS --weights w.pth --sweep topk=5,7,10 radius=12,20    one table of six
   propagate davis --data DAVIS --weights w.pth --cache features    encode once, for later runs too
   propagate davis --data DAVIS --weights w.pth --overlays mp4 --overlay-errors    films, errors marked
-The same command again goes on where the last one stopped. vip and jhmdb work alike.";
+The same command again continues a stopped run. vip and jhmdb work the same way.";
 
 pub(super) const SCORE_EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ Examples:
   propagate check davis --data DAVIS          counts, sizes, ids, what is missing
   propagate check jhmdb --data JHMDB --deep   every frame decoded
   propagate check weights cropmae.pth         family, architecture, keys
-Exit status 3 where an error was found.";
+Exit status 3 if an error was found.";
 
 pub(super) const FEATURES_EXAMPLES: &str = "\
 Examples:

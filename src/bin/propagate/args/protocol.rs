@@ -19,8 +19,8 @@ pub(crate) struct AffinityArgs {
     /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square]
     #[arg(long, value_enum, value_name = "SHAPE")]
     pub(crate) neighborhood: Option<Shape>,
-    /// What cosines are divided by before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1;
-    /// dinov3: 0.2]
+    /// Divisor of the cosines before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1; dinov3:
+    /// 0.2]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
     /// Recent frames in the context, beside frame 0 [cropmae, crw: 20; rsp: 30; dino, dinov3: 7]
@@ -53,10 +53,12 @@ pub(crate) struct ProtocolArgs {
     /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320; crw: native]
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: Option<SizeArg>,
-    /// Bring the shorter side to N, the other by ratio to a multiple of 64 [dino, rsp, dinov3: 480]
+    /// Resize the shorter side to N, the longer one in proportion, to a multiple of 64 [dino, rsp,
+    /// dinov3: 480]
     #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N", value_parser = parse_side)]
     pub(crate) short_side: Option<usize>,
-    /// Bring the longer side to N, the other by ratio to a multiple of 64 [cropmae: VIP 880]
+    /// Resize the longer side to N, the shorter one in proportion, to a multiple of 64 [cropmae:
+    /// VIP 880]
     #[arg(long, conflicts_with = "size", value_name = "N", value_parser = parse_side)]
     pub(crate) long_side: Option<usize>,
     /// The size masks are scored at [native; cropmae-480x880 and rsp: 480x880]
