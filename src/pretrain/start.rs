@@ -106,6 +106,14 @@ fn network(path: &Path, config: &Config) -> Result<Network> {
     }
     let seeded = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?;
     let mut tensors = seeded.snapshot()?;
+    if let Some(name) = loaded.tensors.keys().filter(|name| !tensors.contains_key(*name)).min() {
+        let problem = format!("has {name}, which the network of pre-training does not have");
+        return Err(Error::weights(
+            path,
+            problem,
+            "pass an encoder without LayerScale and registers",
+        ));
+    }
     let mut rest = Vec::new();
     for (name, seeded) in seeded.iter() {
         match loaded.tensors.get(name).filter(|tensor| tensor.dims() == seeded.dims()) {

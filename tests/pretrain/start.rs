@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::start::Start;
 use cropmae::pretrain::{Config, checkpoint};
@@ -108,6 +108,19 @@ fn a_learnt_position_table_is_not_taken_and_that_is_said() {
     let (start, notices) = Start::with_weights(&learnt, &config()).unwrap();
     assert!(notices[1].contains("learnt.st: its position table was learnt"), "{notices:?}");
     assert_eq!(values(&start.tensors["pos_embed"]), values(&table));
+}
+
+#[test]
+fn an_encoder_with_parts_that_training_has_not_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let scaled = folder.path().join("scaled.st");
+    let (Start { mut tensors, .. }, _) = Start::with_weights(&golden(), &config()).unwrap();
+    for name in ["blocks.0.ls1.gamma", "blocks.0.ls2.gamma"] {
+        tensors.insert(name.into(), Tensor::full(0.5_f32, 8, &Device::Cpu).unwrap());
+    }
+    candle_core::safetensors::save(&tensors, &scaled).unwrap();
+    let error = Start::with_weights(&scaled, &config()).unwrap_err().to_string();
+    assert!(error.contains("scaled.st: has blocks.0.ls1.gamma, which"), "{error}");
 }
 
 #[test]
