@@ -26,10 +26,10 @@ use cropmae::protocol::Benchmark;
     pretrain --preset tiny --data photographs --out runs/tiny\n  \
     pretrain --preset cropmae-in --data imagenet/train --out runs/in --device cuda --dtype bf16\n  \
     pretrain --preset tiny --set masking_ratio=0.9 --set views.flip=0 --show-config\n\n\
-    In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, report.html (curves,\n  \
-    reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, its visible part,\n  \
-    its reconstruction) and event files for TensorBoard (tensorboard --logdir runs). The same command\n  \
-    again continues a run that was stopped."
+    In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, report.html\n  \
+    (curves, reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, its\n  \
+    visible part, its reconstruction) and event files for TensorBoard (tensorboard --logdir runs).\n\
+    The same command again continues a run that was stopped."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -121,10 +121,9 @@ pub(crate) struct Cli {
     /// Begin with the weights of a checkpoint instead of random ones: those of the encoder, and of
     /// the decoder if the checkpoint has one that fits
     ///
-    /// Any family that `propagate --weights` reads, and this program's own checkpoints. The number
-    /// of attention heads, which tensors do not show, comes from the configuration. The position
-    /// table is always the fixed one; if the checkpoint's was learnt, a line says that it is not
-    /// used.
+    /// This program's own checkpoints are fine too. The number of attention heads, which tensors do
+    /// not show, comes from the configuration. The position table is always the fixed one; if the
+    /// checkpoint's was learnt, a line says that it is not used.
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) init: Option<PathBuf>,
     /// Continue from a checkpoint that CropMAE's own program wrote: weights, optimiser and epoch
