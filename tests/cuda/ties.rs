@@ -84,11 +84,11 @@ fn long_queues_hold_the_same_frames() {
         let settings = Settings { queue, ..settings(6, false) };
         let clip = ((3, 5), 150);
         let ours = soft_labels(Engine::Tiled, &settings, clip, &Device::Cpu);
-        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
-            let theirs = soft_labels(Engine::Fused(precision), &settings, clip, &other);
+        for arithmetic in [Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16] {
+            let theirs = soft_labels(Engine::Fused(arithmetic), &settings, clip, &other);
             let gap = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             // means over 6 labels, added up in another order, of 149 frames after one another
-            assert!(gap < 1e-5, "{precision:?}, queue {queue}: {gap}");
+            assert!(gap < 1e-5, "{arithmetic:?}, queue {queue}: {gap}");
         }
     }
 }
