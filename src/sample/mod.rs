@@ -139,8 +139,12 @@ fn guarded(
     check(settings)?;
     let marker = Marker::new(benchmark, settings);
     let begun = root.join(BEGUN);
-    if let Found::Complete = found(root, &marker)? {
-        return Ok(());
+    match found(root, &marker) {
+        Ok(Found::Complete) => return Ok(()),
+        Ok(_) => {}
+        // seen half made: whoever makes it is waited for, or has just completed it
+        Err(_) if root.join(Occupied::NAME).exists() || is_complete(root, benchmark, settings) => {}
+        Err(error) => return Err(error),
     }
     fs::create_dir_all(root).map_err(Error::creating(root))?;
     // whoever renders the same meanwhile is waited for

@@ -163,7 +163,7 @@ fn a_run_that_diverged_names_what_a_new_one_can_begin_with() {
     assert!(error.contains("in another folder for --out, with a lower learning rate"), "{error}");
     assert!(!error.contains("--init"), "there is no checkpoint yet: {error}");
     let error = fail(&mut pretrain(&data, &out, &rate));
-    let init = error.split_once("`--init ").unwrap().1.split_once('`').unwrap().0;
+    let init = error.split_once("--init ").unwrap().1.split_once(" begins").unwrap().0;
     assert_eq!(Path::new(init).parent(), Some(out.as_path()));
     let (state, _) = checkpoint::load(Path::new(init)).unwrap();
     let (_, notices) = Start::with_weights(Path::new(init), &state.config).unwrap();
