@@ -117,7 +117,9 @@ impl Watcher for Bars {
         self.bar.set_length(steps_per_epoch * self.epochs);
         self.bar.set_position(place.steps);
         self.first_step.set(place.steps);
-        if place.steps > 0 {
+        if place.epoch >= self.epochs {
+            self.say(&format!("nothing left to do: {0} of {0} epochs are done", self.epochs));
+        } else if place.steps > 0 {
             self.say(&format!("going on after step {} (epoch {})", place.steps, place.epoch + 1));
         }
     }
