@@ -113,6 +113,8 @@ pub trait Clip: Sync {
 pub struct Broken {
     /// The clip.
     pub name: String,
+    /// Its place in the list, from 0.
+    pub place: usize,
     /// What is wrong with it.
     pub error: Error,
 }
@@ -169,10 +171,10 @@ impl<C> Survey<C> {
     fn into_dataset(self) -> Result<Dataset<C>> {
         let listed = self.clips.len();
         let (mut clips, mut broken) = (Vec::new(), Vec::new());
-        for (name, clip) in self.clips {
+        for (place, (name, clip)) in self.clips.into_iter().enumerate() {
             match clip {
                 Ok(clip) => clips.push(clip),
-                Err(error) => broken.push(Broken { name, error }),
+                Err(error) => broken.push(Broken { name, place, error }),
             }
         }
         if clips.is_empty() && !broken.is_empty() {

@@ -87,6 +87,14 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
+fn a_limit_counts_broken_clips() {
+    let place = Place::with(&["davis"]);
+    place.remove("davis/Annotations/480p/sample-01/00000.png");
+    let ran = place.run(&format!("davis --data davis {QUICK} --limit 2 --out two")).exits(3);
+    assert!(ran.err.contains("sample-01") && !ran.err.contains("sample-02"), "{}", ran.err);
+}
+
+#[test]
 fn a_few_clips_make_a_partial_result() {
     let place = Place::with(&["davis"]);
     let ran = place.run(&format!("davis --data davis {QUICK} --limit 2 --out two")).exits(0);

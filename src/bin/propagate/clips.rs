@@ -204,6 +204,9 @@ fn narrowed<C>(
     args: &DataArgs,
     name: impl Fn(&C) -> &String,
 ) -> Result<Dataset<C>> {
+    // the places that broken clips leave free are those of whole ones, in order
+    let taken: Vec<usize> = dataset.broken.iter().map(|broken| broken.place).collect();
+    let mut places: Vec<usize> = (0..dataset.listed).filter(|at| !taken.contains(at)).collect();
     let wanted: Vec<&str> = args.sequences.iter().map(|name| name.trim()).collect();
     if !wanted.is_empty() {
         let known = |wanted: &str| {
@@ -219,13 +222,21 @@ fn narrowed<C>(
                 names.join(", ")
             );
         }
+        let each = dataset.clips.iter().zip(places);
+        places =
+            each.filter(|(c, _)| wanted.contains(&name(c).as_str())).map(|(_, at)| at).collect();
         dataset.clips.retain(|clip| wanted.contains(&name(clip).as_str()));
         dataset.broken.retain(|broken| wanted.contains(&broken.name.as_str()));
     }
     if let Some(limit) = args.limit {
         anyhow::ensure!(limit > 0, "--limit: at least one clip is needed");
-        dataset.clips.truncate(limit);
-        dataset.broken.truncate(limit.saturating_sub(dataset.clips.len()));
+        // the first of the list, broken or not: no other clip stands in for a broken one
+        let broken = dataset.broken.iter().map(|broken| broken.place);
+        let mut first: Vec<usize> = places.iter().copied().chain(broken).collect();
+        first.sort_unstable();
+        first.truncate(limit);
+        dataset.clips.truncate(places.iter().filter(|at| first.contains(at)).count());
+        dataset.broken.retain(|broken| first.contains(&broken.place));
     }
     Ok(dataset)
 }

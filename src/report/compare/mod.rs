@@ -115,8 +115,10 @@ impl Comparison {
         let differences = differences(&runs, benchmark, baseline, resampling);
         let clips = per_clip(&runs, benchmark);
         if clips.len() < FEW {
-            let count = clips.len();
-            notes.push(format!("intervals over {count} clips are rough, and a little too narrow"));
+            notes.push(match clips.len() {
+                1 => "unclear: one clip cannot tell how others would differ".to_owned(),
+                count => format!("intervals over {count} clips are rough, and a little too narrow"),
+            });
         }
         let objects = runs[baseline].objects().iter().sum();
         let each = runs.iter().zip(disagreements);
@@ -185,6 +187,7 @@ fn differences(
         let units: Vec<_> = runs.iter().map(|run| run.tallies(unit)).collect();
         intervals(&resampled(&units, finish, resampling), baseline)
     };
+    let clips = runs[baseline].clips().len();
     let over_clips = drawn(Unit::Clip);
     let over_objects = (benchmark == Benchmark::Davis).then(|| drawn(Unit::Object));
     let scores: Vec<Vec<f64>> =
@@ -199,7 +202,7 @@ fn differences(
             difference: score - scores[baseline][index],
             over_clips,
             over_objects: over_objects.as_ref().and_then(|from| interval(from, run, index)),
-            verdict: Verdict::of(over_clips),
+            verdict: Verdict::over(clips, over_clips),
         }
     };
     let run = |(run, scores): (usize, &Vec<f64>)| {

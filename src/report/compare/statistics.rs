@@ -79,13 +79,22 @@ pub enum Verdict {
     Better,
     /// Lower, and the interval excludes 0.
     Worse,
-    /// The interval holds 0: other clips could turn the sign.
+    /// The interval holds 0, or is over one clip: other clips could turn the sign.
     Unclear,
     /// No unit differs.
     Equal,
 }
 
 impl Verdict {
+    /// Of an interval over this many units. Resamples of one unit are all alike, so that their
+    /// interval has no width and says nothing of other units: a difference of one is unclear.
+    pub fn over(units: usize, interval: Option<Interval>) -> Self {
+        match Self::of(interval) {
+            Self::Better | Self::Worse if units < 2 => Self::Unclear,
+            verdict => verdict,
+        }
+    }
+
     /// Of an interval of differences. One end at 0 is not beyond it.
     pub fn of(interval: Option<Interval>) -> Self {
         match interval {
@@ -305,5 +314,10 @@ mod tests {
         assert_eq!([of(0.1, 0.2), of(-0.2, -0.1), of(-0.1, 0.1)], ["better", "worse", "unclear"]);
         assert_eq!([of(0.0, 0.1), of(0.0, 0.0)], ["unclear", "equal"]);
         assert_eq!(Verdict::of(None), Verdict::Unclear);
+        let worse = Some(Interval { low: -0.2, high: -0.2 });
+        assert_eq!(Verdict::over(1, worse), Verdict::Unclear, "one unit");
+        assert_eq!(Verdict::over(2, worse), Verdict::Worse);
+        let none = Some(Interval { low: 0.0, high: 0.0 });
+        assert_eq!(Verdict::over(1, none), Verdict::Equal);
     }
 }
