@@ -33,6 +33,7 @@ mod sample;
 mod score;
 mod show;
 mod sweep;
+mod targets;
 mod trace;
 
 use std::process::ExitCode;
