@@ -25,6 +25,7 @@ use crate::Outcome;
 use crate::args::{Kind, OverlayArgs, OverlaysArgs};
 use crate::clips::Clips;
 use crate::show::{self, Notes};
+use crate::targets::Inputs;
 
 /// Frames of a contact sheet, and how many stand in a row.
 const SHEET: (usize, usize) = (8, 4);
@@ -40,6 +41,12 @@ pub(crate) struct Drawn<'a> {
 pub(crate) fn run(args: &OverlaysArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let benchmark = benchmark(&args.run)?;
+    if let Some(file) = &args.figure {
+        Inputs::default()
+            .with_data(benchmark, args.data.data.as_deref(), &args.data.split)
+            .with(&args.run.join("predictions"))
+            .spare_file("--figure", file, "png", true)?;
+    }
     let clips = Clips::open(benchmark, &args.data, Need::Frames, &say)?;
     let drawn = Drawn { benchmark, clips: &clips, folder: &args.run };
     if let Some(file) = &args.figure {
