@@ -103,6 +103,8 @@ pub struct Loaded {
     pub dictionary: Option<String>,
     /// How the position table is resampled.
     pub positions: Option<PositionRule>,
+    /// What was chosen otherwise than the encoder has it of itself, in words: `layer 3 of 12`.
+    pub chosen: Vec<String>,
     /// What the checkpoint held beside the encoder, in words.
     pub notes: Vec<String>,
 }
@@ -170,6 +172,7 @@ fn from_checkpoint(
     device: &Device,
     dtype: DType,
 ) -> Result<Loaded> {
+    let chosen = chosen(choices, &checkpoint.config);
     if let Some(positions) = choices.positions {
         checkpoint.config.positions = positions;
     }
@@ -182,8 +185,21 @@ fn from_checkpoint(
         heads: Some(checkpoint.config.heads),
         dictionary: checkpoint.report.wrapper,
         positions: Some(checkpoint.config.positions),
+        chosen,
         notes: checkpoint.report.notes,
     })
+}
+
+/// Where the choices depart from what this encoder is used with otherwise.
+fn chosen(choices: &Choices, own: &VitConfig) -> Vec<String> {
+    let layer = Some(choices.layer).filter(|layer| *layer != Layer::Last);
+    let positions = choices.positions.filter(|rule| *rule != own.positions);
+    let words = [
+        layer.map(|layer| format!("layer {layer} of {}", own.depth)),
+        positions.map(|rule| format!("positions by the rule {}", rule.name())),
+        choices.heads.map(|heads| format!("heads {heads}")),
+    ];
+    words.into_iter().flatten().collect()
 }
 
 /// What was said about an encoder's sizes and where they stand, and whether.
@@ -227,6 +243,7 @@ fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
         heads: None,
         dictionary: None,
         positions: None,
+        chosen: Vec::new(),
         notes: Vec::new(),
     })
 }

@@ -183,6 +183,7 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         heads: loaded.heads,
         checkpoint_key: model.checkpoint_key.clone(),
         dictionary: loaded.dictionary.clone(),
+        chosen: loaded.chosen.clone(),
     }
 }
 

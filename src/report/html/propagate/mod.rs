@@ -93,7 +93,9 @@ impl Evaluation {
         let departures = protocol.departures.len();
         html! {
             p.lead {
-                @if let Some(weights) = weights { b { (weights.arch) } " (" (weights.family) ")" }
+                @if let Some(weights) = weights {
+                    b { (weights.arch) } " (" (weights.family) (weights.choices()) ")"
+                }
                 @else { "Predictions of another program" }
                 " on " b { (dataset.done) @if dataset.done == 1 { " clip" } @else { " clips" } }
                 ", " (dataset.frames) " frames of " (dataset.name) ", by the protocol "
