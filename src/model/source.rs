@@ -105,6 +105,8 @@ pub struct Loaded {
     pub positions: Option<PositionRule>,
     /// What was chosen otherwise than the encoder has it of itself, in words: `layer 3 of 12`.
     pub chosen: Vec<String>,
+    /// Whether the number of heads was but guessed from the width.
+    pub heads_guessed: bool,
     /// What the checkpoint held beside the encoder, in words.
     pub notes: Vec<String>,
 }
@@ -186,6 +188,7 @@ fn from_checkpoint(
         dictionary: checkpoint.report.wrapper,
         positions: Some(checkpoint.config.positions),
         chosen,
+        heads_guessed: checkpoint.report.heads_guessed,
         notes: checkpoint.report.notes,
     })
 }
@@ -244,6 +247,7 @@ fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
         dictionary: None,
         positions: None,
         chosen: Vec::new(),
+        heads_guessed: false,
         notes: Vec::new(),
     })
 }

@@ -40,6 +40,9 @@ pub struct WeightsRecord {
     /// records of earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen: Vec<String>,
+    /// What a reader of the scores must know of the encoder. Not in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl WeightsRecord {
@@ -262,6 +265,7 @@ impl RunRecord {
             let WeightsRecord { file, family, arch, .. } = weights;
             let choices = weights.choices();
             lines.push(format!("weights: {file} ({family}, {arch}{choices}, sha256 {sha})"));
+            lines.extend(weights.notes.iter().cloned());
         }
         let ProtocolRecord { preset, version, hash, departures, .. } = &self.protocol;
         lines.push(format!("protocol: {preset} v{version} (hash {hash})"));

@@ -254,3 +254,28 @@ fn another_layer_is_told_everywhere() {
     let told = "b: another encoder of the same weights: layer 3, the baseline's last; positions size, the baseline's offset";
     assert!(compared.contains(told), "{compared}");
 }
+
+/// That it is a guess does not depend on who reads stderr.
+#[test]
+fn guessed_heads_are_told_with_the_scores() {
+    let place = Place::with(&["davis"]);
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mae.pth");
+    place.write("w.pth", std::fs::read(golden).unwrap());
+    let line = "davis --data davis --weights w.pth --size 24x40 -q --out";
+    let ran = place.run(&format!("{line} a")).exits(0);
+    assert!(
+        ran.out.contains("  heads: 1, guessed from the width; --heads sets it\n"),
+        "{}",
+        ran.out
+    );
+    let note = "heads: 1, guessed from the width";
+    for file in ["a/results.json", "a/results.md", "a/report.html"] {
+        assert!(place.text(file).contains(note), "{file}");
+    }
+    let told = place.run(&format!("{line} b --heads 2")).exits(0);
+    assert!(
+        told.out.contains(", heads 2, sha256") && !told.out.contains("guessed"),
+        "{}",
+        told.out
+    );
+}

@@ -8,6 +8,7 @@ use cropmae::report::Table;
 use serde_json::Value;
 
 use crate::args::{ExportArgs, OutputArgs};
+use crate::common::flags::flagged;
 use crate::show;
 use crate::targets::{Inputs, place};
 
@@ -81,7 +82,7 @@ pub(crate) fn several(
     if args.json {
         show::text(&(serde_json::to_string_pretty(json)? + "\n"))?;
     } else if !takes_stdout(&args.export) {
-        let lines = lines.iter().map(|line| format!("  {line}\n"));
+        let lines = lines.iter().map(|line| format!("  {}\n", flagged(line)));
         show::text(&format!("{}\n{}", table.text(), lines.collect::<String>()))?;
     }
     write(&args.export, &table.clone().with_arrows().markdown(), table, json)

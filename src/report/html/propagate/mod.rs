@@ -102,6 +102,9 @@ impl Evaluation {
                 b { (protocol.preset) } " v" (protocol.version) "."
             }
             div.badges {
+                @for note in weights.iter().flat_map(|weights| &weights.notes) {
+                    (badge(Tone::Warning, note))
+                }
                 @if self.record.partial() { (badge(Tone::Warning, "PARTIAL")) }
                 @if !failures.is_empty() {
                     (badge(Tone::Failure, &format!("{} failed", counted(failures.len(), "clip"))))

@@ -87,6 +87,7 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
                 @if weights.chosen.iter().any(|it| it.starts_with("heads ")) {
                     "; " (weights.heads.unwrap_or_default()) " heads, as given"
                 }
+                @for note in &weights.notes { "; " (note) }
                 @if let Some(rule) = weights.positions {
                     "; positions resampled by the rule " (words(&serde_json::json!(rule)))
                 }
