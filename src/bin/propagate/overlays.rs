@@ -61,7 +61,8 @@ pub(crate) fn run(args: &OverlaysArgs) -> Result<Outcome> {
     let summary = drawn.all(&args.overlay, args.width.map(usize::from), &say)?;
     if summary.drawn + summary.kept == 0 {
         let clips = clips.asked();
-        bail!("{}: none of the {clips} clips could be drawn", args.run.display());
+        let why = summary.why.map_or(String::new(), |why| format!("; {why}"));
+        bail!("{}: none of the {clips} clips could be drawn{why}", args.run.display());
     }
     say.line(&summary.words(&args.run));
     Ok(if summary.failed == 0 { Outcome::Done } else { Outcome::Partial })
@@ -104,6 +105,8 @@ struct Summary {
     kept: usize,
     failed: usize,
     seconds: f64,
+    /// Why the first one that was not drawn was not: its name and the reason.
+    why: Option<String>,
 }
 
 impl Summary {
@@ -154,10 +157,15 @@ impl Drawn<'_> {
             match fate {
                 Ok(Fate::Drawn) => summary.drawn += 1,
                 Ok(Fate::Kept) => summary.kept += 1,
-                Ok(Fate::Undone) => {}
+                Ok(Fate::Undone) => {
+                    let why = || format!("{name}: this run has not done it; pass its own --data");
+                    summary.why.get_or_insert_with(why);
+                }
                 Err(error) => {
                     summary.failed += 1;
-                    show::note(&format!("{name}: no overlay: {}", show::explained(&error)));
+                    let why = show::explained(&error);
+                    show::note(&format!("{name}: no overlay: {why}"));
+                    summary.why.get_or_insert(format!("{name}: {why}"));
                 }
             }
         }
