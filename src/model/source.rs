@@ -135,6 +135,19 @@ pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -
     from_checkpoint(checkpoint, choices, device, dtype)
 }
 
+/// The weights behind a word, `sample` or `random:ARCH@SEED`; none for a file, which is read
+/// elsewhere, and for raw pixels, which have none.
+///
+/// # Errors
+/// The architecture is unknown, or too large.
+pub fn made(source: &Source) -> Result<Option<Checkpoint>> {
+    match source {
+        Source::Sample => shipped::sample().map(Some),
+        Source::Random { arch, seed } => init::random(&VitConfig::named(arch)?, *seed).map(Some),
+        Source::File(_) | Source::Pixels => Ok(None),
+    }
+}
+
 /// Refuses what was not meant as a file: an address, or a bare word that stands for no file.
 fn refuse_words(path: &Path) -> Result<()> {
     let text = path.to_string_lossy();
