@@ -160,26 +160,40 @@ pub(super) fn check_root(root: &Path, dataset: &str, expected: &[&str]) -> Resul
     // A folder that holds all is surely meant; one that holds some may be (`Images` is a common
     // name).
     let all = |folder: &Path| expected.iter().all(|name| folder.join(name).is_dir());
-    let meant = nearby(root, all).or_else(|| nearby(root, any));
+    let mut meant = nearby(root, all);
+    if meant.is_empty() {
+        meant = nearby(root, any);
+    }
     let problem = format!("is not the folder that holds {wanted}");
-    let remedy = match meant {
-        Some(path) => format!("pass {}", path.display()),
-        None => format!("pass the folder of {dataset} that does"),
+    let named = |paths: &[PathBuf]| {
+        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let remedy = match &*meant {
+        [] => format!("pass the folder of {dataset} that does"),
+        [path] => format!("pass {}", path.display()),
+        [some @ .., _] if meant.len() > NAMED => {
+            format!("pass the one that is meant: {}, …", named(some))
+        }
+        all => format!("pass the one that is meant: {}", named(all)),
     };
     Err(Error::data(root, problem, remedy))
 }
 
-/// The nearest folder that is right: up to four levels up, one or two levels down.
-fn nearby(root: &Path, is_right: impl Fn(&Path) -> bool) -> Option<PathBuf> {
-    let full = root.canonicalize().ok()?;
+/// How many folders an error names.
+const NAMED: usize = 3;
+
+/// Folders that are right: the nearest one up to four levels up, else those one or two levels down, no
+/// more than [`NAMED`] and one.
+fn nearby(root: &Path, is_right: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let Ok(full) = root.canonicalize() else { return Vec::new() };
     let mut above = full.ancestors().skip(1).take(4);
     if let Some(folder) = above.find(|folder| is_right(folder)) {
-        return Some(folder.to_path_buf());
+        return vec![folder.to_path_buf()];
     }
-    let children = subfolders(root).ok()?;
+    let children = subfolders(root).unwrap_or_default();
     let below = children.iter().flat_map(|child| subfolders(child).unwrap_or_default());
-    let mut candidates = children.iter().cloned().chain(below);
-    candidates.find(|folder| is_right(folder))
+    let candidates = children.iter().cloned().chain(below);
+    candidates.filter(|folder| is_right(folder)).take(NAMED + 1).collect()
 }
 
 #[cfg(test)]

@@ -37,6 +37,17 @@ pub enum PositionRule {
     Antialias,
 }
 
+impl PositionRule {
+    /// Its name on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Offset => "offset",
+            Self::Size => "size",
+            Self::Antialias => "antialias",
+        }
+    }
+}
+
 /// Width, depth and heads that go by one name.
 const NAMED: [(&str, usize, usize, usize); 5] = [
     ("vitti", 192, 12, 3),

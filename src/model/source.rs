@@ -103,6 +103,10 @@ pub struct Loaded {
     pub dictionary: Option<String>,
     /// How the position table is resampled.
     pub positions: Option<PositionRule>,
+    /// What was chosen otherwise than the encoder has it of itself, in words: `layer 3 of 12`.
+    pub chosen: Vec<String>,
+    /// Whether the number of heads was but guessed from the width.
+    pub heads_guessed: bool,
     /// What the checkpoint held beside the encoder, in words.
     pub notes: Vec<String>,
 }
@@ -129,6 +133,19 @@ pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -
         }
     };
     from_checkpoint(checkpoint, choices, device, dtype)
+}
+
+/// The weights behind a word, `sample` or `random:ARCH@SEED`; none for a file, which is read
+/// elsewhere, and for raw pixels, which have none.
+///
+/// # Errors
+/// The architecture is unknown, or too large.
+pub fn made(source: &Source) -> Result<Option<Checkpoint>> {
+    match source {
+        Source::Sample => shipped::sample().map(Some),
+        Source::Random { arch, seed } => init::random(&VitConfig::named(arch)?, *seed).map(Some),
+        Source::File(_) | Source::Pixels => Ok(None),
+    }
 }
 
 /// Refuses what was not meant as a file: an address, or a bare word that stands for no file.
@@ -170,6 +187,7 @@ fn from_checkpoint(
     device: &Device,
     dtype: DType,
 ) -> Result<Loaded> {
+    let chosen = chosen(choices, &checkpoint.config);
     if let Some(positions) = choices.positions {
         checkpoint.config.positions = positions;
     }
@@ -182,8 +200,22 @@ fn from_checkpoint(
         heads: Some(checkpoint.config.heads),
         dictionary: checkpoint.report.wrapper,
         positions: Some(checkpoint.config.positions),
+        chosen,
+        heads_guessed: checkpoint.report.heads_guessed,
         notes: checkpoint.report.notes,
     })
+}
+
+/// Where the choices depart from what this encoder is used with otherwise.
+fn chosen(choices: &Choices, own: &VitConfig) -> Vec<String> {
+    let layer = Some(choices.layer).filter(|layer| *layer != Layer::Last);
+    let positions = choices.positions.filter(|rule| *rule != own.positions);
+    let words = [
+        layer.map(|layer| format!("layer {layer} of {}", own.depth)),
+        positions.map(|rule| format!("positions by the rule {}", rule.name())),
+        choices.heads.map(|heads| format!("heads {heads}")),
+    ];
+    words.into_iter().flatten().collect()
 }
 
 /// What was said about an encoder's sizes and where they stand, and whether.
@@ -227,6 +259,8 @@ fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
         heads: None,
         dictionary: None,
         positions: None,
+        chosen: Vec::new(),
+        heads_guessed: false,
         notes: Vec::new(),
     })
 }

@@ -70,6 +70,15 @@ impl Encoders {
         lines.push(format!(
             "weights: {all} encoders{failed}, best first; * marks the best, by its first score"
         ));
+        let weights = || self.entries.iter().filter_map(|entry| entry.weights.as_ref());
+        let noted = weights().flat_map(|of| of.notes.iter().map(move |note| (&of.file, note)));
+        lines.extend(noted.map(|(file, note)| format!("{file}: {note}")));
+        let chosen = weights().map(|weights| (&weights.file, weights.choices()));
+        lines.extend(
+            chosen
+                .filter(|(_, choices)| !choices.is_empty())
+                .map(|(file, choices)| format!("{file}: {}", choices.trim_start_matches(", "))),
+        );
         lines
     }
 

@@ -251,8 +251,14 @@ pub fn facts(run: &ScoredRun) -> Result<Vec<String>> {
             text(&weights["layer"]),
             text(&weights["positions"]),
         ),
-        false => "Encoder: unknown, predictions were scored as they came.".into(),
+        false => {
+            "Encoder: unknown; the predictions came from elsewhere and were scored as they were."
+                .into()
+        }
     });
+    if !weights.is_object() {
+        lines.push(scores(run)?);
+    }
     let protocol = &results["protocol"];
     lines.push(format!("Protocol: {} v{}.", text(&protocol["preset"]), protocol["version"]));
     if let Ok(record) = RunRecord::from_json(results) {
@@ -261,15 +267,28 @@ pub fn facts(run: &ScoredRun) -> Result<Vec<String>> {
     }
     lines.push(departures(&protocol["departures"]));
     let by = &results["provenance"];
-    lines.push(format!(
-        "JPEG decoded by {}, encoded in {} on {}, cropmae {} ({}).",
-        text(&by["jpeg_decoder"]),
-        text(&by["dtype"]),
-        text(&by["device"]),
-        text(&by["version"]),
-        text(&by["git_commit"]),
-    ));
+    let program = format!("cropmae {} ({})", text(&by["version"]), text(&by["git_commit"]));
+    lines.push(match weights.is_object() {
+        true => format!(
+            "JPEG decoded by {}, encoded in {} on {}, {program}.",
+            text(&by["jpeg_decoder"]),
+            text(&by["dtype"]),
+            text(&by["device"]),
+        ),
+        false => format!("Scored by {program}; no frame was decoded or encoded."),
+    });
     Ok(lines)
+}
+
+/// All scores of a run in a sentence.
+fn scores(run: &ScoredRun) -> Result<String> {
+    let summary = run.summary()?;
+    let score = |name: &String| summary.metrics.get(name).and_then(Value::as_f64);
+    let names = ScoredRun::scores(run.benchmark);
+    let each = names.iter().filter_map(|name| Some((name, score(name)?)));
+    let each: Vec<String> =
+        each.map(|(name, score)| format!("{name} {:.1}", 100.0 * score)).collect();
+    Ok(format!("Scores: {}.", each.join(", ")))
 }
 
 fn departures(departures: &Value) -> String {

@@ -36,6 +36,22 @@ pub struct WeightsRecord {
     /// but one level, and in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<String>,
+    /// What was chosen otherwise than the encoder has it of itself, in words: `layer 3 of 12`. Not in
+    /// records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen: Vec<String>,
+    /// What a reader of the scores must know of the encoder. Not in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl WeightsRecord {
+    /// What was chosen, each choice after a comma; nothing where all is as usual.
+    pub fn choices(&self) -> String {
+        let layer = self.chosen.is_empty() && self.layer != "last";
+        let earlier = layer.then(|| format!("layer {}", self.layer));
+        self.chosen.iter().chain(&earlier).map(|choice| format!(", {choice}")).collect()
+    }
 }
 
 /// The data's part of the record.
@@ -247,7 +263,9 @@ impl RunRecord {
         if let Some(weights) = &self.weights {
             let sha = weights.sha256.get(..12).unwrap_or(&weights.sha256);
             let WeightsRecord { file, family, arch, .. } = weights;
-            lines.push(format!("weights: {file} ({family}, {arch}, sha256 {sha})"));
+            let choices = weights.choices();
+            lines.push(format!("weights: {file} ({family}, {arch}{choices}, sha256 {sha})"));
+            lines.extend(weights.notes.iter().cloned());
         }
         let ProtocolRecord { preset, version, hash, departures, .. } = &self.protocol;
         lines.push(format!("protocol: {preset} v{version} (hash {hash})"));
@@ -373,6 +391,17 @@ mod tests {
         assert_eq!(back.json(&Summary::default()), json);
         assert_eq!((back.protocol.benchmark, back.partial()), (Benchmark::Vip, true));
         assert!(RunRecord::from_json(&json!({ "benchmark": "vip" })).is_err());
+        let first = |json: &Value| {
+            RunRecord::from_json(json).unwrap().lines(&Summary::default()).swap_remove(0)
+        };
+        assert_eq!(first(&json), "weights: w.pth (MAE, vits16, sha256 ab)");
+        let mut chosen = json.clone();
+        chosen["weights"]["layer"] = "3".into();
+        let told = "weights: w.pth (MAE, vits16, layer 3, sha256 ab)";
+        assert_eq!(first(&chosen), told, "of an earlier version");
+        chosen["weights"]["chosen"] = json!(["layer 3 of 12", "heads 4"]);
+        let told = "weights: w.pth (MAE, vits16, layer 3 of 12, heads 4, sha256 ab)";
+        assert_eq!(first(&chosen), told);
     }
 
     fn vip() -> Protocol {

@@ -58,6 +58,15 @@ fn no_dataset_there() {
     }
     let inside = place.run(&format!("davis --data davis/Annotations {QUICK} --out out")).exits(1);
     inside.refuses(&["davis/Annotations: is not the folder", "; pass "]);
+    // where several would do, none is taken for certain
+    let copies = ["x/a/Annotations", "x/b/Annotations", "x/b/JPEGImages", "x/c/d/Annotations"];
+    copies.iter().for_each(|name| std::fs::create_dir_all(place.path(name)).unwrap());
+    let run = || place.run(&format!("davis --data x {QUICK} --out out")).exits(1);
+    run().refuses(&["x: is not the folder", "; pass x/b"]);
+    place.remove("x/b/JPEGImages");
+    run().refuses(&["; pass the one that is meant: x/a, x/b, x/c/d"]);
+    std::fs::create_dir_all(place.path("x/e/Annotations")).unwrap();
+    run().refuses(&["; pass the one that is meant: x/a, x/b, x/e, …"]);
     place.run(&format!("davis --data davis {QUICK} --split no.txt --out out")).exits(1).refuses(&[
         "--split",
         "no.txt",

@@ -103,3 +103,23 @@ fn checkpoints_that_cannot_be_used() {
     place.run("check weights words.pth").exits(1).refuses(&["words.pth"]);
     place.run("check weights nowhere.pth").exits(1).refuses(&["nowhere.pth", "check the path"]);
 }
+
+#[test]
+fn encoders_that_are_in_no_file() {
+    let place = Place::new();
+    for (word, part) in [
+        ("sample", "arch        vit"),
+        ("random:vitti16@3", "arch        vitti16"),
+        ("pixels", "the pixels of each patch"),
+    ] {
+        let ran = place.run(&format!("check weights {word}")).exits(0);
+        assert!(ran.out.starts_with(&format!("file        {word}\n")), "{}", ran.out);
+        assert!(ran.out.contains(part) && ran.out.ends_with("usable\n"), "{}", ran.out);
+        let json = place.run(&format!("check weights {word} --json")).exits(0).json();
+        assert_eq!(json["file"], word);
+        place
+            .run(&format!("check weights {word} --checkpoint-key model"))
+            .exits(1)
+            .refuses(&[word]);
+    }
+}

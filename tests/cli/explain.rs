@@ -130,3 +130,21 @@ fn the_encoder_is_that_of_the_run() {
     place.run(&line).exits(0);
     place.run(&format!("{line} --checkpoint-key student")).exits(1).refuses(&["the dict teacher"]);
 }
+
+/// Scores of predictions that came from elsewhere: no table of nothing, and nothing of encoding.
+#[test]
+fn scores_alone_are_explained_as_such() {
+    let place = Place::with(&["davis"]);
+    place.run(&format!("davis --data davis {QUICK} --out a")).exits(0);
+    place.run("score davis --data davis --predictions a/predictions --out s").exits(0);
+    let ran = place.run("explain s --data davis").exits(0);
+    assert_eq!(ran.err, "");
+    for part in ["came from elsewhere", "Scores: J&F-Mean ", ", F-Mean ", "holds no predictions"] {
+        assert!(ran.out.contains(part), "{part:?} is not in {}", ran.out);
+    }
+    assert!(!ran.out.contains("JPEG") && !ran.out.contains("│"), "{}", ran.out);
+    // a clip whose predictions are gone is told of once
+    place.remove("a/predictions/sample-01");
+    let ran = place.run("explain a --data davis").exits(0);
+    assert_eq!(ran.err.matches("sample-01: not scored again").count(), 1, "{}", ran.err);
+}

@@ -6,7 +6,7 @@ use cropmae::image::{Rgb, decode};
 use cropmae::pretrain::checkpoint::{self, Place as Reached, State};
 use cropmae::pretrain::config::{Config, Preset};
 
-use super::place::Place;
+use super::place::{Place, assert_same};
 
 const IMAGES: &str = "davis/JPEGImages/480p/sample-00";
 /// Pixels between pictures.
@@ -159,4 +159,24 @@ fn attention_that_cannot_be_drawn() {
         .run(&format!("attention --images {IMAGES} --out a"))
         .exits(1)
         .refuses(&["--weights FILE"]);
+}
+
+/// The figures have the images' names: in the images' own folder they would replace them.
+#[test]
+fn figures_do_not_go_where_the_images_are() {
+    let place = Place::with(&["davis"]);
+    checkpoints(&place, Method::Cropmae);
+    let image = std::fs::read(place.path(&format!("{IMAGES}/00000.jpg"))).unwrap();
+    place.write("p/a.jpg", image);
+    let before = place.files("p");
+    let verbs = ["attention --weights random:vitti16@0", "reconstruct --weights ours.safetensors"];
+    for verb in verbs {
+        for (images, out) in [("p", "p"), ("p", "p/new"), ("p", "q/../p"), ("p/a.jpg", "./p")] {
+            let ran = place.run(&format!("{verb} --images {images} --out {out}")).exits(1);
+            ran.refuses(&["--out: ", "this command reads", "name another"]);
+        }
+        assert_same(&place.files("p"), &before, "changed");
+        place.run(&format!("{verb} --images p/a.jpg --out p/new -q")).exits(0);
+        place.remove("p/new");
+    }
 }

@@ -26,4 +26,5 @@ mod score;
 mod settings;
 mod streams;
 mod sweep;
+mod targets;
 mod trace;

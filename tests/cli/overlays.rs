@@ -173,6 +173,13 @@ fn runs_that_cannot_be_drawn() {
         "{}",
         ran.err
     );
+    // none at all: the reason stands in the last line too
+    place.write("out/clips/sample-01.json", b"{");
+    let ran = place.run("overlays out --data davis --sequences sample-01").exits(1);
+    ran.refuses(&["none of the 1 clips could be drawn; sample-01: ", "damaged"]);
+    place.remove("out/clips/sample-02.json");
+    let ran = place.run("overlays out --data davis --sequences sample-02").exits(1);
+    ran.refuses(&["could be drawn; sample-02: this run has not done it; pass its own --data"]);
     place.write("out/run.json", b"{");
     place.run("overlays out --data davis").exits(1).refuses(&["run.json", "damaged"]);
 }

@@ -235,3 +235,47 @@ fn whose_code_runs_is_chosen_and_said() {
     // other last bits: not to be mixed with those that are there
     place.run(&format!("{line} --out out")).exits(1).refuses(&["encoder"]);
 }
+
+/// What was chosen of the encoder stands wherever the encoder does.
+#[test]
+fn another_layer_is_told_everywhere() {
+    let place = Place::with(&["davis"]);
+    let line = "davis --data davis --weights random:vitti16@0 --size 96x160 --out";
+    let usual = place.run(&format!("{line} a")).exits(0).out;
+    assert!(usual.contains("vitti16, sha256 "), "{usual}");
+    assert!(place.json("a/results.json")["weights"].get("chosen").is_none());
+    let ran = place.run(&format!("{line} b --layer 3 --positions size")).exits(0);
+    let chosen = "layer 3 of 12, positions by the rule size";
+    for text in [&ran.out, &place.text("b/results.md"), &place.text("b/report.html")] {
+        assert!(text.contains(&format!(", {chosen}")), "{text}");
+    }
+    let compared = place.run("compare a b").exits(0).out;
+    assert!(compared.contains(&format!("random:vitti16@0, {chosen}")), "{compared}");
+    let told = "b: another encoder of the same weights: layer 3, the baseline's last; positions size, the baseline's offset";
+    assert!(compared.contains(told), "{compared}");
+}
+
+/// That it is a guess does not depend on who reads stderr.
+#[test]
+fn guessed_heads_are_told_with_the_scores() {
+    let place = Place::with(&["davis"]);
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mae.pth");
+    place.write("w.pth", std::fs::read(golden).unwrap());
+    let line = "davis --data davis --weights w.pth --size 24x40 -q --out";
+    let ran = place.run(&format!("{line} a")).exits(0);
+    assert!(
+        ran.out.contains("  heads: 1, guessed from the width; --heads sets it\n"),
+        "{}",
+        ran.out
+    );
+    let note = "heads: 1, guessed from the width";
+    for file in ["a/results.json", "a/results.md", "a/report.html"] {
+        assert!(place.text(file).contains(note), "{file}");
+    }
+    let told = place.run(&format!("{line} b --heads 2")).exits(0);
+    assert!(
+        told.out.contains(", heads 2, sha256") && !told.out.contains("guessed"),
+        "{}",
+        told.out
+    );
+}

@@ -31,6 +31,11 @@ pub(crate) fn is_sample(root: &Path) -> bool {
     root == Path::new("sample")
 }
 
+/// Where a benchmark's sample clips are, or will be.
+pub(crate) fn sample_folder(benchmark: Benchmark) -> PathBuf {
+    PathBuf::from("runs/sample").join(benchmark.name())
+}
+
 /// The folder of a benchmark's sample clips, rendered now where they are not there yet; `say` is
 /// told of that before it is done.
 ///
@@ -38,7 +43,7 @@ pub(crate) fn is_sample(root: &Path) -> bool {
 /// The folder holds something else, or cannot be written to.
 pub(crate) fn sample_root(benchmark: Benchmark, say: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
     let settings = sample::default_settings(benchmark);
-    let root = PathBuf::from("runs/sample").join(benchmark.name());
+    let root = sample_folder(benchmark);
     if !sample::is_complete(&root, benchmark, &settings) {
         say(&format!("rendering {} sample clips in {}", settings.clips, root.display()));
     }

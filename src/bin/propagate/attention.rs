@@ -16,6 +16,7 @@ use crate::{Outcome, plan};
 pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let images = images::list(&args.images.paths)?;
+    images::spare(&args.out, &args.images.paths, &images)?;
     let device = plan::open_device(&args.run, &say)?;
     if matches!(args.model.layer, Layer::MeanLast(_)) {
         bail!("--layer: attention is of one block; pass last or its number");

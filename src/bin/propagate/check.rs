@@ -5,10 +5,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use cropmae::data::Split;
 use cropmae::data::check::{self, ClipFacts, Depth, Finding, Report};
-use cropmae::model::weights::{self, Overrides};
+use cropmae::model::config::VitConfig;
+use cropmae::model::source::{self, Source};
+use cropmae::model::weights::{self, Checkpoint, Family, KeyReport, Overrides};
 use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
 use serde_json::json;
@@ -26,10 +28,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Outcome> {
         CheckWhat::Davis(args) => data(args, Benchmark::Davis, check::davis),
         CheckWhat::Vip(args) => data(args, Benchmark::Vip, check::vip),
         CheckWhat::Jhmdb(args) => data(args, Benchmark::Jhmdb, check::jhmdb),
-        CheckWhat::Weights { file, checkpoint_key, json } => {
-            let overrides =
-                Overrides { checkpoint_key: checkpoint_key.clone(), ..Overrides::default() };
-            checkpoint(file, &overrides, *json)
+        CheckWhat::Weights { weights, checkpoint_key, json } => {
+            encoder(weights, checkpoint_key.as_ref(), *json)
         }
     }
 }
@@ -96,13 +96,47 @@ fn findings(kind: &str, findings: &[Finding]) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-fn checkpoint(file: &Path, overrides: &Overrides, as_json: bool) -> Result<Outcome> {
-    let (report, config, family) = weights::inspect(file, overrides)?;
+/// What `--weights` takes: a checkpoint, or a word that stands for an encoder.
+fn encoder(source: &Source, key: Option<&String>, as_json: bool) -> Result<Outcome> {
+    if let Source::File(file) = source {
+        let overrides = Overrides { checkpoint_key: key.cloned(), ..Overrides::default() };
+        let found = weights::inspect(file, &overrides)?;
+        return checkpoint(file, weights::sha256(file)?, found, as_json);
+    }
+    ensure!(key.is_none(), "--checkpoint-key: {source} has no entries; leave it out");
+    match source::made(source)? {
+        Some(Checkpoint { report, config, family, sha256, .. }) => {
+            let found = (report, Some(config), Some(family));
+            checkpoint(Path::new(&source.to_string()), sha256, found, as_json)
+        }
+        None => {
+            show::text(&match as_json {
+                true => {
+                    serde_json::to_string_pretty(&json!({ "file": source.to_string() }))? + "\n"
+                }
+                false => format!(
+                    "file        {source}\nno checkpoint: the pixels of each patch\nusable\n"
+                ),
+            })?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// What was found in a checkpoint.
+type Found = (KeyReport, Option<VitConfig>, Option<Family>);
+
+fn checkpoint(
+    file: &Path,
+    sha256: String,
+    (report, config, family): Found,
+    as_json: bool,
+) -> Result<Outcome> {
     let usable = report.refusal.is_none();
     if as_json {
         let json = json!({
             "file": file.file_name().unwrap_or_default().to_string_lossy(),
-            "sha256": weights::sha256(file)?,
+            "sha256": sha256,
             "family": family.map(|family| family.to_string()),
             "arch": config.as_ref().map(|config| config.name()),
             "config": config,
@@ -115,7 +149,7 @@ fn checkpoint(file: &Path, overrides: &Overrides, as_json: bool) -> Result<Outco
         let arch = config.map_or_else(unknown, |config| config.name());
         let mut text = format!("file        {}\n", file.display());
         text += &format!("family      {family}\narch        {arch}\n");
-        text += &format!("sha256      {}\n{report}\n", weights::sha256(file)?);
+        text += &format!("sha256      {sha256}\n{report}\n");
         show::text(&flagged(&text))?;
     }
     Ok(if usable { Outcome::Done } else { Outcome::Partial })

@@ -180,6 +180,15 @@ pub(crate) fn is_named(benchmark: Benchmark, data: Option<&Path>) -> bool {
     data.is_some() || std::env::var_os(variable(benchmark)).is_some()
 }
 
+/// The dataset's folder, where it is said or will be rendered.
+pub(crate) fn folder(benchmark: Benchmark, data: Option<&Path>) -> Option<PathBuf> {
+    match data {
+        Some(data) if common::is_sample(data) => Some(common::sample_folder(benchmark)),
+        Some(data) => Some(data.to_path_buf()),
+        None => std::env::var_os(variable(benchmark)).map(PathBuf::from),
+    }
+}
+
 /// What the environment calls the dataset's folder.
 fn variable(benchmark: Benchmark) -> String {
     format!("{}_ROOT", benchmark.name().to_uppercase())

@@ -6,10 +6,15 @@ use cropmae::report::compare::{self, Comparison, statistics::Resampling};
 
 use crate::args::CompareArgs;
 use crate::show::Notes;
+use crate::targets::Inputs;
 use crate::{Outcome, common, export, show};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
-    export::check(&args.export, args.json)?;
+    let runs = args.runs.iter().chain(&args.baseline);
+    let inputs = runs.fold(Inputs::default(), |all, run| {
+        ["results.json", "run.json", "clips"].iter().fold(all, |all, it| all.with(&run.join(it)))
+    });
+    export::check(&args.export, args.json, &inputs, args.out.as_deref())?;
     let say = Notes::new(args.quiet);
     let mut runs = compare::read(&args.runs)?;
     let baseline = match &args.baseline {

@@ -22,6 +22,7 @@ use crate::done::Done;
 use crate::evaluate::{self, Ready, Shared};
 use crate::overlays::Drawn;
 use crate::show::Notes;
+use crate::targets::list_file;
 use crate::{Outcome, export, interrupt, plan, show};
 
 /// What checkpoints' names end in.
@@ -183,11 +184,6 @@ pub(crate) fn asked_for(weights: &[Source]) -> bool {
             Source::File(path) => path.is_dir() || list_file(path).is_some(),
             _ => false,
         })
-}
-
-/// The file of an `@list`.
-fn list_file(path: &Path) -> Option<PathBuf> {
-    path.to_str()?.strip_prefix('@').map(PathBuf::from)
 }
 
 /// The encoders that folders and lists stand for, each once.

@@ -1,5 +1,6 @@
 //! `propagate explain`: how a run's score was made, and with `--ablate` which settings change it.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -23,6 +24,13 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
     let run = ScoredRun::read(&args.folder)?;
     let mut facts = explain::facts(&run)?;
     let rescored = match clips::is_named(run.benchmark, args.data.data.as_deref()) {
+        _ if !run.folder.join("predictions").is_dir() => {
+            facts.push(
+                "This folder holds no predictions to be scored again; `propagate score` does so where they lie."
+                    .into(),
+            );
+            Vec::new()
+        }
         true => rescored(&run, args, &say)?,
         false => {
             facts.push("Pass --data ROOT to have the stored predictions scored again.".into());
@@ -57,9 +65,10 @@ fn rescored(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Vec<(Str
     let predictions = run.folder.join("predictions");
     let used = Protocol::from_values(&run.results["protocol"]["values"]);
     let used = used.or_else(|_| Preset::Cropmae.protocol(run.benchmark))?;
+    let told = Cell::new(false);
     let first = |done: Result<Done>| -> Result<f64> {
         let done = done?;
-        if let Some((clip, why)) = done.failures.first() {
+        if let Some((clip, why)) = done.failures.first().filter(|_| !told.replace(true)) {
             say.line(&format!("{clip}: not scored again: {why}"));
         }
         let name = ScoredRun::scores(run.benchmark).swap_remove(0);

@@ -2,27 +2,54 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cropmae::files;
 use cropmae::report::Table;
 use serde_json::Value;
 
 use crate::args::{ExportArgs, OutputArgs};
+use crate::common::flags::flagged;
 use crate::show;
+use crate::targets::{Inputs, place};
 
 /// Whether stdout belongs to an export, and the usual table does not go there.
 pub(crate) fn takes_stdout(args: &ExportArgs) -> bool {
     args.files().into_iter().flatten().any(is_stdout)
 }
 
-/// Refuses what would mix two outputs on stdout; to be called before anything is computed.
-pub(crate) fn check(args: &ExportArgs, json: bool) -> Result<()> {
+/// Refuses what would mix two outputs on stdout, and files that cannot be written or must not be; to
+/// be called before anything is computed. `out` is the folder of results, which is made later.
+pub(crate) fn check(
+    args: &ExportArgs,
+    json: bool,
+    inputs: &Inputs,
+    out: Option<&Path>,
+) -> Result<()> {
     let exports = args.files().into_iter().flatten().filter(|file| is_stdout(file)).count();
     let outputs = exports + usize::from(json);
     ensure!(
         exports == 0 || outputs == 1,
         "stdout takes one output: leave `-` to one of --export-markdown, --export-csv, --export-json, and --json out"
     );
+    let kinds = [("--export-markdown", "md"), ("--export-csv", "csv"), ("--export-json", "json")];
+    for ((flag, ending), file) in kinds.into_iter().zip(args.files()) {
+        if let Some(file) = file.filter(|file| !is_stdout(file)) {
+            inputs.spare_file(flag, file, ending, false)?;
+            writable(flag, file, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a file in a folder that is not there or takes no file.
+fn writable(flag: &str, file: &Path, out: Option<&Path>) -> Result<()> {
+    let wanted = place(file);
+    let Some(folder) = wanted.parent() else { return Ok(()) };
+    if folder.is_dir() {
+        return files::Pending::create(file).map(drop).context(flag.to_owned());
+    }
+    let made = out.is_some_and(|out| folder == place(out));
+    ensure!(made, "{flag}: there is no folder {}; make it first", folder.display());
     Ok(())
 }
 
@@ -55,7 +82,7 @@ pub(crate) fn several(
     if args.json {
         show::text(&(serde_json::to_string_pretty(json)? + "\n"))?;
     } else if !takes_stdout(&args.export) {
-        let lines = lines.iter().map(|line| format!("  {line}\n"));
+        let lines = lines.iter().map(|line| format!("  {}\n", flagged(line)));
         show::text(&format!("{}\n{}", table.text(), lines.collect::<String>()))?;
     }
     write(&args.export, &table.clone().with_arrows().markdown(), table, json)

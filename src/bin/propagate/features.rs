@@ -13,11 +13,17 @@ use cropmae::model::source;
 
 use crate::args::FeaturesArgs;
 use crate::show::Notes;
+use crate::targets::Inputs;
 use crate::{Outcome, images, plan};
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let images = images::list(&args.images.paths)?;
+    images
+        .values()
+        .fold(Inputs::default(), |all, image| all.with(image))
+        .with_weights(&args.model.weights)
+        .spare_file("--out", &args.out, "safetensors", true)?;
     let device = plan::open_device(&args.run, &say)?;
     let source = plan::source(&args.model, false)?;
     let choices = plan::choices(&args.model);

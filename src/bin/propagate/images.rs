@@ -8,6 +8,8 @@ use cropmae::Error;
 use cropmae::files;
 use cropmae::image::{Rgb, figure};
 
+use crate::targets::{Inputs, place};
+
 /// Rows of figure.png; more do not fit a page.
 const FIGURE_ROWS: usize = 32;
 
@@ -48,6 +50,26 @@ pub(crate) fn list(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
 fn looks_like_image(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
+}
+
+/// Refuses a folder for figures where the images are: a figure has its image's name, and drawings
+/// among photographs would be taken for images the next time.
+pub(crate) fn spare(
+    out: &Path,
+    paths: &[PathBuf],
+    images: &BTreeMap<String, PathBuf>,
+) -> Result<()> {
+    let folders = paths.iter().filter(|path| path.is_dir());
+    folders.fold(Inputs::default(), |all, path| all.with(path)).spare("--out", out)?;
+    let wanted = place(out);
+    if let Some(image) = images.values().find(|image| place(image).parent() == Some(&wanted)) {
+        bail!(
+            "--out: {} holds {}, which this command reads; name another folder",
+            out.display(),
+            image.display()
+        );
+    }
+    Ok(())
 }
 
 /// A folder of figures: a file an image, and one of all.

@@ -25,6 +25,7 @@ use crate::Outcome;
 use crate::args::{Kind, OverlayArgs, OverlaysArgs};
 use crate::clips::Clips;
 use crate::show::{self, Notes};
+use crate::targets::Inputs;
 
 /// Frames of a contact sheet, and how many stand in a row.
 const SHEET: (usize, usize) = (8, 4);
@@ -40,6 +41,12 @@ pub(crate) struct Drawn<'a> {
 pub(crate) fn run(args: &OverlaysArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let benchmark = benchmark(&args.run)?;
+    if let Some(file) = &args.figure {
+        Inputs::default()
+            .with_data(benchmark, args.data.data.as_deref(), &args.data.split)
+            .with(&args.run.join("predictions"))
+            .spare_file("--figure", file, "png", true)?;
+    }
     let clips = Clips::open(benchmark, &args.data, Need::Frames, &say)?;
     let drawn = Drawn { benchmark, clips: &clips, folder: &args.run };
     if let Some(file) = &args.figure {
@@ -54,7 +61,8 @@ pub(crate) fn run(args: &OverlaysArgs) -> Result<Outcome> {
     let summary = drawn.all(&args.overlay, args.width.map(usize::from), &say)?;
     if summary.drawn + summary.kept == 0 {
         let clips = clips.asked();
-        bail!("{}: none of the {clips} clips could be drawn", args.run.display());
+        let why = summary.why.map_or(String::new(), |why| format!("; {why}"));
+        bail!("{}: none of the {clips} clips could be drawn{why}", args.run.display());
     }
     say.line(&summary.words(&args.run));
     Ok(if summary.failed == 0 { Outcome::Done } else { Outcome::Partial })
@@ -97,6 +105,8 @@ struct Summary {
     kept: usize,
     failed: usize,
     seconds: f64,
+    /// Why the first one that was not drawn was not: its name and the reason.
+    why: Option<String>,
 }
 
 impl Summary {
@@ -147,10 +157,15 @@ impl Drawn<'_> {
             match fate {
                 Ok(Fate::Drawn) => summary.drawn += 1,
                 Ok(Fate::Kept) => summary.kept += 1,
-                Ok(Fate::Undone) => {}
+                Ok(Fate::Undone) => {
+                    let why = || format!("{name}: this run has not done it; pass its own --data");
+                    summary.why.get_or_insert_with(why);
+                }
                 Err(error) => {
                     summary.failed += 1;
-                    show::note(&format!("{name}: no overlay: {}", show::explained(&error)));
+                    let why = show::explained(&error);
+                    show::note(&format!("{name}: no overlay: {why}"));
+                    summary.why.get_or_insert(format!("{name}: {why}"));
                 }
             }
         }

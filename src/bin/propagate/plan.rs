@@ -173,6 +173,9 @@ pub(crate) fn affinity(
 
 /// The encoder's part of the record.
 pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs) -> WeightsRecord {
+    let guessed = loaded.heads.filter(|_| loaded.heads_guessed).map(|heads| {
+        format!("heads: {heads}, guessed from the width; the setting `heads` sets it")
+    });
     WeightsRecord {
         file: source.to_string(),
         sha256: loaded.sha256.clone(),
@@ -183,6 +186,8 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         heads: loaded.heads,
         checkpoint_key: model.checkpoint_key.clone(),
         dictionary: loaded.dictionary.clone(),
+        chosen: loaded.chosen.clone(),
+        notes: guessed.into_iter().collect(),
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<Outcome> {
         "--weights: {weights} comes without a decoder; pass a checkpoint of `pretrain`, CropMAE or MAE"
     );
     let images = images::list(&args.images)?;
+    images::spare(&args.out, &args.images, &images)?;
     let device = plan::open_device(&args.run, &say)?;
     let told = Told {
         encoder: Overrides {

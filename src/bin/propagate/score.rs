@@ -18,6 +18,7 @@ use crate::args::ScoreArgs;
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::show::Notes;
+use crate::targets::Inputs;
 use crate::{Outcome as Exit, plan, show};
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
@@ -32,6 +33,9 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
         );
     }
     if let Some(folder) = &args.out {
+        Inputs::default()
+            .with_data(benchmark, args.data.data.as_deref(), &args.data.split)
+            .spare("--out", folder)?;
         scored::check(folder)?;
     }
     let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly, &say)?;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use cropmae::report::{RunRecord, Summary};
 use serde_json::Value;
 
+use crate::common::flags::flagged;
 pub(crate) use crate::common::streams::{error, explained, is_broken_pipe, note, text};
 
 /// Lines for people, on stderr; none where the user wants it quiet.
@@ -39,7 +40,7 @@ pub(crate) fn results(
         shown += &format!("{}\n", summary.items.text());
     }
     for line in record.lines(summary) {
-        shown += &format!("  {line}\n");
+        shown += &format!("  {}\n", flagged(&line));
     }
     text(&shown)
 }

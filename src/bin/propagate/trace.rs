@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{DataArgs, TraceArgs};
 use crate::clips::Clips;
 use crate::show::Notes;
+use crate::targets::Inputs;
 use crate::{Outcome, common, interrupt, plan, show};
 
 /// Masses below this share are not written in the table: they would be 0.0 percent.
@@ -36,6 +37,10 @@ const MOST: usize = 5;
 pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let benchmark = Benchmark::from(args.benchmark);
+    Inputs::default()
+        .with_data(benchmark, args.data.as_deref(), &args.split)
+        .with_weights(&args.model.weights)
+        .spare_file("--out", &args.out, "png", true)?;
     let (protocol, _) = plan::protocol(benchmark, &args.protocol)?;
     let device = plan::open_device(&args.run, &say)?;
     let clips = Clips::open(benchmark, &data(args), Need::Frames, &say)?;

@@ -176,6 +176,7 @@ impl Examined {
         let config =
             VitConfig { width, depth, heads, patch, table_side, registers, norm_eps, positions };
         if usual && config.name().contains("heads") {
+            self.report.heads_guessed = true;
             self.report.notes.push(format!(
                 "the number of heads ({heads}) is a guess from the width; the setting `heads` sets another"
             ));

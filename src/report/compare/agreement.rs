@@ -66,7 +66,27 @@ pub fn remarks(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
         let differs = ours != theirs;
         differs.then(|| format!("{}: {name} {ours}, the baseline's is {theirs}", run.name))
     });
-    differing.collect()
+    differing.chain(encoder(run, baseline)).collect()
+}
+
+/// In what the encoders differ where both are of the same file.
+fn encoder(run: &ScoredRun, baseline: &ScoredRun) -> Option<String> {
+    let (ours, theirs) = (&run.results["weights"], &baseline.results["weights"]);
+    if ours["sha256"].is_null() || ours["sha256"] != theirs["sha256"] {
+        return None;
+    }
+    let keys = ["layer", "positions", "heads", "checkpoint_key"].into_iter();
+    // what an earlier version has not recorded may be the same
+    let known =
+        |key: &&str| *key == "checkpoint_key" || !ours[*key].is_null() && !theirs[*key].is_null();
+    let differing = keys
+        .filter(known)
+        .filter(|key| ours[*key] != theirs[*key])
+        .map(|key| format!("{key} {}, the baseline's {}", words(&ours[key]), words(&theirs[key])));
+    let differing: Vec<String> = differing.collect();
+    (!differing.is_empty()).then(|| {
+        format!("{}: another encoder of the same weights: {}", run.name, differing.join("; "))
+    })
 }
 
 /// Leaves in all runs the clips that each of them has, and says what was left out.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::protocol::Benchmark;
 use crate::report::Summary;
+use crate::report::record::WeightsRecord;
 use runs::{ScoredRun, Unit};
 use statistics::{Interval, Resampling, Verdict, intervals, resampled, total};
 
@@ -28,6 +29,8 @@ pub struct Compared {
     pub folder: PathBuf,
     /// Its encoder.
     pub weights: Option<String>,
+    /// What was chosen of the encoder otherwise than usual, each choice after a comma.
+    pub choices: String,
     /// Its preset, with version and hash.
     pub protocol: String,
     /// Its headline over the clips compared.
@@ -154,6 +157,8 @@ fn compared(run: &ScoredRun, disagreements: Vec<String>) -> Result<Compared> {
         name: run.name.clone(),
         folder: run.folder.clone(),
         weights: results["weights"]["file"].as_str().map(String::from),
+        choices: serde_json::from_value::<WeightsRecord>(results["weights"].clone())
+            .map_or(String::new(), |weights| weights.choices()),
         protocol: format!(
             "{} v{} ({})",
             text(&protocol["preset"]),

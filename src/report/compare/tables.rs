@@ -14,6 +14,13 @@ use crate::report::{Cell, Table, number};
 /// What marks a run that should not stand beside the baseline.
 const MARK: &str = "NOT COMPARABLE";
 
+impl super::Compared {
+    /// The encoder with what was chosen of it; `unknown` where nobody knows it.
+    fn encoder(&self, unknown: &str) -> String {
+        self.weights.as_deref().unwrap_or(unknown).to_owned() + &self.choices
+    }
+}
+
 impl Comparison {
     /// The headline of every run.
     pub fn headline(&self) -> Table {
@@ -23,8 +30,7 @@ impl Comparison {
             Table::new(names.chain(columns.unwrap_or_default()).chain(["note".to_owned()]));
         for (index, run) in self.runs.iter().enumerate() {
             let scores = run.summary.headline.rows().first().cloned().unwrap_or_default();
-            let encoder = run.weights.clone().unwrap_or_else(|| "unknown".into());
-            let mut row = vec![Cell::from(run.name.clone()), encoder.into()];
+            let mut row = vec![Cell::from(run.name.clone()), run.encoder("unknown").into()];
             row.extend(scores);
             row.push(self.note(index).into());
             table.push(row);
@@ -94,11 +100,10 @@ impl Comparison {
             let end = |interval: Option<Interval>, end: fn(Interval) -> f64| {
                 Cell::Score(interval.map_or(f64::NAN, end))
             };
-            let encoder = self.runs[run].weights.clone().unwrap_or_default();
             let verdict = if run == self.baseline { "" } else { of.verdict.name() };
             table.push(vec![
                 self.runs[run].name.clone().into(),
-                encoder.into(),
+                self.runs[run].encoder("").into(),
                 self.scores[index].clone().into(),
                 Cell::Score(of.score),
                 Cell::Score(of.difference),

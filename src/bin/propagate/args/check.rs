@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use cropmae::model::source::Source;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -20,8 +21,9 @@ pub(crate) enum CheckWhat {
     Jhmdb(CheckDataArgs),
     /// A checkpoint: family, architecture, keys found, missing and extra
     Weights {
-        /// The checkpoint
-        file: PathBuf,
+        /// The checkpoint, or another encoder that --weights takes: `sample`, `random:ARCH@SEED`, `pixels`
+        #[arg(value_name = "FILE|sample|random:ARCH@SEED|pixels")]
+        weights: Source,
         /// Which entry of a .pth holds the encoder
         #[arg(long, value_name = "KEY")]
         checkpoint_key: Option<String>,

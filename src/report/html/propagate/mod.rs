@@ -93,13 +93,18 @@ impl Evaluation {
         let departures = protocol.departures.len();
         html! {
             p.lead {
-                @if let Some(weights) = weights { b { (weights.arch) } " (" (weights.family) ")" }
+                @if let Some(weights) = weights {
+                    b { (weights.arch) } " (" (weights.family) (weights.choices()) ")"
+                }
                 @else { "Predictions of another program" }
                 " on " b { (dataset.done) @if dataset.done == 1 { " clip" } @else { " clips" } }
                 ", " (dataset.frames) " frames of " (dataset.name) ", by the protocol "
                 b { (protocol.preset) } " v" (protocol.version) "."
             }
             div.badges {
+                @for note in weights.iter().flat_map(|weights| &weights.notes) {
+                    (badge(Tone::Warning, note))
+                }
                 @if self.record.partial() { (badge(Tone::Warning, "PARTIAL")) }
                 @if !failures.is_empty() {
                     (badge(Tone::Failure, &format!("{} failed", counted(failures.len(), "clip"))))

@@ -198,8 +198,8 @@ pub(super) fn beside(evaluation: &Evaluation) -> Markup {
 fn measured(record: &RunRecord, summary: &Summary, names: &[&str]) -> Markup {
     let score = |name: &&str| summary.metrics.get(*name).and_then(serde_json::Value::as_f64);
     let (file, arch) = match &record.weights {
-        Some(weights) => (&*weights.file, &*weights.arch),
-        None => ("predictions of another program", ""),
+        Some(weights) => (&*weights.file, weights.arch.clone() + &weights.choices()),
+        None => ("predictions of another program", String::new()),
     };
     html! {
         tr.measured {

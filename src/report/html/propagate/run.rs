@@ -84,6 +84,10 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
             "Encoder",
             html! {
                 (weights.arch) ", " (weights.family) "; features of block " (weights.layer)
+                @if weights.chosen.iter().any(|it| it.starts_with("heads ")) {
+                    "; " (weights.heads.unwrap_or_default()) " heads, as given"
+                }
+                @for note in &weights.notes { "; " (note) }
                 @if let Some(rule) = weights.positions {
                     "; positions resampled by the rule " (words(&serde_json::json!(rule)))
                 }
