@@ -200,8 +200,36 @@ fn encoders_are_exported_from_checkpoints() {
     assert_eq!(losses(&plain).len(), 2);
     let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
     command.arg("export").arg(plain.join("checkpoint-00000002.safetensors"));
-    let error = fail(command.args(["--average", "--out"]).arg(folder.path().join("no")));
+    let none = folder.path().join("no.safetensors");
+    let error = fail(command.args(["--average", "--out"]).arg(none));
     assert!(error.contains("no averaged weights"), "{error}");
+    let before = std::fs::read(&checkpoint).unwrap();
+    for (from, to, said) in [
+        (&checkpoint, &checkpoint, "which is not replaced"),
+        (&checkpoint, &folder.path().join("e.pth"), "what is written is .safetensors"),
+        (&encoder, &half, "is no checkpoint of a training run"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
+        let error = fail(command.arg("export").arg(from).arg("--out").arg(to));
+        assert!(error.contains(said) && !error.contains("remove it"), "{error}");
+    }
+    assert_eq!(std::fs::read(&checkpoint).unwrap(), before);
+}
+
+#[test]
+fn a_run_takes_no_folder_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 8);
+    let error = fail(&mut pretrain(&data, &data, &["--epochs", "1"]));
+    assert!(error.contains("which this run reads"), "{error}");
+    let error = fail(&mut pretrain(&data, &data.join("run"), &["--epochs", "1"]));
+    assert!(error.contains("which this run reads"), "{error}");
+    let mine = folder.path().join("mine");
+    std::fs::create_dir(&mine).unwrap();
+    std::fs::write(mine.join("report.html"), "my own").unwrap();
+    let error = fail(&mut pretrain(&data, &mine, &["--epochs", "1"]));
+    assert!(error.contains("report.html") && error.contains("no training run"), "{error}");
+    assert_eq!(std::fs::read_dir(&mine).unwrap().count(), 1);
 }
 
 /// `pretrain report` of a folder.

@@ -1,5 +1,6 @@
 //! `pretrain export`: the encoder of a checkpoint alone.
 
+use anyhow::ensure;
 use candle_core::DType;
 use cropmae::Error;
 use cropmae::pretrain::{average, checkpoint};
@@ -8,6 +9,7 @@ use crate::args::{ExportArgs, ExportType};
 use crate::common::streams;
 
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    spare(args)?;
     let (state, mut tensors) = checkpoint::load(&args.checkpoint)?;
     if args.average {
         tensors = average::averaged(&tensors).ok_or_else(|| {
@@ -24,4 +26,23 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     };
     checkpoint::export(&args.out, &tensors, &state, dtype)?;
     streams::text(&format!("{}\n", args.out.display()))
+}
+
+/// Refuses to read what is no checkpoint of ours, and to write over one.
+fn spare(args: &ExportArgs) -> anyhow::Result<()> {
+    let (from, out) = (args.checkpoint.display(), args.out.display());
+    ensure!(
+        checkpoint::is_ours(&args.checkpoint)?,
+        "{from}: is no checkpoint of a training run; export takes RUN/checkpoint-*.safetensors, and \
+         an encoder or a .pth goes into `propagate --weights` as it is"
+    );
+    ensure!(
+        args.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors")),
+        "--out: what is written is .safetensors; name a file that ends so, not {out}"
+    );
+    ensure!(
+        !args.out.is_file() || !checkpoint::is_ours(&args.out)?,
+        "--out: {out} is a checkpoint of a training run, which is not replaced; name another file"
+    );
+    Ok(())
 }

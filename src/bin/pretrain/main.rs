@@ -96,6 +96,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     };
     let device = device::open_saying(cli.device, cli.dtype, &say)?;
     let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
+    plan::check_out(&cli.out, data)?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);
     let held_out = plan::held_out(cli, &config, workers, &device)?;

@@ -14,6 +14,7 @@ use cropmae::pretrain::start::Start;
 use cropmae::pretrain::{Config, checkpoint};
 
 use crate::args::Cli;
+use crate::common::place;
 
 /// More threads than this do not decode faster than any device computes.
 const MOST_WORKERS: usize = 16;
@@ -117,4 +118,30 @@ pub(crate) fn held_out(
     // their views are cut once and kept themselves
     let samples = samples(cli, config, path, 0)?;
     Ok(Some(HeldOut::new(config, samples, MOST, workers, device)?))
+}
+/// Refuses a folder to write into that is, or lies in, the data, and one that holds anything but a run.
+pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
+    if data.is_dir() && place(out).starts_with(place(data)) {
+        bail!(
+            "--out: {} is in {}, which this run reads: its own pictures would become data; name another folder",
+            out.display(),
+            data.display()
+        );
+    }
+    let Ok(entries) = std::fs::read_dir(out) else { return Ok(()) };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names: Vec<String> = names.collect::<std::io::Result<_>>()?;
+    let run = |name: &String| name == "config.toml" || name.starts_with("checkpoint-");
+    if names.iter().any(run) {
+        return Ok(());
+    }
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    match names.first() {
+        None => Ok(()),
+        Some(name) => bail!(
+            "--out: {} holds {name} and no training run; name a new folder, or that of a run to go on with",
+            out.display()
+        ),
+    }
 }

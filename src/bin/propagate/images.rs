@@ -8,7 +8,8 @@ use cropmae::Error;
 use cropmae::files;
 use cropmae::image::{Rgb, figure};
 
-use crate::targets::{Inputs, place};
+use crate::common::place;
+use crate::targets::Inputs;
 
 /// Rows of figure.png; more do not fit a page.
 const FIGURE_ROWS: usize = 32;

@@ -1,13 +1,14 @@
 //! What a command may write where: never over what it reads, never into a dataset's folder, and over
 //! another file only where that is of the same kind. All of it is checked before anything is computed.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use cropmae::model::source::Source;
 use cropmae::protocol::Benchmark;
 
 use crate::clips;
+use crate::common::place;
 
 /// What a command reads, by places ([`place`]).
 #[derive(Debug, Default)]
@@ -91,21 +92,6 @@ impl Inputs {
 /// The file of an `@list`.
 pub(crate) fn list_file(path: &Path) -> Option<PathBuf> {
     path.to_str()?.strip_prefix('@').map(PathBuf::from)
-}
-
-/// Where a path leads: absolute, with all links followed as far as it is there.
-pub(crate) fn place(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut found = PathBuf::new();
-    for part in whole.components() {
-        if part == Component::ParentDir {
-            found.pop();
-            continue;
-        }
-        found.push(part);
-        found = found.canonicalize().unwrap_or(found);
-    }
-    found
 }
 
 #[cfg(test)]
