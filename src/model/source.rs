@@ -116,23 +116,25 @@ pub struct Loaded {
 /// # Errors
 /// The checkpoint cannot be used, or the choices do not fit it or would have no effect.
 pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -> Result<Loaded> {
-    let checkpoint = match source {
-        Source::Pixels => return pixels(choices, device),
+    match source {
+        Source::Pixels => {}
         Source::Sample => {
             refuse(&sizes(choices), "the shipped encoder is what it is; leave it out")?;
-            shipped::sample()?
         }
-        Source::Random { arch, seed } => {
+        Source::Random { .. } => {
             let why = "random:ARCH@SEED says itself what the encoder is; leave it out";
             refuse(&sizes(choices), why)?;
-            init::random(&VitConfig::named(arch)?, *seed)?
         }
-        Source::File(path) => {
-            refuse_words(path)?;
-            weights::load(path, &overrides(choices)?)?
-        }
+        Source::File(path) => refuse_words(path)?,
+    }
+    let checkpoint = match source {
+        Source::File(path) => Some(weights::load(path, &overrides(choices)?)?),
+        other => made(other)?,
     };
-    from_checkpoint(checkpoint, choices, device, dtype)
+    match checkpoint {
+        Some(checkpoint) => from_checkpoint(checkpoint, choices, device, dtype),
+        None => pixels(choices, device),
+    }
 }
 
 /// The weights behind a word, `sample` or `random:ARCH@SEED`; none for a file, which is read
