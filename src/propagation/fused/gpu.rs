@@ -200,11 +200,13 @@ fn most_shared_bytes(device: &CudaDevice) -> candle_core::Result<usize> {
 /// Whether a block's shared memory suffices for lists of so many entries, and the card has the
 /// instructions for this arithmetic.
 pub(super) fn takes(device: &CudaDevice, arithmetic: Arithmetic, kept: usize) -> bool {
-    let name = named("search", arithmetic);
-    let multiplies =
-        |function| arithmetic == Arithmetic::F32 || kernel::has_tensor_cores(&function);
+    let multiplies = || {
+        let name = named("search", arithmetic);
+        let function = kernel::function(device, &name, ("AFFINITY", AFFINITY));
+        function.is_ok_and(|function| kernel::has_tensor_cores(&function))
+    };
     most_shared_bytes(device).is_ok_and(|most| shared_bytes(arithmetic, kept) <= most)
-        && kernel::function(device, &name, ("AFFINITY", AFFINITY)).is_ok_and(multiplies)
+        && (arithmetic == Arithmetic::F32 || multiplies())
 }
 
 /// Allows the kernels as much shared memory as the longest lists take: what is allowed holds for all
