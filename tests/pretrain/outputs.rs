@@ -221,9 +221,9 @@ fn a_run_takes_no_folder_of_others() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 8);
     let error = fail(&mut pretrain(&data, &data, &["--epochs", "1"]));
-    assert!(error.contains("which this run reads"), "{error}");
+    assert!(error.contains("is what this command reads"), "{error}");
     let error = fail(&mut pretrain(&data, &data.join("run"), &["--epochs", "1"]));
-    assert!(error.contains("which this run reads"), "{error}");
+    assert!(error.contains("which this command reads"), "{error}");
     let mine = folder.path().join("mine");
     std::fs::create_dir(&mine).unwrap();
     std::fs::write(mine.join("report.html"), "my own").unwrap();

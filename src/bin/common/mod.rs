@@ -1,12 +1,13 @@
 //! What both programs need: threads and memory at their start, the place of the sample clips, the
 //! command line for the record, messages to the user ([`streams`], with flags where the library names
-//! settings: [`flags`]), and manual pages ([`pages`]).
+//! settings: [`flags`]), what must not be written over ([`targets`]), and manual pages ([`pages`]).
 
 pub(crate) mod flags;
 pub(crate) mod pages;
 pub(crate) mod streams;
+pub(crate) mod targets;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cropmae::protocol::Benchmark;
@@ -49,21 +50,6 @@ pub(crate) fn sample_root(benchmark: Benchmark, say: &dyn Fn(&str)) -> anyhow::R
     }
     sample::render(&root, benchmark, &settings).context("cannot render the sample clips")?;
     Ok(root)
-}
-
-/// Where a path leads: absolute, with all links followed as far as it is there.
-pub(crate) fn place(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut found = PathBuf::new();
-    for part in whole.components() {
-        if part == Component::ParentDir {
-            found.pop();
-            continue;
-        }
-        found.push(part);
-        found = found.canonicalize().unwrap_or(found);
-    }
-    found
 }
 
 /// The command as it was typed, the program by its name alone.

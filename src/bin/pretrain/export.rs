@@ -7,6 +7,7 @@ use cropmae::pretrain::{average, checkpoint};
 
 use crate::args::{ExportArgs, ExportType};
 use crate::common::streams;
+use crate::common::targets::Inputs;
 
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     spare(args)?;
@@ -30,19 +31,17 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
 
 /// Refuses to read what is no checkpoint of ours, and to write over one.
 fn spare(args: &ExportArgs) -> anyhow::Result<()> {
-    let (from, out) = (args.checkpoint.display(), args.out.display());
     ensure!(
         checkpoint::is_ours(&args.checkpoint)?,
-        "{from}: is no checkpoint of a training run; export takes RUN/checkpoint-*.safetensors, and \
-         an encoder or a .pth goes into `propagate --weights` as it is"
+        "{}: is no checkpoint of a training run; export takes RUN/checkpoint-*.safetensors, and \
+         an encoder or a .pth goes into `propagate --weights` as it is",
+        args.checkpoint.display()
     );
-    ensure!(
-        args.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors")),
-        "--out: what is written is .safetensors; name a file that ends so, not {out}"
-    );
+    Inputs::default().spare_file("--out", &args.out, "safetensors", true)?;
     ensure!(
         !args.out.is_file() || !checkpoint::is_ours(&args.out)?,
-        "--out: {out} is a checkpoint of a training run, which is not replaced; name another file"
+        "--out: {} is a checkpoint of a training run, which is not replaced; name another file",
+        args.out.display()
     );
     Ok(())
 }

@@ -14,7 +14,7 @@ use cropmae::pretrain::start::Start;
 use cropmae::pretrain::{Config, checkpoint};
 
 use crate::args::Cli;
-use crate::common::place;
+use crate::common::targets::Inputs;
 
 /// More threads than this do not decode faster than any device computes.
 const MOST_WORKERS: usize = 16;
@@ -121,13 +121,8 @@ pub(crate) fn held_out(
 }
 /// Refuses a folder to write into that is, or lies in, the data, and one that holds anything but a run.
 pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
-    if data.is_dir() && place(out).starts_with(place(data)) {
-        bail!(
-            "--out: {} is in {}, which this run reads: its own pictures would become data; name another folder",
-            out.display(),
-            data.display()
-        );
-    }
+    // a run's own pictures would become data
+    Inputs::default().with(data).spare("--out", out)?;
     let Ok(entries) = std::fs::read_dir(out) else { return Ok(()) };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let mut names: Vec<String> = names.collect::<std::io::Result<_>>()?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::args::{ExportArgs, OutputArgs};
 use crate::common::flags::flagged;
-use crate::common::place;
+use crate::common::targets::place;
 use crate::show;
 use crate::targets::Inputs;
 

@@ -8,7 +8,7 @@ use cropmae::Error;
 use cropmae::files;
 use cropmae::image::{Rgb, figure};
 
-use crate::common::place;
+use crate::common::targets::place;
 use crate::targets::Inputs;
 
 /// Rows of figure.png; more do not fit a page.
