@@ -20,6 +20,8 @@ pub mod pos_embed;
 pub mod shipped;
 pub mod source;
 mod tensors;
+#[cfg(feature = "cuda")]
+mod trial;
 pub mod vit;
 pub mod weights;
 

@@ -107,7 +107,7 @@ pub struct Loaded {
     pub chosen: Vec<String>,
     /// Whether the number of heads was but guessed from the width.
     pub heads_guessed: bool,
-    /// What the checkpoint held beside the encoder, in words.
+    /// What the checkpoint held beside the encoder, and why its kernels are not used, in words.
     pub notes: Vec<String>,
 }
 
@@ -194,6 +194,8 @@ fn from_checkpoint(
         checkpoint.config.positions = positions;
     }
     let vit = Vit::by(choices.implementation, &checkpoint, choices.layer, (device, dtype))?;
+    let mut notes = checkpoint.report.notes;
+    notes.extend(vit.doubt().map(Into::into));
     Ok(Loaded {
         encoder: Encoder::Vit(Box::new(vit)),
         sha256: checkpoint.sha256,
@@ -204,7 +206,7 @@ fn from_checkpoint(
         positions: Some(checkpoint.config.positions),
         chosen,
         heads_guessed: checkpoint.report.heads_guessed,
-        notes: checkpoint.report.notes,
+        notes,
     })
 }
 

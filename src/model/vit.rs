@@ -14,6 +14,8 @@ use super::gpu;
 use super::parameters::Parameters;
 use super::patches::grid;
 pub use super::patches::patchify;
+#[cfg(feature = "cuda")]
+use super::trial;
 use super::weights::Checkpoint;
 use super::{attention, cpu, pos_embed, tensors};
 use crate::error::{Error, Result};
@@ -126,6 +128,8 @@ pub struct Vit {
     positions: std::sync::Mutex<Option<Positions>>,
     layers: std::ops::RangeInclusive<usize>,
     device: Device,
+    /// See [`Vit::doubt`].
+    doubt: Option<String>,
     /// Of frames and positions as the implementation takes them, and of what blocks add to.
     dtype: DType,
     /// Of what products are made of.
@@ -186,7 +190,14 @@ impl Vit {
         let config = checkpoint.config.clone();
         let table = checkpoint.tensors.get("pos_embed").map(|t| t.flatten_all()?.to_vec1::<f32>());
         let layers = layer.blocks(config.depth)?;
-        let forward = Forward::new(&parameters, &config, *layers.end(), implementation)?;
+        // who asks for the kernels by name gets them untried
+        let doubt = match implementation {
+            #[cfg(feature = "cuda")]
+            Implementation::Auto => trial::doubt(&parameters, &config),
+            _ => None,
+        };
+        let trusted = if doubt.is_some() { Implementation::Tensor } else { implementation };
+        let forward = Forward::new(&parameters, &config, *layers.end(), trusted)?;
         let forward = forward.ok_or_else(|| {
             let (heads, each) = (config.heads, config.width / config.heads);
             Error::setting(
@@ -208,6 +219,7 @@ impl Vit {
             positions: std::sync::Mutex::new(None),
             layers,
             device: device.clone(),
+            doubt,
             config,
         })
     }
@@ -218,6 +230,12 @@ impl Vit {
             Forward::Tensors(_) => "tensor",
             _ => "fused",
         }
+    }
+
+    /// Why tensor operations compute though there is a fused encoder, in a sentence: on this GPU it
+    /// failed its trial.
+    pub fn doubt(&self) -> Option<&str> {
+        self.doubt.as_deref()
     }
 
     /// The sizes of this encoder.

@@ -47,6 +47,8 @@ pub struct Measured {
     pub score: Option<f64>,
     /// Clips that could not be done, and why.
     pub failures: Vec<String>,
+    /// What else there is to be said of the measurement, in sentences.
+    pub notes: Vec<String>,
 }
 
 impl Evaluation {
@@ -89,27 +91,32 @@ impl Evaluation {
     /// # Errors
     /// The predictions cannot be written, or the device runs out of memory.
     pub fn measure(&self, model: &Autoencoder, device: &Device) -> Result<Measured> {
-        let encoder = encoder(model, device)?;
+        let vit = vit(model, device)?;
+        let mut notes: Vec<String> = vit.doubt().map(Into::into).into_iter().collect();
+        let encoder = Encoder::Vit(Box::new(vit));
         let batch = Batch::fixed(if device.is_cpu() { 1 } else { GPU_BATCH });
-        let setup = Setup::new(&self.protocol, &encoder, Engine::of(device), &batch);
+        let (engine, note) = Engine::of(device).tried(&self.protocol.propagation, device)?;
+        notes.extend(note);
+        let setup = Setup::new(&self.protocol, &encoder, engine, &batch);
         let folder = self.fresh_folder()?;
         let exclude = self.protocol.exclude_first_frame;
-        match (&self.clips, self.benchmark) {
+        let measured = match (&self.clips, self.benchmark) {
             (Clips::Masks(set), Benchmark::Davis) => {
                 let outcome = eval::davis::evaluate(set, &setup, &folder, &Silent)?;
-                Ok(measured(&outcome, &report::davis::summary(&outcome), "J&F-Mean"))
+                measured(&outcome, &report::davis::summary(&outcome), "J&F-Mean")
             }
             (Clips::Masks(set), _) => {
                 let outcome = eval::vip::evaluate(set, &setup, &folder, &Silent)?;
                 let summary = report::vip::summary(&outcome, exclude)
                     .map_err(|error| Error::setting("vip", error.to_string()))?;
-                Ok(measured(&outcome, &summary, "mIoU"))
+                measured(&outcome, &summary, "mIoU")
             }
             (Clips::Poses(set), _) => {
                 let outcome = eval::jhmdb::evaluate(set, &setup, &folder, &Silent)?;
-                Ok(measured(&outcome, &report::jhmdb::summary(&outcome), "PCK@0.1"))
+                measured(&outcome, &report::jhmdb::summary(&outcome), "PCK@0.1")
             }
-        }
+        };
+        Ok(Measured { notes, ..measured })
     }
 
     /// The folder of predictions, emptied of those of the last time.
@@ -129,12 +136,13 @@ fn measured<S>(outcome: &Outcome<S>, summary: &Summary, metric: &str) -> Measure
     Measured {
         score: score.map(|score| 100.0 * score),
         failures: outcome.failures.iter().map(failure).collect(),
+        notes: Vec::new(),
     }
 }
 
 /// The encoder inside a network.
-fn encoder(model: &Autoencoder, device: &Device) -> Result<Encoder> {
+fn vit(model: &Autoencoder, device: &Device) -> Result<Vit> {
     let config = model.config.encoder.clone();
     let checkpoint = Checkpoint::in_memory(config, model.parameters.snapshot()?);
-    Ok(Encoder::Vit(Box::new(Vit::new(&checkpoint, Layer::Last, device, DType::F32)?)))
+    Vit::new(&checkpoint, Layer::Last, device, DType::F32)
 }

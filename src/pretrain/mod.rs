@@ -33,6 +33,7 @@ pub mod schedule;
 pub mod start;
 pub mod tensorboard;
 pub mod train;
+mod trial;
 pub mod views;
 
 pub use config::Config;

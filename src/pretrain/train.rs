@@ -15,6 +15,7 @@ use super::random::{Purpose, Stream};
 use super::record::{Entry, Log, Measure, StepRecord};
 use super::run::Run;
 use super::start::Start;
+use super::trial;
 use super::views::Pair;
 use crate::autoencoder::{
     Autoencoder, Figures, Gradients, Mask, Measured, Parameters, PlacedMask, Views,
@@ -166,6 +167,7 @@ impl<'a> Trainer<'a> {
             files::write(&run.folder.join("config.toml"), text.as_bytes())?;
         }
         let config = run.config.autoencoder();
+        trial::pass(&config, run.config.masking_ratio, (run.device, run.dtype))?;
         let start = stored.as_ref().or(run.start.as_ref());
         let parameters = match start {
             Some(start) => Parameters::from_tensors(&config, &start.tensors, run.device)?,

@@ -15,6 +15,7 @@ mod nearest;
 mod neighbors;
 mod tensor_ops;
 mod tiled;
+mod trial;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};

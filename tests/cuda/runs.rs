@@ -44,7 +44,7 @@ fn config() -> Config {
 }
 
 /// Pictures of coloured waves.
-fn pictures(folder: &Path) {
+pub(super) fn pictures(folder: &Path) {
     for number in 0..12_u32 {
         let picture = image::RgbImage::from_fn(48, 40, |x, y| {
             let wave = |phase: f32| {

@@ -20,7 +20,7 @@ pub(crate) struct Evaluations {
     all: Vec<Evaluation>,
     due: Due,
     device: Device,
-    /// Lines about clips that cannot be done: each is said once.
+    /// Lines about clips that cannot be done, and other notes: each is said once.
     said: RefCell<BTreeSet<String>>,
 }
 
@@ -39,13 +39,13 @@ impl Evaluations {
         let due = Due { every: cli.eval_every, first: false, last: config.epochs };
         let opened = Self { all, due, device: device.clone(), said: RefCell::default() };
         for evaluation in &opened.all {
-            opened.warn(evaluation, &evaluation.broken(), &note);
+            opened.warn_of_clips(evaluation, &evaluation.broken(), &note);
         }
         Ok(opened)
     }
 
     /// The scores by name, where they are due after so many epochs; `warn` is told of clips that
-    /// could not be done and were not named before.
+    /// could not be done and were not named before, and of other notes.
     pub(crate) fn scores(
         &self,
         model: &Autoencoder,
@@ -55,18 +55,22 @@ impl Evaluations {
         let mut scores = Vec::new();
         for evaluation in self.all.iter().filter(|_| self.due.after(epochs)) {
             let measured = evaluation.measure(model, &self.device)?;
-            self.warn(evaluation, &measured.failures, warn);
+            self.warn_of_clips(evaluation, &measured.failures, warn);
+            measured.notes.iter().for_each(|note| self.once(note, warn));
             scores.extend(measured.score.map(|score| (evaluation.name().to_owned(), score)));
         }
         Ok(scores)
     }
 
-    fn warn(&self, evaluation: &Evaluation, failures: &[String], warn: &dyn Fn(&str)) {
+    fn warn_of_clips(&self, evaluation: &Evaluation, failures: &[String], warn: &dyn Fn(&str)) {
         for failure in failures {
-            let line = format!("{}: left out {failure}", evaluation.name());
-            if self.said.borrow_mut().insert(line.clone()) {
-                warn(&line);
-            }
+            self.once(&format!("{}: left out {failure}", evaluation.name()), warn);
+        }
+    }
+
+    fn once(&self, line: &str, warn: &dyn Fn(&str)) {
+        if self.said.borrow_mut().insert(line.to_owned()) {
+            warn(line);
         }
     }
 }

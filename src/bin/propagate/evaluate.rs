@@ -145,9 +145,14 @@ impl Ready {
         let load = |device| source::load(source, &choices, device, dtype.dtype());
         let mut each = devices.iter().map(load).collect::<cropmae::Result<Vec<Loaded>>>()?;
         let loaded = each.remove(0);
-        let others = each.into_iter().map(|loaded| loaded.encoder).collect();
         loaded.notes.iter().for_each(|note| say.line(note));
-        let engine = Engine::in_arithmetic(loaded.encoder.device(), work.affinity)?;
+        let others: Vec<Encoder> = each.into_iter().map(|loaded| loaded.encoder).collect();
+        let mut engine = Engine::in_arithmetic(loaded.encoder.device(), work.affinity)?;
+        for encoder in std::iter::once(&loaded.encoder).chain(&others) {
+            let (fitting, note) = engine.tried(&used.propagation, encoder.device())?;
+            note.iter().for_each(|note| say.line(note));
+            engine = fitting;
+        }
         let provenance = Provenance {
             dtype: Some(dtype.name().into()),
             encoder: loaded.encoder.implementation().map(Into::into),

@@ -154,18 +154,23 @@ fn fitting(free: Option<u64>, bytes_per_frame: u64) -> usize {
 }
 
 /// How the affinity was computed, in words; none where it was as always. Tensor operations step in
-/// silently where the kernel cannot do a clip, and are slower: the record says so.
+/// where the kernel cannot do a clip, or failed its trial, and are slower: the record says so.
 pub(crate) fn affinity(
     (engine, device): (Engine, &Device),
     protocol: &Value,
     grid: Option<(usize, usize)>,
 ) -> Option<String> {
-    let Engine::Fused(precision) = engine else { return None };
+    let by_operations = || Some("f32 by tensor operations".into());
+    let precision = match engine {
+        Engine::Tiled => return None,
+        Engine::TensorOps => return by_operations(),
+        Engine::Fused(precision) => precision,
+    };
     let settings = Protocol::from_values(protocol).ok().map(|protocol| protocol.propagation);
     let fitting = |(settings, grid)| engine.fitting(&settings, grid, device).ok();
     let by = settings.zip(grid).and_then(fitting);
     match (by, precision) {
-        (Some(Engine::TensorOps), _) => Some("f32 by tensor operations".into()),
+        (Some(Engine::TensorOps), _) => by_operations(),
         (_, Arithmetic::F32) => None,
         (_, other) => Some(other.name().into()),
     }
@@ -377,9 +382,8 @@ mod tests {
         protocol.propagation.topk = 50;
         let by_others = words(Arithmetic::F32, &protocol);
         assert_eq!(by_others.as_deref(), Some("f32 by tensor operations"));
-        assert_eq!(
-            affinity((Engine::Tiled, &Device::Cpu), &protocol.values(), Some((30, 55))),
-            None
-        );
+        let by = |engine| affinity((engine, &Device::Cpu), &protocol.values(), Some((30, 55)));
+        assert_eq!(by(Engine::Tiled), None);
+        assert_eq!(by(Engine::TensorOps), by_others, "after a trial that failed");
     }
 }

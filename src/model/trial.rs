@@ -1,0 +1,93 @@
+//! A GPU's kernels, tried before an encoder trusts them.
+//!
+//! The kernels of [`super::gpu`] compute what candle's operations ([`super::tensors`]) compute. On a
+//! card, or with a driver, where one of them went wrong, no error would say so: the table would
+//! merely hold wrong numbers. So every encoder that chooses by itself first computes a small frame of
+//! noise by both, through its own first blocks.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::config::VitConfig;
+use super::parameters::Parameters;
+use super::{gpu, tensors};
+use crate::error::Result;
+
+/// Blocks that are tried: all are alike.
+const BLOCKS: usize = 2;
+/// Patches of a frame, in rows and columns: with CLS no whole number of any kernel's tiles.
+const GRID: (usize, usize) = (10, 15);
+
+/// Why the kernels are not taken, in a sentence; `None` where they agree with candle's operations.
+pub(super) fn doubt(parameters: &Parameters<'_>, config: &VitConfig) -> Option<String> {
+    let why = match gap(parameters, config) {
+        Ok(gap) if gap <= most(parameters.dtype) => return None,
+        Ok(gap) => format!("tokens are off by {:.0} % of their length", 100.0 * gap),
+        Err(error) => error.to_string(),
+    };
+    Some(format!(
+        "the GPU's own kernels for the encoder failed their trial: {why}; candle's operations compute instead, more slowly"
+    ))
+}
+
+/// How far tokens may lie apart as a share of their length, after the norm that follows two blocks.
+/// The roundings of the type reach about a tenth of this; a kernel that computes something else is
+/// off by the whole length.
+fn most(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 if candle_core::cuda::gemm_reduced_precision_f32() => 0.02,
+        DType::F32 => 1e-3,
+        _ => 0.1,
+    }
+}
+
+/// The largest difference of a token as a share of its length.
+fn gap(parameters: &Parameters<'_>, config: &VitConfig) -> Result<f64> {
+    let depth = BLOCKS.min(config.depth);
+    let Some(kernels) = gpu::Encoder::new(parameters, config, depth)? else { return Ok(0.0) };
+    let operations = tensors::Encoder::new(parameters, config, depth)?;
+    let Parameters { device, dtype, .. } = *parameters;
+    let (rows, columns) = GRID;
+    let frames = waves(&[2, 3, rows * config.patch, columns * config.patch], device)?;
+    let positions = waves(&[1, 1 + rows * columns, config.width], device)?;
+    let ours = kernels.tokens(&frames, &positions, depth..=depth)?;
+    let (frames, positions) = (frames.to_dtype(dtype)?, positions.to_dtype(dtype)?);
+    let theirs = operations.tokens(&frames, &positions, depth..=depth)?.to_dtype(DType::F32)?;
+    let squares = |tokens: &Tensor| -> Result<Vec<f32>> {
+        Ok(tokens.to_device(&Device::Cpu)?.sqr()?.sum(2)?.flatten_all()?.to_vec1()?)
+    };
+    let (apart, lengths) = (squares(&(ours - &theirs)?)?, squares(&theirs)?);
+    let shares = apart.iter().zip(&lengths).map(|(apart, length)| f64::from(apart / length).sqrt());
+    // what is no number is as far apart as can be
+    Ok(shares.fold(0.0, |most, share| if share > most || share.is_nan() { share } else { most }))
+}
+
+/// Values between -1 and 1 without a pattern that a kernel could hide behind.
+fn waves(shape: &[usize], device: &Device) -> Result<Tensor> {
+    let count: usize = shape.iter().product();
+    let values = (0..count).map(|i| ((i * 7919 % 10_007) as f32 / 70.0).sin());
+    Ok(Tensor::from_iter(values, &Device::Cpu)?.reshape(shape)?.to_device(device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Choice, open};
+    use crate::model::init;
+
+    #[test]
+    fn whole_kernels_stay_far_below_what_is_allowed() {
+        let opened = open(Choice::Cuda(0));
+        assert!(opened.is_ok() || std::env::var_os("REQUIRE_GPU").is_none(), "{opened:?}");
+        let Ok(device) = opened else { return eprintln!("skipped: no GPU") };
+        let config = VitConfig { registers: 4, ..VitConfig::named("vits16").unwrap() };
+        let config = VitConfig { depth: 2, ..config };
+        let checkpoint = init::random(&config, 0).unwrap();
+        for dtype in [DType::F32, DType::BF16] {
+            let parameters = Parameters { checkpoint: &checkpoint, device: &device, dtype };
+            let gap = gap(&parameters, &config).unwrap();
+            eprintln!("{dtype:?}: tokens are off by {gap:.1e} of their length");
+            assert!(gap <= most(dtype) / 4.0, "{dtype:?}: {gap}");
+            assert_eq!(doubt(&parameters, &config), None);
+        }
+    }
+}
