@@ -1,5 +1,5 @@
-//! Files that are written completely or not at all, whenever the program or the machine stops; and the
-//! few formats that several modules share. A leaf.
+//! Files that are written completely or not at all, whenever the program or the machine stops; and
+//! the few formats that several modules share. A leaf.
 
 pub mod list;
 mod occupied;

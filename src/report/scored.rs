@@ -1,4 +1,5 @@
-//! The folder of `propagate score`: tables and records of predictions that were scored where they lay.
+//! The folder of `propagate score`: tables and records of predictions that were scored where they
+//! lay.
 //!
 //! ```text
 //! OUT/clips/<clip>.json         the clips' records
@@ -6,8 +7,8 @@
 //! OUT/.lock                     while something is written here: one at a time
 //! ```
 //!
-//! It has no `run.json`, since nothing was run, so the folder shows by its content whose it is: only an
-//! earlier scoring's is written into again, and only records are ever removed from it.
+//! It has no `run.json`, since nothing was run, so the folder shows by its content whose it is:
+//! only an earlier scoring's is written into again, and only records are ever removed from it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,8 @@ use crate::files::{Occupied, Pending, write_json};
 /// The name of a scoring in the place of a preset's.
 pub(super) const PRESET: &str = "score";
 
-/// Refuses a folder that holds anything but an earlier scoring's results; one that is not there yet or
-/// is empty will do.
+/// Refuses a folder that holds anything but an earlier scoring's results; one that is not there yet
+/// or is empty will do.
 ///
 /// # Errors
 /// It holds something else, or cannot be read.
@@ -45,8 +46,8 @@ pub fn check(folder: &Path) -> Result<()> {
     }
 }
 
-/// Writes the records (clip, record) and the tables of a scoring, in place of an earlier one's; returns
-/// the content of `results.json`.
+/// Writes the records (clip, record) and the tables of a scoring, in place of an earlier one's;
+/// returns the content of `results.json`.
 ///
 /// # Errors
 /// See [`check`]; another program is at work in the folder, or it cannot be written to.
@@ -78,7 +79,8 @@ fn holds_a_scoring(folder: &Path) -> bool {
     results.is_some_and(|results| results["protocol"]["preset"] == PRESET)
 }
 
-/// Whether it is empty, but for what a scoring leaves that was killed before its results were written.
+/// Whether it is empty, but for what a scoring leaves that was killed before its results were
+/// written.
 fn holds_no_more_than_records(folder: &Path) -> Result<bool> {
     let entries = |folder: &Path| -> Result<Vec<PathBuf>> {
         let entries = std::fs::read_dir(folder).map_err(Error::reading(folder))?;

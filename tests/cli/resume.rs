@@ -64,7 +64,8 @@ fn killed_at_any_moment_and_completed() {
     let frame = |out: &str, clip: usize, t: usize| {
         format!("{out}/.unfinished/sample-{clip:02}/predictions/{t:05}.png")
     };
-    // As soon as the folder is there; inside the first clip; after one; inside the third; after five.
+    // As soon as the folder is there; inside the first clip; after one; inside the third; after
+    // five.
     kill_when(start(&place, &line("a")), || exists("a/run.json"));
     kill_when(start(&place, &line("b")), || exists(&frame("b", 0, 1)));
     kill_when(start(&place, &line("c")), || records("c", 1));
@@ -89,8 +90,8 @@ fn interrupted_with_a_table_and_completed() {
     place.sample("davis", CLIPS, 24);
     let line = |out: &str| format!("davis --data davis {SLOW} --out {out}");
     place.run(&line("whole")).exits(0);
-    // a clip that the interrupted run does not come to is of its results all the same, but for one that
-    // has another truth by now
+    // a clip that the interrupted run does not come to is of its results all the same, but for one
+    // that has another truth by now
     place.run(&(line("out") + " --sequences sample-04,sample-05")).exits(0);
     place.change_mask("davis/Annotations/480p/sample-04/00002.png", |_| 0);
     let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));

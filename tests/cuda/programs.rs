@@ -15,7 +15,8 @@ fn predictions(data: &Path, out: &Path, more: &[&str]) -> Vec<(PathBuf, Vec<u8>)
     let mut command = Command::new(elsewhere.unwrap_or_else(built));
     command.arg("davis").arg("--data").arg(data.join("davis")).arg("--out").arg(out);
     command.args(["--weights", "random:vitti16@0", "--size", "96x160", "--overlays", "none"]);
-    // bytes that the emulated GPU has: enough for the weights and some frames; a real one does not ask
+    // bytes that the emulated GPU has: enough for the weights and some frames; a real one does not
+    // ask
     command.args(more).env("EMULATED_MEMORY", "28000000");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
