@@ -10,7 +10,6 @@
 //! It has no `run.json`, since nothing was run, so the folder shows by its content whose it is:
 //! only an earlier scoring's is written into again, and only records are ever removed from it.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -19,7 +18,7 @@ use super::{RunRecord, Summary};
 use crate::error::{Error, Result};
 use crate::eval::Record;
 use crate::eval::folder::{record_files, record_path};
-use crate::files::{Occupied, Pending, write_json};
+use crate::files::{self, Occupied, write_json};
 
 /// The name of a scoring in the place of a preset's.
 pub(super) const PRESET: &str = "score";
@@ -90,8 +89,8 @@ fn holds_no_more_than_records(folder: &Path) -> Result<bool> {
     for path in entries(folder)? {
         let name = path.file_name().unwrap_or_default();
         let known = match name == "clips" && path.is_dir() {
-            true => entries(&path)?.iter().all(|path| is_begun(path) || is_record(path)),
-            false => name == Occupied::NAME || is_begun(&path),
+            true => entries(&path)?.iter().all(|path| is_left(path) || is_record(path)),
+            false => is_left(&path),
         };
         if !known {
             return Ok(false);
@@ -100,11 +99,10 @@ fn holds_no_more_than_records(folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether this is one of our files in the making.
-fn is_begun(path: &Path) -> bool {
-    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let ours = ["json", "md", "csv"].map(|kind| format!(".{kind}{}", Pending::SUFFIX));
-    ours.iter().any(|ending| name.ends_with(ending))
+/// Whether this is what a killed scoring may have left.
+fn is_left(path: &Path) -> bool {
+    let ours = |name: &str| [".json", ".md", ".csv"].iter().any(|ending| name.ends_with(ending));
+    files::is_left(path.file_name().unwrap_or_default(), ours)
 }
 
 /// Whether a file holds the record of a clip.

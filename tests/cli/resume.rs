@@ -82,6 +82,25 @@ fn killed_at_any_moment_and_completed() {
     }
 }
 
+/// What a killed run had begun in the cache is gone after the next one.
+#[test]
+fn killed_while_features_were_kept() {
+    let place = Place::new();
+    place.sample("davis", 2, 24);
+    let line = format!("davis --data davis {SLOW} --cache kept --out out");
+    let names = || {
+        let folders = place.path("kept").read_dir().into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| folder.path().read_dir().into_iter().flatten());
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let begun = || names().iter().any(|name| name.ends_with(".partial"));
+    kill_when(start(&place, &line), begun);
+    assert!(begun());
+    place.run(&line).exits(0);
+    assert!(!begun());
+    assert_eq!(names().len(), 2);
+}
+
 /// Ctrl-C stops with a table of what is done; the same command then does the rest.
 #[cfg(unix)]
 #[test]
