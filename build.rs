@@ -1,5 +1,5 @@
-//! Tells the program which commit it was built from, for the provenance of results, and compiles the
-//! CUDA kernels.
+//! Tells the program which commit it was built from, for the provenance of results, and compiles
+//! the CUDA kernels.
 
 use std::process::Command;
 

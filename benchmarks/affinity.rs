@@ -1,12 +1,13 @@
 //! Milliseconds a frame of the affinity on the CPU, and what share of the machine's matrix-product
 //! rate its products reach.
 //!
-//! `cargo bench --bench affinity -- [STEPS]`, by default 15: CropMAE's protocol for DAVIS (7 nearest
-//! of frame 0 and 20 frames, radius 20) on a grid of 30×55 and random features of 384 channels. Of
-//! the products only those are counted that the radius leaves: a query with all of frame 0, and with
-//! the cells within its radius of every other frame. In brackets stands what comes of whole columns of
-//! the grid, as far as the radius reaches, being counted instead: so older figures were made. The
-//! ceiling, one large f32 product by the `gemm` crate, is measured between the steps.
+//! `cargo bench --bench affinity -- [STEPS]`, by default 15: CropMAE's protocol for DAVIS (7
+//! nearest of frame 0 and 20 frames, radius 20) on a grid of 30×55 and random features of 384
+//! channels. Of the products only those are counted that the radius leaves: a query with all of
+//! frame 0, and with the cells within its radius of every other frame. In brackets stands what
+//! comes of whole columns of the grid, as far as the radius reaches, being counted instead: so
+//! older figures were made. The ceiling, one large f32 product by the `gemm` crate, is measured
+//! between the steps.
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 

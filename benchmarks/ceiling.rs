@@ -1,4 +1,5 @@
-//! What benchmarks on a CPU are held against: one large f32 product by the `gemm` crate, on all cores.
+//! What benchmarks on a CPU are held against: one large f32 product by the `gemm` crate, on all
+//! cores.
 
 use std::time::Instant;
 

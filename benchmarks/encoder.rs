@@ -2,10 +2,10 @@
 //! rate that is.
 //!
 //! `cargo bench --bench encoder -- [ARCH] [FRAMES] [HEIGHTxWIDTH]`, by default `vits16 9 480x880`:
-//! frames of noise, one at a time, through the packed encoder and, in between, through candle's tensor
-//! operations. The ceiling, one large f32 product by the `gemm` crate, is measured between them too, so
-//! that whatever else the machine does falls on all three. `--serve` takes single frames on demand
-//! instead, for encoder.py to interleave with PyTorch.
+//! frames of noise, one at a time, through the packed encoder and, in between, through candle's
+//! tensor operations. The ceiling, one large f32 product by the `gemm` crate, is measured between
+//! them too, so that whatever else the machine does falls on all three. `--serve` takes single
+//! frames on demand instead, for encoder.py to interleave with PyTorch.
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 

@@ -1,10 +1,11 @@
 //! Frames a second of the encoder on a GPU: our kernels beside candle's tensor operations, in each
 //! number type and for several batches, and what share of the card's matrix-product rate that is.
 //!
-//! `cargo bench --features cuda --bench encoder_gpu -- [ARCH] [DEVICE] [HEIGHTxWIDTH] [STEPS] [BATCH…]`,
-//! by default `vits16 cuda 480x880 15 1 2 4 8 16`: frames of noise, already on the device; both
-//! implementations in turn, medians. Prints the rows of a table. `encoder_gpu.py` is the same in PyTorch,
-//! gpu.sh runs both. On a CPU it runs all the same, in what the CPU knows.
+//! `cargo bench --features cuda --bench encoder_gpu --` and then
+//! `[ARCH] [DEVICE] [HEIGHTxWIDTH] [STEPS] [BATCH…]`, by default
+//! `vits16 cuda 480x880 15 1 2 4 8 16`: frames of noise, already on the device; both
+//! implementations in turn, medians. Prints the rows of a table. `encoder_gpu.py` is the same in
+//! PyTorch, gpu.sh runs both. On a CPU it runs all the same, in what the CPU knows.
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 

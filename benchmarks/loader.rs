@@ -1,9 +1,9 @@
 //! Pictures a second that the loader decodes and crops, with decoded pictures kept and without.
 //!
-//! `cargo bench --bench loader -- PATH [SIZE] [WORKERS] [EPOCHS]`, by default views of 128 pixels, one
-//! worker and 3 epochs. PATH is what `pretrain --data` takes. The two loaders take turns, an epoch
-//! each, so that whatever else the machine does falls on both; the first epoch decodes everything and
-//! is told apart.
+//! `cargo bench --bench loader -- PATH [SIZE] [WORKERS] [EPOCHS]`, by default views of 128 pixels,
+//! one worker and 3 epochs. PATH is what `pretrain --data` takes. The two loaders take turns, an
+//! epoch each, so that whatever else the machine does falls on both; the first epoch decodes
+//! everything and is told apart.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

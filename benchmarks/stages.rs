@@ -1,10 +1,10 @@
 //! Every stage of an evaluation by itself, timed by criterion.
 //!
-//! `cargo bench --bench stages -- [FILTER]`, for example `cpu/affinity`: a frame of 480×854 read, cut
-//! to 480×880 patches of 16, encoded, labelled from 21 others, read out, written and scored. Names
-//! begin with the device; where there is a GPU (feature `cuda`), encoder and affinity run there too,
-//! each time until the result is there. `encoder.rs`, `affinity.rs` and gpu.sh hold the same stages
-//! against ceilings; this is for looking at one of them while changing it.
+//! `cargo bench --bench stages -- [FILTER]`, for example `cpu/affinity`: a frame of 480×854 read,
+//! cut to 480×880 patches of 16, encoded, labelled from 21 others, read out, written and scored.
+//! Names begin with the device; where there is a GPU (feature `cuda`), encoder and affinity run
+//! there too, each time until the result is there. `encoder.rs`, `affinity.rs` and gpu.sh hold the
+//! same stages against ceilings; this is for looking at one of them while changing it.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

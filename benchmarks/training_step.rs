@@ -1,10 +1,10 @@
 //! Images a second of a training step, and what share of the machine's matrix-product rate that is.
 //!
 //! `cargo bench --bench training_step -- [ARCH] [BATCH] [STEPS] [DEVICE] [DTYPE]`, by default
-//! `vits16 16 5 cpu f32`: the paper's CropMAE (98.5 % masked, decoder of 4 blocks of 256) on views of
-//! noise. The ceiling, one large product in the same number type, is measured between the steps, so
-//! that whatever else the machine does falls on both. `training_step.py` is the same step in PyTorch;
-//! for it to interleave the two, `--serve` takes single steps on demand.
+//! `vits16 16 5 cpu f32`: the paper's CropMAE (98.5 % masked, decoder of 4 blocks of 256) on views
+//! of noise. The ceiling, one large product in the same number type, is measured between the steps,
+//! so that whatever else the machine does falls on both. `training_step.py` is the same step in
+//! PyTorch; for it to interleave the two, `--serve` takes single steps on demand.
 
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 

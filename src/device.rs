@@ -5,6 +5,7 @@ mod gpu;
 mod uploads;
 
 use candle_core::{DType, Device};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 pub use self::uploads::Uploads;
 
@@ -135,7 +136,10 @@ pub fn name(device: &Device) -> String {
 }
 
 /// The number type that the encoder computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, EnumMessage, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Precision {
     /// 32 bits: the type of published tables.
     #[default]
@@ -160,12 +164,7 @@ impl Precision {
 
     /// Its name in settings and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        }
+        self.into()
     }
 }
 

@@ -4,8 +4,8 @@
 //! print the chain once and turn it into an exit status. A leaf: every module may use it.
 //!
 //! The library knows settings, not flags: it names them as records and configurations do (`topk`,
-//! `patch_size`), within a sentence as "the setting `topk`" or "the setting `device = cpu`". A program
-//! may show its own word for what stands there.
+//! `patch_size`), within a sentence as "the setting `topk`" or "the setting `device = cpu`". A
+//! program may show its own word for what stands there.
 
 use std::path::{Path, PathBuf};
 

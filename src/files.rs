@@ -1,10 +1,12 @@
-//! Files that are written completely or not at all, whenever the program or the machine stops; and the
-//! few formats that several modules share. A leaf.
+//! Files that are written completely or not at all, whenever the program or the machine stops; and
+//! the few formats that several modules share. A leaf.
 
 pub mod list;
 mod occupied;
+mod pending;
 pub mod safetensors;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 pub use occupied::Occupied;
+pub use pending::Pending;
+pub(crate) use pending::{PendingFolder, sweep};
 
 /// Writes a file beside `path`, flushes it to the disk and renames it to `path`.
 ///
@@ -69,69 +73,11 @@ pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
     renamed.map_err(|error| abandoned(&paths, error))
 }
 
-/// A file that is written piece by piece over a long time: it takes its name once it is whole; if
-/// it is dropped before `finish`, the partial file is deleted. Others may be writing the same file
-/// meanwhile.
-#[derive(Debug)]
-pub struct Pending {
-    path: PathBuf,
-    part: PathBuf,
-    /// `None` once the file has its name.
-    out: Option<BufWriter<File>>,
-}
-
-impl Pending {
-    /// How the names of files in the making end.
-    pub const SUFFIX: &str = ".partial";
-
-    /// Begins the file, in a folder that is there.
-    ///
-    /// # Errors
-    /// The folder cannot be written to.
-    pub fn create(path: &Path) -> Result<Self> {
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}{}", std::process::id(), Self::SUFFIX));
-        let part = path.with_file_name(name);
-        let file = File::create(&part).map_err(Error::creating(&part))?;
-        let out = Some(BufWriter::with_capacity(1 << 20, file));
-        Ok(Self { path: path.to_path_buf(), part, out })
-    }
-
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// There is no room, for example.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        match &mut self.out {
-            Some(out) => out.write_all(bytes).map_err(Error::writing(&self.path)),
-            None => Ok(()),
-        }
-    }
-
-    /// Flushes the file to the disk and gives it its name, which another file may have had.
-    ///
-    /// # Errors
-    /// There is no room, for example; the name's file is then what it was.
-    pub fn finish(mut self) -> Result<()> {
-        let written = self.out.as_mut().map_or(Ok(()), |out| {
-            out.flush()?;
-            // a name must not come to the disk before its contents do
-            out.get_ref().sync_all()?;
-            std::fs::rename(&self.part, &self.path)
-        });
-        written.map_err(Error::writing(&self.path))?;
-        self.out = None;
-        Ok(())
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if self.out.is_some() {
-            // best effort: ignore the error
-            drop(std::fs::remove_file(&self.part));
-        }
-    }
+/// Whether a file of this name may be what a killed program has left in its folder: the lock, or a
+/// file in the making that was to have a name of `ours`.
+pub fn is_left(name: &OsStr, ours: impl Fn(&str) -> bool) -> bool {
+    let begun = name.to_str().and_then(|name| name.strip_suffix(Pending::SUFFIX));
+    name == Occupied::NAME || begun.is_some_and(ours)
 }
 
 /// The file beside `path` that takes its place once it is whole.
@@ -164,7 +110,7 @@ fn abandoned(paths: &[&Path], error: Error) -> Error {
 mod tests {
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
+    pub(super) fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -190,21 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_written_piece_by_piece_is_there_when_it_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        let mut given_up = Pending::create(&path).unwrap();
-        given_up.append(b"half of the n").unwrap();
-        assert_eq!(names(folder.path()), [format!("a.{}.partial", std::process::id())]);
-        drop(given_up);
-        assert!(names(folder.path()).is_empty());
-        std::fs::write(&path, b"old").unwrap();
-        let mut whole = Pending::create(&path).unwrap();
-        whole.append(b"ne").unwrap();
-        whole.append(b"w").unwrap();
-        whole.finish().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(folder.path()), ["a"]);
+    fn what_may_be_left_is_a_lock_or_begun() {
+        let left = |name: &str| is_left(OsStr::new(name), |name| name == "run.json");
+        assert!(left(".lock") && left("run.json.partial"));
+        assert!(!left("run.json") && !left("my-run.json.partial") && !left(".partial"));
     }
 
     #[test]

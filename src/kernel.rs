@@ -3,9 +3,9 @@
 //! `build.rs` turns every `.cu` file under `src` into PTX, a constant here by the file's name; the
 //! driver makes machine code of it when one of its kernels is first asked for. Whoever has kernels
 //! keeps them beside the code that calls them: training in `autoencoder/ops/gpu`, the optimiser in
-//! `pretrain`, the encoder in `model/gpu`, frames in `image`, the affinity in `propagation/fused`; what
-//! several of them include is beside this file. [`Operand`] opens a tensor, [`launch!`] runs a kernel,
-//! [`wrapped`] makes a tensor of what it wrote.
+//! `pretrain`, the encoder in `model/gpu`, frames in `image`, the affinity in `propagation/fused`;
+//! what several of them include is beside this file. [`Operand`] opens a tensor, [`launch!`] runs a
+//! kernel, [`wrapped`] makes a tensor of what it wrote.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,8 +24,8 @@ use half::bf16;
 
 /// `launch!(device, MODULE, name, config, arguments…)`: runs the kernel `name` of a PTX constant.
 ///
-/// The caller answers for it that the arguments are those that the kernel declares, in number, order
-/// and type, and that its operands are as long as the sizes among them say.
+/// The caller answers for it that the arguments are those that the kernel declares, in number,
+/// order and type, and that its operands are as long as the sizes among them say.
 macro_rules! launch {
     ($device:expr, $module:ident, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
         let module = (stringify!($module), $crate::kernel::$module);
@@ -35,7 +35,8 @@ macro_rules! launch {
 }
 pub(crate) use launch;
 
-/// `run!(device, function, config, arguments…)`: what [`launch!`] does with the kernel when it has it.
+/// `run!(device, function, config, arguments…)`: what [`launch!`] does with the kernel when it has
+/// it.
 macro_rules! run {
     ($device:expr, $function:expr, $config:expr, $($argument:expr),+) => {{
         use candle_core::cuda_backend::WrapErr;
@@ -89,8 +90,8 @@ pub(crate) fn function(
     name: &str,
     (module, ptx): (&str, &str),
 ) -> Result<CudaFunction> {
-    // One thread at a time: of two that find a module missing, candle lets both load it and forgets the
-    // first, with what was set of its kernels.
+    // One thread at a time: of two that find a module missing, candle lets both load it and forgets
+    // the first, with what was set of its kernels.
     static LOADING: Mutex<()> = Mutex::new(());
     let _alone = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
     // What is asked of a kernel, unlike its launch, does not make the device this thread's.
@@ -103,7 +104,8 @@ pub(crate) fn takes(xs: &Tensor) -> bool {
     xs.device().is_cuda() && matches!(xs.dtype(), DType::F32 | DType::BF16)
 }
 
-/// Whether a kernel was compiled with the instructions of tensor cores; without them it does nothing.
+/// Whether a kernel was compiled with the instructions of tensor cores; without them it does
+/// nothing.
 pub(crate) fn has_tensor_cores(function: &CudaFunction) -> bool {
     let compiled_for = CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION;
     function.get_attribute(compiled_for).is_ok_and(|version| version >= TENSOR_CORES)
@@ -181,8 +183,8 @@ pub(crate) fn packed(xs: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// A kernel (values, row, count, columns) that changes a product [.., D] in its own memory, which nobody
-/// else has seen yet, by a row \[D\].
+/// A kernel (values, row, count, columns) that changes a product [.., D] in its own memory, which
+/// nobody else has seen yet, by a row \[D\].
 pub(crate) struct InPlace {
     /// What it is called but for the product's number type.
     pub(crate) name: &'static str,

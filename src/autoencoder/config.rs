@@ -1,13 +1,16 @@
 //! The sizes of the network and what it is trained on.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{Error, Result};
 use crate::model::VitConfig;
 
 /// What is reconstructed from what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Method {
     /// Two crops of one image: the masked one from the other (CropMAE).
     #[default]
@@ -21,11 +24,7 @@ pub enum Method {
 impl Method {
     /// Its name in settings, tables and metadata.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Cropmae => "cropmae",
-            Self::Siammae => "siammae",
-            Self::Mae => "mae",
-        }
+        self.into()
     }
 }
 

@@ -83,8 +83,8 @@ fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     &digits[digits.iter().position(|&digit| digit != b'0').unwrap_or(digits.len())..]
 }
 
-/// The clip that a line of a list means, where it may be a bare name, a path to the clip's folder or
-/// to one of its frames, or several paths of which the first counts (as in DAVIS-2016's lists:
+/// The clip that a line of a list means, where it may be a bare name, a path to the clip's folder
+/// or to one of its frames, or several paths of which the first counts (as in DAVIS-2016's lists:
 /// `/JPEGImages/480p/blackswan/00000.jpg /Annotations/…`).
 fn clip_of_line(line: &str) -> &str {
     if !line.contains('/') {
@@ -182,8 +182,8 @@ pub(super) fn check_root(root: &Path, dataset: &str, expected: &[&str]) -> Resul
 /// How many folders an error names.
 const NAMED: usize = 3;
 
-/// Folders that are right: the nearest one up to four levels up, else those one or two levels down, no
-/// more than [`NAMED`] and one.
+/// Folders that are right: the nearest one up to four levels up, else those one or two levels down,
+/// no more than [`NAMED`] and one.
 fn nearby(root: &Path, is_right: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let Ok(full) = root.canonicalize() else { return Vec::new() };
     let mut above = full.ancestors().skip(1).take(4);

@@ -18,12 +18,15 @@ pub mod vip;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{Error, Result};
 
 /// The three tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Benchmark {
     /// DAVIS-2017: object masks, scored by J and F.
     Davis,
@@ -36,11 +39,7 @@ pub enum Benchmark {
 impl Benchmark {
     /// Its name in settings and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Davis => "davis",
-            Self::Vip => "vip",
-            Self::Jhmdb => "jhmdb",
-        }
+        self.into()
     }
 }
 
@@ -100,8 +99,8 @@ pub trait Clip: Sync {
     fn label_line(&self) -> Result<String>;
 
     /// SHA-256, in hexadecimal, of what its scores are made of beside that: the contents of all
-    /// annotations, and the names and lengths of the frames' files, in order. Where the files lie, and
-    /// when they were written, changes nothing.
+    /// annotations, and the names and lengths of the frames' files, in order. Where the files lie,
+    /// and when they were written, changes nothing.
     ///
     /// # Errors
     /// A file cannot be read.

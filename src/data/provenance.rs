@@ -1,9 +1,9 @@
 //! One hash of the labels of a dataset, stored with every score, and one of all of a clip.
 //!
-//! Two runs with equal label hashes had the same clips in the same order, the same first labels and as
-//! many labelled frames. A copy of DAVIS that was resized beforehand, or that lacks a clip, has
-//! another hash. [`Clip::content_hash`] covers all annotations and frames of a clip: it tells whether a
-//! clip that was done earlier is still the same.
+//! Two runs with equal label hashes had the same clips in the same order, the same first labels and
+//! as many labelled frames. A copy of DAVIS that was resized beforehand, or that lacks a clip, has
+//! another hash. [`Clip::content_hash`] covers all annotations and frames of a clip: it tells
+//! whether a clip that was done earlier is still the same.
 
 use std::path::{Path, PathBuf};
 

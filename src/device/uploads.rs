@@ -1,8 +1,8 @@
 //! What goes to a device step by step, without anybody waiting for it.
 //!
 //! From ordinary memory a GPU's driver takes values when the device is done with what it was given
-//! before, and the program waits. From page-locked memory the device takes them itself, when their turn
-//! comes: so the next batch can stand in the queue behind the step that is under way.
+//! before, and the program waits. From page-locked memory the device takes them itself, when their
+//! turn comes: so the next batch can stand in the queue behind the step that is under way.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -38,7 +38,8 @@ impl Uploads {
         &self.device
     }
 
-    /// Pictures of one size, pixel by pixel in R, G, B, as a tensor u8 [pictures, height, width, 3].
+    /// Pictures of one size, pixel by pixel in R, G, B, as a u8 tensor
+    /// [pictures, height, width, 3].
     ///
     /// # Errors
     /// A picture is of another size, there is none, or the device runs out of memory.

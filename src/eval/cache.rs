@@ -17,7 +17,6 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -28,15 +27,13 @@ use super::folder::flat_name;
 use super::input::Encoded;
 use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
-use crate::files::{Pending, safetensors};
+use crate::files::{self, Pending, safetensors};
 use crate::protocol::{self, Size};
 
 /// Changes with the layout of the files.
 const FORMAT: u64 = 1;
 /// The longest header that is read: they have some hundred bytes.
 const LONGEST_HEADER: u64 = 1 << 20;
-/// A partial file untouched for this long belongs to a killed run.
-const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of features made by one encoder in one way.
 #[derive(Debug)]
@@ -75,7 +72,9 @@ impl Cache {
         let folder = root.join(format!("{weights}-{}", &protocol::hash(&key)[..8]));
         let passing = kept == Kept::WithinClip;
         std::fs::create_dir_all(&folder).map_err(Error::creating(&folder))?;
-        remove_abandoned(&folder);
+        // what killed runs have left, of whatever encoder
+        let folders = std::fs::read_dir(root).into_iter().flatten().flatten();
+        folders.for_each(|folder| files::sweep(&folder.path()));
         let refresh = kept == Kept::Refreshed;
         Ok(Self { folder, key, passing, refresh, made: Mutex::default() })
     }
@@ -121,18 +120,6 @@ fn fingerprint(frames: &[PathBuf]) -> Result<String> {
     let digests: Vec<_> = frames.par_iter().map(digest).collect::<Result<_>>()?;
     let whole = Sha256::digest(digests.concat());
     Ok(hexadecimal(&whole))
-}
-
-/// Removes what killed runs have left. Best effort: errors are ignored.
-fn remove_abandoned(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.ok().and_then(|time| time.elapsed().ok());
-        let partial = entry.file_name().to_string_lossy().ends_with(Pending::SUFFIX);
-        if partial && age.is_some_and(|age| age > ABANDONED) {
-            drop(std::fs::remove_file(entry.path()));
-        }
-    }
 }
 
 /// Where the features of a clip are, or will be.
@@ -383,14 +370,18 @@ mod tests {
         let frames = frames(folder.path());
         let cache = || Cache::open(&folder.path().join("cache"), &key(), Kept::Always).unwrap();
         let path = fill(&cache(), &frames);
-        let (old, young) = (path.with_extension("1.partial"), path.with_extension("2.partial"));
-        for file in [&old, &young] {
-            std::fs::write(file, b"half").unwrap();
-        }
-        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
-        File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        // of this encoder and of another
+        let left =
+            [path.with_extension("1-0.partial"), folder.path().join("cache/x/b.1-0.partial")];
+        std::fs::create_dir(folder.path().join("cache/x")).unwrap();
+        left.iter().for_each(|file| std::fs::write(file, b"half").unwrap());
+        let at_work = cache();
+        assert!(!left[0].exists() && !left[1].exists() && path.exists());
+        let place = at_work.place("c", &frames).unwrap();
+        let file = place.begin(&encoded(0.0)).unwrap();
         cache();
-        assert!(!old.exists() && young.exists() && path.exists());
+        place.complete(file).unwrap();
+        assert!(place.path.exists());
     }
 
     #[test]

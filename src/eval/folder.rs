@@ -174,8 +174,7 @@ impl RunFolder {
 /// Refuses a folder with files in it that are no run's. A lock file or a partial run.json left by a
 /// killed run does not count.
 fn refuse_others(root: &Path) -> Result<()> {
-    let begun = format!("{IDENTITY}{}", files::Pending::SUFFIX);
-    let is_left = |name: &OsStr| name == Occupied::NAME || name == begun.as_str();
+    let is_left = |name: &OsStr| files::is_left(name, |name| name == IDENTITY);
     let mut entries = std::fs::read_dir(root).map_err(Error::reading(root))?;
     if root.join(IDENTITY).exists()
         || entries.all(|entry| entry.is_ok_and(|entry| is_left(&entry.file_name())))

@@ -1,5 +1,5 @@
-//! What a frame is before the encoder: normalised planes where that is a CPU, bytes where a GPU makes
-//! planes of them itself, to the same bits. And what it is behind it: features ([`Encoded`]).
+//! What a frame is before the encoder: normalised planes where that is a CPU, bytes where a GPU
+//! makes planes of them itself, to the same bits. And what it is behind it: features ([`Encoded`]).
 
 use candle_core::Tensor;
 

@@ -150,8 +150,9 @@ pub struct Record<S> {
     pub frames: usize,
     /// [`Clip::label_line`] of its given labels: a clip whose labels changed is done again.
     pub labels: String,
-    /// [`Clip::content_hash`]: a clip of which a later annotation or a frame changed is done again too.
-    /// Empty where that is not known: of predictions scored where they lay, and of earlier versions.
+    /// [`Clip::content_hash`]: a clip of which a later annotation or a frame changed is done again
+    /// too. Empty where that is not known: of predictions scored where they lay, and of earlier
+    /// versions.
     #[serde(default)]
     pub content: String,
     /// Whether soft labels were stored with it.

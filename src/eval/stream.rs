@@ -1,8 +1,9 @@
 //! From a clip's files to patch features, one frame after the other.
 //!
-//! A thread of its own reads ahead of the encoder, never more than two batches: the frames of a batch
-//! are decoded and resized side by side on the CPU's cores. What was encoded is handed on at once. So
-//! memory is that of a few frames, however long the clip. Where [`super::cache`] holds the clip's features, they are read instead.
+//! A thread of its own reads ahead of the encoder, never more than two batches: the frames of a
+//! batch are decoded and resized side by side on the CPU's cores. What was encoded is handed on at
+//! once. So memory is that of a few frames, however long the clip. Where [`super::cache`] holds the
+//! clip's features, they are read instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;

@@ -1,16 +1,16 @@
 //! Lists: text files with one entry a line, read by one rule wherever one is taken.
 //!
-//! UTF-8, with or without a byte-order mark, and any line ends. Blanks around an entry, blank lines and
-//! lines that begin with `#` do not count; a `#` further on belongs to the entry. Paths are relative to
-//! the list's folder ([`beside`]).
+//! UTF-8, with or without a byte-order mark, and any line ends. Blanks around an entry, blank lines
+//! and lines that begin with `#` do not count; a `#` further on belongs to the entry. Paths are
+//! relative to the list's folder ([`beside`]).
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The entries of a list, each after the number of its line, counted from 1; `what` they are stands in
-/// errors. A line that begins with `#` is an entry where `is_entry` knows it: some clips of JHMDB are
-/// called `#20_…`.
+/// The entries of a list, each after the number of its line, counted from 1; `what` they are stands
+/// in errors. A line that begins with `#` is an entry where `is_entry` knows it: some clips of
+/// JHMDB are called `#20_…`.
 ///
 /// # Errors
 /// The list cannot be read, is not UTF-8, or has no entry.

@@ -69,7 +69,7 @@ impl Drop for Occupied {
 
 /// Whether the path leads to this file.
 #[cfg(unix)]
-fn is_named(file: &File, path: &Path) -> bool {
+pub(super) fn is_named(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let place = |data: std::fs::Metadata| (data.dev(), data.ino());
     let (open, named) = (file.metadata().map(place), std::fs::metadata(path).map(place));
@@ -78,7 +78,7 @@ fn is_named(file: &File, path: &Path) -> bool {
 
 /// Whether the path leads to this file: an open file keeps its name here.
 #[cfg(not(unix))]
-fn is_named(_: &File, _: &Path) -> bool {
+pub(super) fn is_named(_: &File, _: &Path) -> bool {
     true
 }
 

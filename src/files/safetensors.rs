@@ -1,7 +1,7 @@
 //! The safetensors files that are written here: the same tensors and words make the same bytes.
 //!
-//! A file is the length of its header as 8 bytes, the header (JSON, filled up with blanks to a multiple
-//! of 8 bytes), and the values of one tensor after the other, all little-endian.
+//! A file is the length of its header as 8 bytes, the header (JSON, filled up with blanks to a
+//! multiple of 8 bytes), and the values of one tensor after the other, all little-endian.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -32,8 +32,8 @@ pub fn write(
     })
 }
 
-/// What stands before the values of tensors (name, type, shape), which follow in this order; `metadata`
-/// holds words.
+/// What stands before the values of tensors (name, type, shape), which follow in this order;
+/// `metadata` holds words.
 ///
 /// # Errors
 /// A tensor is of a type other than f32 and f16.

@@ -1,5 +1,5 @@
-//! Frames on their way to a network on a GPU (`frames.cu`): bytes went over, a quarter of what floats
-//! would be, and are resampled and normalised there.
+//! Frames on their way to a network on a GPU (`frames.cu`): bytes went over, a quarter of what
+//! floats would be, and are resampled and normalised there.
 
 use candle_core::Tensor;
 
@@ -22,9 +22,10 @@ pub struct Normalization {
 #[allow(unsafe_code)]
 unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for Normalization {}
 
-/// Frames that lie on a GPU, u8 [B, height, width, 3], as normalised planes [B, 3, rows, columns] in
-/// f32; where that is another size they are resampled by [`super::resize::FrameFilter::Bilinear`]'s rule,
-/// to the last bit as [`super::resize::frame_to_planes`] does it.
+/// Frames that lie on a GPU, u8 [B, height, width, 3], as normalised planes [B, 3, rows, columns]
+/// in f32; where that is another size they are resampled by
+/// [`super::resize::FrameFilter::Bilinear`]'s rule, to the last bit as
+/// [`super::resize::frame_to_planes`] does it.
 ///
 /// # Errors
 /// They are of another shape or type, or the device has no room.

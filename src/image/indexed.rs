@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 /// Reads the ids of a mask: a palette or grey PNG of 1, 2, 4 or 8 bits.
 ///
 /// # Errors
-/// The file is missing, is no PNG, is cut short, holds colours instead of ids, has 16 bits, or claims
-/// more pixels than any frame has.
+/// The file is missing, is no PNG, is cut short, holds colours instead of ids, has 16 bits, or
+/// claims more pixels than any frame has.
 pub fn read(path: &Path) -> Result<LabelImage> {
     let file = File::open(path).map_err(Error::reading(path))?;
     let mut decoder = png::Decoder::new(BufReader::new(file));

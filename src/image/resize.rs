@@ -10,6 +10,8 @@
 use std::borrow::Cow;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use super::{LabelImage, Rgb};
 use crate::error::{Error, Result};
@@ -70,16 +72,16 @@ impl Taps {
 }
 
 /// How frames are brought to the encoder's input size.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum FrameFilter {
     /// `OpenCV` bilinear on floats in [0, 1], no antialiasing (CropMAE, videowalk).
     Bilinear,
     /// `OpenCV` bilinear on bytes, in its 11-bit fixed point (DINO, iBOT, RSP).
-    #[value(name = "bilinear-8bit")]
     #[serde(rename = "bilinear-8bit")]
+    #[strum(serialize = "bilinear-8bit")]
     Bilinear8Bit,
     /// Pillow's antialiased bicubic on bytes (DINOv3).
     Bicubic,

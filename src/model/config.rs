@@ -1,6 +1,7 @@
 //! The sizes of a vision transformer, and the names people give them.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{Error, Result};
 
@@ -26,8 +27,10 @@ pub struct VitConfig {
 }
 
 /// How a position table trained on one grid is resampled to another; see [`crate::model`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum PositionRule {
     /// Bicubic by the scale factor (n + 0.1)/n₀, as MAE, DINO, CropMAE and DINOv2 compute it.
     Offset,
@@ -40,11 +43,7 @@ pub enum PositionRule {
 impl PositionRule {
     /// Its name on the command line and in records.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Offset => "offset",
-            Self::Size => "size",
-            Self::Antialias => "antialias",
-        }
+        self.into()
     }
 }
 

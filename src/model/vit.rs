@@ -7,6 +7,7 @@
 //! differentiable version of its own.
 
 use candle_core::{DType, Device, Tensor};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use super::config::VitConfig;
 #[cfg(feature = "cuda")]
@@ -75,7 +76,10 @@ impl std::str::FromStr for Layer {
 }
 
 /// Whose code an encoder runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, EnumMessage, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Implementation {
     /// Fused if it supports the device, the number type and the heads, else tensor.
     #[default]

@@ -30,8 +30,8 @@ pub const FALSE: Color = [24, 108, 255];
 /// The contour of the truth: white.
 pub const TRUTH: Color = [255, 255, 255];
 
-/// The colour of an id: the hue that masks of DAVIS carry, with more light, so that it stands out from
-/// dark frames too. No two ids of VIP have the same.
+/// The colour of an id: the hue that masks of DAVIS carry, with more light, so that it stands out
+/// from dark frames too. No two ids of VIP have the same.
 pub fn color(id: u8) -> Color {
     let stored = indexed::davis_palette()[usize::from(id)].map(u32::from);
     // 64, 128 and 192 are the strongest that ids below 64 have

@@ -22,8 +22,8 @@ pub const LIMBS: [(usize, usize); 14] = [
     (10, 14), // left knee, ankle
 ];
 
-/// Head, neck and belly, the person's right, the person's left: colours that people of every kind of
-/// colour vision tell apart.
+/// Head, neck and belly, the person's right, the person's left: colours that people of every kind
+/// of colour vision tell apart.
 pub const SIDES: [(&str, Color); 3] =
     [("trunk", [0, 190, 130]), ("right", [255, 160, 0]), ("left", [70, 170, 255])];
 /// The truth.

@@ -18,8 +18,8 @@ pub fn width(text: &str) -> usize {
     text.chars().count() * get_raster_width(WEIGHT, SIZE)
 }
 
-/// Writes a line of text, its upper left corner at (`left`, `top`); what does not fit in is cut off. A
-/// letter beyond ASCII becomes a question mark.
+/// Writes a line of text, its upper left corner at (`left`, `top`); what does not fit in is cut
+/// off. A letter beyond ASCII becomes a question mark.
 pub fn write(picture: &mut Rgb, (left, top): (usize, usize), text: &str, color: Color) {
     let step = get_raster_width(WEIGHT, SIZE);
     for (place, letter) in text.chars().enumerate() {

@@ -1,6 +1,6 @@
 //! AdamW (Adam with decoupled weight decay, Loshchilov and Hutter) as PyTorch computes it, with the
-//! recipe's two groups: which parameters decay, and what a step makes of each value. `step.cu` is the
-//! same for a GPU; [`super::optimizer`] keeps the moments.
+//! recipe's two groups: which parameters decay, and what a step makes of each value. `step.cu` is
+//! the same for a GPU; [`super::optimizer`] keeps the moments.
 
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,8 @@ impl Numbers {
         }
     }
 
-    /// Moves `values` and both moments by gradients times `factor`; `decays` holds one flag a grain.
+    /// Moves `values` and both moments by gradients times `factor`; `decays` holds one flag a
+    /// grain.
     pub(super) fn on_slices(
         self,
         (values, mean, square): (&mut [f32], &mut [f32], &mut [f32]),

@@ -7,6 +7,7 @@
 mod check;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 use toml::{Table, Value};
 
 use super::adamw::AdamWSettings;
@@ -113,7 +114,10 @@ pub struct Config {
 }
 
 /// A configuration that people know by a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, EnumMessage, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Preset {
     /// CropMAE on ImageNet, ViT-S/16, 400 epochs: the paper's encoder
     CropmaeIn,
@@ -340,14 +344,12 @@ fn merge(base: &mut Table, over: &Table) {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
     use crate::autoencoder::Mask;
 
     #[test]
     fn every_preset_makes_sense_and_survives_its_own_file() {
-        for preset in Preset::value_variants() {
+        for preset in Preset::VARIANTS {
             let config = preset.config();
             config.check().unwrap();
             let table: Table = config.toml().unwrap().parse().unwrap();

@@ -6,9 +6,9 @@
 //! frames                                    └── schedule, log, evaluation ──┘
 //! ```
 //!
-//! [`Config`] says everything that makes a run what it is; [`train()`] runs it: begin reading there.
-//! Every draw of a run comes from [`random`], so that the same configuration and data give the same
-//! encoder, and a run that was stopped goes on as if it had not been.
+//! [`Config`] says everything that makes a run what it is; [`train()`] runs it: begin reading
+//! there. Every draw of a run comes from [`random`], so that the same configuration and data give
+//! the same encoder, and a run that was stopped goes on as if it had not been.
 
 pub mod adamw;
 pub mod average;

@@ -1,8 +1,8 @@
 //! AdamW over all of a network.
 //!
-//! Parameters, gradients and moments are a buffer each, laid out alike ([`crate::autoencoder`] says how),
-//! and a step is one pass over all of them: on a GPU one launch, which is queued before anybody knows
-//! whether the gradients are any good and moves nothing where they are not.
+//! Parameters, gradients and moments are a buffer each, laid out alike ([`crate::autoencoder`] says
+//! how), and a step is one pass over all of them: on a GPU one launch, which is queued before
+//! anybody knows whether the gradients are any good and moves nothing where they are not.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 /// Values that a thread takes at a time.
 const CHUNK: usize = 1 << 15;
 
-/// Means of gradients and of their squares, [2, values], and one flag a [`GRAIN`] of values: whether
-/// they decay.
+/// Means of gradients and of their squares, [2, values], and one flag a [`GRAIN`] of values:
+/// whether they decay.
 #[derive(Debug)]
 enum State {
     /// On the CPU.
@@ -76,8 +76,8 @@ impl AdamW {
         self.steps
     }
 
-    /// Moves every parameter against its gradient, which is first multiplied by what was `measured` of
-    /// them; where that is not a number, nothing moves. Does not wait for a GPU.
+    /// Moves every parameter against its gradient, which is first multiplied by what was `measured`
+    /// of them; where that is not a number, nothing moves. Does not wait for a GPU.
     ///
     /// # Errors
     /// The device runs out of memory.

@@ -163,8 +163,8 @@ fn sizes(
     Ok(AutoencoderConfig { method, encoder: checkpoint.config.clone(), decoder, normalize_target })
 }
 
-/// What no tensor tells: the decoder's heads, and whether patches of mean 0 and variance 1 are said. The
-/// papers' values where the user does not tell either, which is noted.
+/// What no tensor tells: the decoder's heads, and whether patches of mean 0 and variance 1 are
+/// said. The papers' values where the user does not tell either, which is noted.
 fn untold(method: Method, told: &Told, notes: &mut Vec<String>) -> (usize, bool) {
     let usual = if method == Method::Mae { MAE_HEADS } else { SIAMESE_HEADS };
     let heads = told.decoder_heads.unwrap_or_else(|| {

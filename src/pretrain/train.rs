@@ -62,8 +62,8 @@ pub trait Watcher {
         Ok(Vec::new())
     }
 
-    /// What [`Watcher::epoch_done`] returned is in the log, and the epoch's checkpoint on the disk; epochs
-    /// that end without one (see [`Run::save_every`]) are left out.
+    /// What [`Watcher::epoch_done`] returned is in the log, and the epoch's checkpoint on the disk;
+    /// epochs that end without one (see [`Run::save_every`]) are left out.
     ///
     /// # Errors
     /// What stops the run.
@@ -73,12 +73,13 @@ pub trait Watcher {
     }
 }
 
-/// Trains from the beginning or from the newest checkpoint in the run's folder; returns the network.
+/// Trains from the beginning or from the newest checkpoint in the run's folder; returns the
+/// network.
 ///
 /// # Errors
 /// The settings make no sense or are not those of the checkpoint, too many samples cannot be read,
-/// the loss is no number, another program trains into the folder, or the device or the disk fails. The
-/// last checkpoint stays.
+/// the loss is no number, another program trains into the folder, or the device or the disk fails.
+/// The last checkpoint stays.
 pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
     run.config.check()?;
     let mut trainer = Trainer::open(run)?;

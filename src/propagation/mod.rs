@@ -19,6 +19,7 @@ mod trial;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{Error, Result};
 use context::Context;
@@ -52,8 +53,10 @@ pub struct Neighbor {
 }
 
 /// Which cells around a query may be its keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Shape {
     /// Cells at a Euclidean distance below the radius (CropMAE, videowalk).
     Circle,
@@ -142,7 +145,10 @@ impl Settings {
 }
 
 /// The arithmetic of the fused kernel's products. Sums are f32 in all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, EnumMessage, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Arithmetic {
     /// f32 throughout: for published tables
     #[default]
@@ -156,11 +162,7 @@ pub enum Arithmetic {
 impl Arithmetic {
     /// Its name in settings and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
-        }
+        self.into()
     }
 
     /// Bytes of a value.

@@ -14,8 +14,8 @@ impl Propagation {
     /// label, from that frame's `features` [h·w, D]; nearest first.
     ///
     /// # Errors
-    /// The features are of another shape than frame 0's, the cell is not of its grid, or the engine is another than
-    /// [`super::Engine::Tiled`], which alone can tell.
+    /// The features are of another shape than frame 0's, the cell is not of its grid, or the engine
+    /// is another than [`super::Engine::Tiled`], which alone can tell.
     pub fn neighbors(&self, features: &Tensor, cell: (usize, usize)) -> Result<Vec<Neighbor>> {
         self.check(features)?;
         let (height, width) = self.grid;

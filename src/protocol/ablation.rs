@@ -4,8 +4,8 @@
 //! changed the score. [`alternatives`] lists every protocol that differs from a given one in
 //! exactly one value; the values are published ones, taken from the [`Preset`]s.
 
-use clap::ValueEnum;
 use serde_json::Value;
+use strum::VariantArray;
 
 use super::{Benchmark, Preset, Protocol, ScoreSize, Size};
 use crate::image::resize::FrameFilter;
@@ -28,7 +28,7 @@ pub struct Alternative {
 /// Takes one value over from another protocol.
 type Take = fn(&mut Protocol, &Protocol);
 
-const ALL: &[Benchmark] = &[Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb];
+const ALL: &[Benchmark] = Benchmark::VARIANTS;
 const MASKS: &[Benchmark] = &[Benchmark::Davis, Benchmark::Vip];
 const DAVIS: &[Benchmark] = &[Benchmark::Davis];
 
@@ -66,7 +66,7 @@ pub fn alternatives(base: &Protocol) -> Vec<Alternative> {
             }
         }
     }
-    for filter in FrameFilter::value_variants() {
+    for filter in FrameFilter::VARIANTS {
         add(&mut found, base, Protocol { frame_filter: *filter, ..base.clone() }, None);
     }
     if base.benchmark == Benchmark::Davis {
@@ -86,7 +86,7 @@ pub fn alternatives(base: &Protocol) -> Vec<Alternative> {
 /// one.
 fn donors(benchmark: Benchmark) -> Vec<(Preset, Protocol)> {
     let own = Preset::Cropmae.protocol(benchmark).ok().map(|protocol| (Preset::Cropmae, protocol));
-    let davis = Preset::value_variants().iter().filter_map(|preset| {
+    let davis = Preset::VARIANTS.iter().filter_map(|preset| {
         preset.protocol(Benchmark::Davis).ok().map(|protocol| (*preset, protocol))
     });
     let own = own.into_iter().filter(|_| benchmark != Benchmark::Davis);
@@ -115,7 +115,7 @@ fn add(found: &mut Vec<Alternative>, base: &Protocol, protocol: Protocol, preset
 
 /// The published protocols for the same benchmark that differ from `base`, however much.
 pub fn presets(base: &Protocol) -> Vec<(Preset, Protocol)> {
-    let all = Preset::value_variants().iter();
+    let all = Preset::VARIANTS.iter();
     let of = |preset: &Preset| preset.protocol(base.benchmark).ok().map(|p| (*preset, p));
     all.filter_map(of).filter(|(_, protocol)| protocol != base).collect()
 }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn every_departure_is_a_single_one() {
         for benchmark in ALL {
-            for preset in Preset::value_variants() {
+            for preset in Preset::VARIANTS {
                 let Ok(base) = preset.protocol(*benchmark) else { continue };
                 let found = alternatives(&base);
                 assert!(found.len() > 15, "{preset:?}: {:?}", named(&found));

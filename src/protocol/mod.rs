@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn values_come_back() {
-        use clap::ValueEnum;
-        for preset in Preset::value_variants() {
+        use strum::VariantArray;
+        for preset in Preset::VARIANTS {
             let mut protocol = preset.protocol(Benchmark::Davis).unwrap();
             // through text, as results.json holds them
             let text = protocol.values().to_string();

@@ -4,6 +4,7 @@
 //! increases.
 
 use serde::Serialize;
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use super::size::{InputSize, Size};
 use super::{Benchmark, NearestRule, Protocol, ScoreSize};
@@ -13,16 +14,18 @@ use crate::propagation::labels::{FirstLabels, Readout};
 use crate::propagation::{Neighborhood, Settings, Shape};
 
 /// A named protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Preset {
     /// CropMAE's program on the official release: 480x880 in, native size scored, top-k 7 (VIP 10),
     /// temperature 0.7, circle < 20, frame 0 + 20 frames
     Cropmae,
     /// The same on a copy resized to 480x880, scored at 480x880: the practice behind the published
     /// CropMAE rows (DAVIS J&F 60.4 for ViT-S/16)
-    #[value(name = "cropmae-480x880")]
     #[serde(rename = "cropmae-480x880")]
+    #[strum(serialize = "cropmae-480x880")]
     Cropmae480x880,
     /// DINO's and iBOT's evaluation: short side 480, top-k 5 with ties, temperature 0.1, square 12,
     /// frame 0 + 7 frames (DAVIS J&F 61.8 for DINO ViT-S/16)
@@ -49,14 +52,7 @@ const COPY: Size = Size { height: 480, width: 880 };
 impl Preset {
     /// Its name in settings and result files.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Cropmae => "cropmae",
-            Self::Cropmae480x880 => "cropmae-480x880",
-            Self::Dino => "dino",
-            Self::Crw => "crw",
-            Self::Rsp => "rsp",
-            Self::Dinov3 => "dinov3",
-        }
+        self.into()
     }
 
     /// The version of its values.
@@ -193,13 +189,11 @@ fn dinov3(base: Protocol) -> Protocol {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
 
     #[test]
     fn all_presets_make_sense_and_differ() {
-        let mut hashes: Vec<String> = Preset::value_variants()
+        let mut hashes: Vec<String> = Preset::VARIANTS
             .iter()
             .map(|preset| {
                 let protocol = preset.protocol(Benchmark::Davis).unwrap();
@@ -209,15 +203,7 @@ mod tests {
             .collect();
         hashes.sort();
         hashes.dedup();
-        assert_eq!(hashes.len(), Preset::value_variants().len());
-    }
-
-    #[test]
-    fn names_agree_with_the_command_line() {
-        for preset in Preset::value_variants() {
-            let flag = preset.to_possible_value().unwrap();
-            assert_eq!(flag.get_name(), preset.name());
-        }
+        assert_eq!(hashes.len(), Preset::VARIANTS.len());
     }
 
     #[test]
@@ -231,7 +217,7 @@ mod tests {
     /// version.
     #[test]
     fn hashes_are_pinned() {
-        let hashes: Vec<String> = Preset::value_variants()
+        let hashes: Vec<String> = Preset::VARIANTS
             .iter()
             .map(|preset| {
                 let hash = preset.protocol(Benchmark::Davis).unwrap().hash();

@@ -32,12 +32,12 @@ pub struct WeightsRecord {
     /// Which entry of the file was asked for, where one was: a file may hold several encoders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_key: Option<String>,
-    /// The dict of a `.pth` that the encoder was taken from, asked for or not; none where the file has
-    /// but one level, and in records of earlier versions.
+    /// The dict of a `.pth` that the encoder was taken from, asked for or not; none where the file
+    /// has but one level, and in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<String>,
-    /// What was chosen otherwise than the encoder has it of itself, in words: `layer 3 of 12`. Not in
-    /// records of earlier versions.
+    /// What was chosen otherwise than the encoder has it of itself, in words: `layer 3 of 12`. Not
+    /// in records of earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen: Vec<String>,
     /// What a reader of the scores must know of the encoder. Not in records of earlier versions.

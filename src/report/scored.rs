@@ -1,4 +1,5 @@
-//! The folder of `propagate score`: tables and records of predictions that were scored where they lay.
+//! The folder of `propagate score`: tables and records of predictions that were scored where they
+//! lay.
 //!
 //! ```text
 //! OUT/clips/<clip>.json         the clips' records
@@ -6,10 +7,9 @@
 //! OUT/.lock                     while something is written here: one at a time
 //! ```
 //!
-//! It has no `run.json`, since nothing was run, so the folder shows by its content whose it is: only an
-//! earlier scoring's is written into again, and only records are ever removed from it.
+//! It has no `run.json`, since nothing was run, so the folder shows by its content whose it is:
+//! only an earlier scoring's is written into again, and only records are ever removed from it.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -18,13 +18,13 @@ use super::{RunRecord, Summary};
 use crate::error::{Error, Result};
 use crate::eval::Record;
 use crate::eval::folder::{record_files, record_path};
-use crate::files::{Occupied, Pending, write_json};
+use crate::files::{self, Occupied, write_json};
 
 /// The name of a scoring in the place of a preset's.
 pub(super) const PRESET: &str = "score";
 
-/// Refuses a folder that holds anything but an earlier scoring's results; one that is not there yet or
-/// is empty will do.
+/// Refuses a folder that holds anything but an earlier scoring's results; one that is not there yet
+/// or is empty will do.
 ///
 /// # Errors
 /// It holds something else, or cannot be read.
@@ -45,8 +45,8 @@ pub fn check(folder: &Path) -> Result<()> {
     }
 }
 
-/// Writes the records (clip, record) and the tables of a scoring, in place of an earlier one's; returns
-/// the content of `results.json`.
+/// Writes the records (clip, record) and the tables of a scoring, in place of an earlier one's;
+/// returns the content of `results.json`.
 ///
 /// # Errors
 /// See [`check`]; another program is at work in the folder, or it cannot be written to.
@@ -78,7 +78,8 @@ fn holds_a_scoring(folder: &Path) -> bool {
     results.is_some_and(|results| results["protocol"]["preset"] == PRESET)
 }
 
-/// Whether it is empty, but for what a scoring leaves that was killed before its results were written.
+/// Whether it is empty, but for what a scoring leaves that was killed before its results were
+/// written.
 fn holds_no_more_than_records(folder: &Path) -> Result<bool> {
     let entries = |folder: &Path| -> Result<Vec<PathBuf>> {
         let entries = std::fs::read_dir(folder).map_err(Error::reading(folder))?;
@@ -88,8 +89,8 @@ fn holds_no_more_than_records(folder: &Path) -> Result<bool> {
     for path in entries(folder)? {
         let name = path.file_name().unwrap_or_default();
         let known = match name == "clips" && path.is_dir() {
-            true => entries(&path)?.iter().all(|path| is_begun(path) || is_record(path)),
-            false => name == Occupied::NAME || is_begun(&path),
+            true => entries(&path)?.iter().all(|path| is_left(path) || is_record(path)),
+            false => is_left(&path),
         };
         if !known {
             return Ok(false);
@@ -98,11 +99,10 @@ fn holds_no_more_than_records(folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether this is one of our files in the making.
-fn is_begun(path: &Path) -> bool {
-    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let ours = ["json", "md", "csv"].map(|kind| format!(".{kind}{}", Pending::SUFFIX));
-    ours.iter().any(|ending| name.ends_with(ending))
+/// Whether this is what a killed scoring may have left.
+fn is_left(path: &Path) -> bool {
+    let ours = |name: &str| [".json", ".md", ".csv"].iter().any(|ending| name.ends_with(ending));
+    files::is_left(path.file_name().unwrap_or_default(), ours)
 }
 
 /// Whether a file holds the record of a clip.

@@ -34,6 +34,7 @@ mod texture;
 mod things;
 mod wardrobe;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Benchmark;
 use crate::error::{Error, Result};
-use crate::files::Occupied;
+use crate::files::{self, Occupied};
 
 /// What to render.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,8 +125,7 @@ impl Marker {
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
-        text.and_then(|text| fs::write(path, text + "\n")).map_err(Error::writing(path))
+        files::write_json(path, self)
     }
 }
 
@@ -178,8 +178,8 @@ fn found(root: &Path, marker: &Marker) -> Result<Found> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(Error::reading(root)(error)),
         Ok(mut entries) => {
-            match entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == Occupied::NAME))
-            {
+            let is_left = |name: &OsStr| files::is_left(name, |name| name == BEGUN);
+            match entries.all(|entry| entry.is_ok_and(|entry| is_left(&entry.file_name()))) {
                 true => Ok(Found::Nothing),
                 false => Err(Error::data(
                     root,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use matfile::{MatFile, NumericData};
 use rayon::ThreadPoolBuilder;
+use strum::VariantArray;
 
 use super::clip::{Actor, Clip, Format};
 use super::geometry::{Point, at, mix};
@@ -55,7 +56,7 @@ fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> &'a str {
 
 #[test]
 fn the_same_settings_give_the_same_bytes_on_any_number_of_threads() {
-    for benchmark in [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb] {
+    for benchmark in Benchmark::VARIANTS.iter().copied() {
         let jpeg = benchmark == Benchmark::Vip;
         let settings = Settings { jpeg, ..small(2, 3) };
         assert_eq!(rendered(benchmark, &settings, 1), rendered(benchmark, &settings, 3));

@@ -1,5 +1,5 @@
-//! Datasets with something wrong in them: the message names the file and the remedy, what is good is
-//! done, and what was good stays.
+//! Datasets with something wrong in them: the message names the file and the remedy, what is good
+//! is done, and what was good stays.
 
 use cropmae::image::LabelImage;
 

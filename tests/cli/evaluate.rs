@@ -183,8 +183,8 @@ fn outcome(place: &Place, out: &str) -> (Files, Value) {
     (files.collect(), serde_json::json!([json["metrics"], json["per_object"]]))
 }
 
-/// Twice the same, on one thread as on two, clip after clip as four at once on two devices (which the
-/// CPU stands in for), and frames encoded one by one as in threes.
+/// Twice the same, on one thread as on two, clip after clip as four at once on two devices (which
+/// the CPU stands in for), and frames encoded one by one as in threes.
 #[test]
 fn the_same_bytes_again() {
     for (benchmark, _) in BENCHMARKS {

@@ -12,8 +12,8 @@ const IMAGES: &str = "davis/JPEGImages/480p/sample-00";
 /// Pixels between pictures.
 const GUTTER: usize = 4;
 
-/// Writes checkpoints of an untrained network with views of 64 pixels in 16 patches: one of ours, one
-/// without anything but tensors, and the encoder alone.
+/// Writes checkpoints of an untrained network with views of 64 pixels in 16 patches: one of ours,
+/// one without anything but tensors, and the encoder alone.
 fn checkpoints(place: &Place, method: Method) {
     let mut config = Config { method, masking_ratio: 0.5, ..Preset::Tiny.config() };
     config.encoder.depth = 1;

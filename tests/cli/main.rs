@@ -1,5 +1,5 @@
-//! The command line as a user meets it: every verb end to end on small rendered samples, what stands
-//! on which stream, what is refused and how, and what a kill in mid-run leaves behind.
+//! The command line as a user meets it: every verb end to end on small rendered samples, what
+//! stands on which stream, what is refused and how, and what a kill in mid-run leaves behind.
 
 // helpers of tests are tests, which the lints only see inside #[test]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,4 +1,5 @@
-//! `report.html`: what every run leaves for a browser, and `propagate report`, which makes it again.
+//! `report.html`: what every run leaves for a browser, and `propagate report`, which makes it
+//! again.
 
 use super::place::{BENCHMARKS, FRAMES, Place, QUICK, assert_same};
 
@@ -114,7 +115,8 @@ fn what_a_reader_must_know_stands_on_top() {
     assert!(rest.contains("propagation.topk is 5, cropmae has 7"), "{rest}");
 }
 
-/// Beside a clip's film and its curves stands the score of its row, with the first frame or without.
+/// Beside a clip's film and its curves stands the score of its row, with the first frame or
+/// without.
 #[test]
 fn a_clip_has_one_score() {
     let place = Place::with(&["vip"]);

@@ -64,7 +64,8 @@ fn killed_at_any_moment_and_completed() {
     let frame = |out: &str, clip: usize, t: usize| {
         format!("{out}/.unfinished/sample-{clip:02}/predictions/{t:05}.png")
     };
-    // As soon as the folder is there; inside the first clip; after one; inside the third; after five.
+    // As soon as the folder is there; inside the first clip; after one; inside the third; after
+    // five.
     kill_when(start(&place, &line("a")), || exists("a/run.json"));
     kill_when(start(&place, &line("b")), || exists(&frame("b", 0, 1)));
     kill_when(start(&place, &line("c")), || records("c", 1));
@@ -81,6 +82,25 @@ fn killed_at_any_moment_and_completed() {
     }
 }
 
+/// What a killed run had begun in the cache is gone after the next one.
+#[test]
+fn killed_while_features_were_kept() {
+    let place = Place::new();
+    place.sample("davis", 2, 24);
+    let line = format!("davis --data davis {SLOW} --cache kept --out out");
+    let names = || {
+        let folders = place.path("kept").read_dir().into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| folder.path().read_dir().into_iter().flatten());
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let begun = || names().iter().any(|name| name.ends_with(".partial"));
+    kill_when(start(&place, &line), begun);
+    assert!(begun());
+    place.run(&line).exits(0);
+    assert!(!begun());
+    assert_eq!(names().len(), 2);
+}
+
 /// Ctrl-C stops with a table of what is done; the same command then does the rest.
 #[cfg(unix)]
 #[test]
@@ -89,8 +109,8 @@ fn interrupted_with_a_table_and_completed() {
     place.sample("davis", CLIPS, 24);
     let line = |out: &str| format!("davis --data davis {SLOW} --out {out}");
     place.run(&line("whole")).exits(0);
-    // a clip that the interrupted run does not come to is of its results all the same, but for one that
-    // has another truth by now
+    // a clip that the interrupted run does not come to is of its results all the same, but for one
+    // that has another truth by now
     place.run(&(line("out") + " --sequences sample-04,sample-05")).exits(0);
     place.change_mask("davis/Annotations/480p/sample-04/00002.png", |_| 0);
     let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));

@@ -1,6 +1,6 @@
 //! Kernels on a machine without a GPU, the encoder's and those of a training step: compiled for the
-//! processor, with a header that stands for CUDA (`emulated/device.hpp`), and held against plain loops in
-//! double precision.
+//! processor, with a header that stands for CUDA (`emulated/device.hpp`), and held against plain
+//! loops in double precision.
 
 use std::process::Command;
 

@@ -2,8 +2,8 @@
 //!
 //! With the feature `cuda` and a GPU the comparisons are made there. Anywhere else, and that is
 //! said aloud, what a GPU would run is run on the CPU (tensor operations, and the kernels' twins)
-//! against its own engine: so the code in here, and what it calls, is never left unexercised. `REQUIRE_GPU=1` in
-//! the environment makes a missing GPU a failure.
+//! against its own engine: so the code in here, and what it calls, is never left unexercised.
+//! `REQUIRE_GPU=1` in the environment makes a missing GPU a failure.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
@@ -19,7 +19,6 @@ mod training;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use clap::ValueEnum;
 use common::{largest_gap, tensors, values};
 use cropmae::data::{Benchmark, Need, Split, davis};
 use cropmae::device::{self, Choice};
@@ -35,6 +34,7 @@ use cropmae::propagation::labels::{FirstLabels, first_frame};
 use cropmae::propagation::{Arithmetic, Engine, LabelMap, Propagation};
 use cropmae::protocol::{InputSize, Preset, Protocol, Size};
 use cropmae::sample;
+use strum::VariantArray;
 
 const FUSED: Engine = Engine::Fused(Arithmetic::F32);
 const FRAME: Size = Size { height: 128, width: 224 };
@@ -207,9 +207,10 @@ fn labels_agree_as_the_queue_fills_and_rolls() {
     if std::env::var_os("EMULATED").is_some() {
         return labels_agree(Preset::Cropmae, &encoder, 24, (&[FUSED], 0.9999));
     }
-    for preset in Preset::value_variants() {
-        // Not 0.9999 under all six: a query as good as tied in the sixth of 24 frames of 448 cells (there
-        // is one under dinov3) reaches, with the cells that take its label later, 0.3 % of all values.
+    for preset in Preset::VARIANTS {
+        // Not 0.9999 under all six: a query as good as tied in the sixth of 24 frames of 448 cells
+        // (there is one under dinov3) reaches, with the cells that take its label later, 0.3 % of
+        // all values.
         labels_agree(*preset, &encoder, 24, (&[FUSED], 0.995));
     }
     labels_agree(Preset::Cropmae, &encoder, 24, (&[FUSED, Engine::TensorOps], 0.9999));

@@ -1,5 +1,5 @@
-//! A whole run of pre-training on a GPU: its losses are the CPU's, and stopped at any step it goes on to the
-//! same bytes. Parts of batches, clipped gradients and averaged weights are all in it.
+//! A whole run of pre-training on a GPU: its losses are the CPU's, and stopped at any step it goes
+//! on to the same bytes. Parts of batches, clipped gradients and averaged weights are all in it.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -75,8 +75,8 @@ fn ties_fall_alike() {
     }
 }
 
-/// A ring that gets more room twice while the clip goes on, one that then is full and goes around, and
-/// one with more places than the clip has frames by far.
+/// A ring that gets more room twice while the clip goes on, one that then is full and goes around,
+/// and one with more places than the clip has frames by far.
 #[test]
 fn long_queues_hold_the_same_frames() {
     let other = other_device();

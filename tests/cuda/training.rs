@@ -1,4 +1,5 @@
-//! A training step on a GPU against the CPU's: the same loss, gradients, dropped values and weights.
+//! A training step on a GPU against the CPU's: the same loss, gradients, dropped values and
+//! weights.
 
 use std::collections::HashMap;
 

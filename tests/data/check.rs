@@ -163,7 +163,8 @@ fn joints_are_compared_with_the_frames() {
     let report = check::jhmdb(tree.root(), &Split::Val, Depth::Headers).unwrap();
     assert!(says(&report.warnings, "catch/a_0", "joints for 2 frames, but the clip has 3"));
     let outside: Vec<usize> = report.clips.iter().map(|clip| clip.joints_outside).collect();
-    // (1, 1) and (8, 4) are the corner pixels of an 8x4 frame; the 15 joints of a frame lie together.
+    // (1, 1) and (8, 4) are the corner pixels of an 8x4 frame; the 15 joints of a frame lie
+    // together.
     assert_eq!(outside, [0, 30, 0, 0, 0, 15]);
     assert!(says(&report.errors, "catch/c_0", "holds 30 joints that are no finite numbers"));
     assert!(says(&report.errors, "catch/d_0", "cut short"));

@@ -1,5 +1,5 @@
-//! Datasets on disk: small ones built here, right and wrong in every way, and real ones where they lie
-//! beside the repository.
+//! Datasets on disk: small ones built here, right and wrong in every way, and real ones where they
+//! lie beside the repository.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! Real files, where a folder of them lies beside the repository. Without it these tests pass unseen.
+//! Real files, where a folder of them lies beside the repository. Without it these tests pass
+//! unseen.
 
 use std::path::PathBuf;
 

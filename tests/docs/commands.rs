@@ -1,6 +1,7 @@
-//! Every command of README.md and datasets.md is run as it is written, or stands in a list with what
-//! is done instead and why. One that is in neither fails: whoever writes a command into a document
-//! sees here that it works. The names in it that stand for data or runs are made in `stand_ins`.
+//! Every command of README.md and datasets.md is run as it is written, or stands in a list with
+//! what is done instead and why. One that is in neither fails: whoever writes a command into a
+//! document sees here that it works. The names in it that stand for data or runs are made in
+//! `stand_ins`.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! What the names in the documents stand for, so that commands run as they are written: `DAVIS`, `VIP`
-//! and `JHMDB` are small rendered clips, `cropmae.pth` and `w.pth` a network that was never trained,
-//! `photographs` a few waves of colour.
+//! What the names in the documents stand for, so that commands run as they are written: `DAVIS`,
+//! `VIP` and `JHMDB` are small rendered clips, `cropmae.pth` and `w.pth` a network that was never
+//! trained, `photographs` a few waves of colour.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

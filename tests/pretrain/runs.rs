@@ -1,5 +1,5 @@
-//! Whole runs of the program `pretrain` on small drawn pictures: it learns, it stops and goes on, it
-//! refuses what it should.
+//! Whole runs of the program `pretrain` on small drawn pictures: it learns, it stops and goes on,
+//! it refuses what it should.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -49,7 +49,8 @@ fn encoder(name: &str, choices: Choices) -> Encoder {
     source::load(&Source::File(file), &choices, &Device::Cpu, DType::F32).unwrap().encoder
 }
 
-/// Asserts that no value is farther from the reference's than `tolerance`, and says how far they are.
+/// Asserts that no value is farther from the reference's than `tolerance`, and says how far they
+/// are.
 fn assert_near(what: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
     let (gap, at) = largest_gap(ours, theirs);
     eprintln!("{what}: within {gap:.1e}");

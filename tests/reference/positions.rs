@@ -1,8 +1,8 @@
 //! Position tables: MAE's fixed one, and trained ones on other grids by every rule.
 
-use clap::ValueEnum;
 use cropmae::model::config::PositionRule;
 use cropmae::model::pos_embed::{interpolate, sincos_table};
+use strum::VariantArray;
 
 use super::common::values;
 use super::{assert_near, expected, pair};
@@ -22,9 +22,8 @@ fn the_fixed_table() {
 fn trained_tables_on_other_grids() {
     let all = expected("positions");
     let mut compared = 0;
-    for rule in PositionRule::value_variants() {
-        let name = rule.to_possible_value().unwrap();
-        let prefix = format!("{}.", name.get_name());
+    for rule in PositionRule::VARIANTS {
+        let prefix = format!("{}.", rule.name());
         for (key, theirs) in &all {
             let Some(sizes) = key.strip_prefix(&prefix) else { continue };
             let (side, grid) = sizes.split_once('.').unwrap();

@@ -1,10 +1,10 @@
 //! Every preset from frames to soft labels, masks and scores, by both engines.
 
-use clap::ValueEnum;
 use cropmae::model::source::Choices;
 use cropmae::propagation::{Arithmetic, Engine};
 use cropmae::protocol::{Benchmark, InputSize, Preset, Protocol, Size};
 use serde_json::Value;
+use strum::VariantArray;
 
 use super::clip::{assert_masks, assert_scores, dataset, name};
 use super::common::{Run, json, values};
@@ -17,11 +17,9 @@ fn size(sides: &[usize]) -> Size {
 /// Our preset with the sizes of a run, its queue and its radius, which are small as the clip is.
 fn protocol(run: &Value) -> Protocol {
     let text = |name: &str| run[name].as_str().unwrap();
-    let benchmark = [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb]
-        .into_iter()
-        .find(|benchmark| benchmark.name() == text("benchmark"));
-    let preset = Preset::from_str(text("preset"), false).unwrap();
-    let mut protocol = preset.protocol(benchmark.unwrap()).unwrap();
+    let benchmark: Benchmark = text("benchmark").parse().unwrap();
+    let preset: Preset = text("preset").parse().unwrap();
+    let mut protocol = preset.protocol(benchmark).unwrap();
     let copy: Option<Vec<usize>> = serde_json::from_value(run["copy"].clone()).unwrap();
     assert_eq!(protocol.copy_size.is_some(), copy.is_some());
     protocol.copy_size = copy.as_deref().map(size);
@@ -87,7 +85,7 @@ fn assert_joints(what: &str, ours: &Run, theirs: &Value) {
 fn every_preset_from_frames_to_scores() {
     let runs = expected_json("runs");
     let runs = runs.as_object().unwrap();
-    for preset in Preset::value_variants() {
+    for preset in Preset::VARIANTS {
         assert!(runs.contains_key(preset.name()), "the reference has no {}", preset.name());
     }
     for engine in [Engine::Tiled, Engine::Fused(Arithmetic::F32), Engine::TensorOps] {

@@ -1,8 +1,8 @@
 //! Frames by every filter, and the source pixels of both nearest rules.
 
-use clap::ValueEnum;
 use cropmae::image::resize::{FrameFilter, frame_to_planes, nearest_centered, nearest_floor};
 use cropmae::image::{LabelImage, Rgb};
+use strum::VariantArray;
 
 use super::common::values;
 use super::{assert_near, bytes, expected, pair};
@@ -11,9 +11,8 @@ use super::{assert_near, bytes, expected, pair};
 fn frames_by_every_filter() {
     let all = expected("resampling");
     let mut compared = 0;
-    for filter in FrameFilter::value_variants() {
-        let name = filter.to_possible_value().unwrap();
-        let prefix = format!("{}.", name.get_name());
+    for filter in FrameFilter::VARIANTS {
+        let prefix = format!("{}.", <&str>::from(filter));
         for (key, theirs) in &all {
             let Some(rest) = key.strip_prefix(&prefix) else { continue };
             let (index, size) = rest.split_once('.').unwrap();

@@ -8,8 +8,8 @@ use cropmae::model::weights::{Checkpoint, Container, Family, Overrides, load, lo
 
 use super::{golden, load_changed, load_golden, tensors_of, values};
 
-/// Compares with mae.safetensors, whose tensors already have canonical names; its values are
-/// exact in every type that the other files use, so they must be equal; those in `but` are left out.
+/// Compares with mae.safetensors, whose tensors already have canonical names; its values are exact
+/// in every type that the other files use, so they must be equal; those in `but` are left out.
 fn assert_same_encoder(checkpoint: &Checkpoint, but: &[&str]) {
     let truth = tensors_of("mae.safetensors");
     let truth = truth.iter().filter(|(name, _)| !name.contains("decoder") && *name != "mask_token");

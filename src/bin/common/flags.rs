@@ -1,7 +1,8 @@
 //! The library's settings under the names that they have on the command line.
 //!
-//! The library names a setting plainly, `patch_size`; where the command that runs has a flag of that
-//! name, the user reads `--patch-size`. Keys of configurations, which have no flag, stay as they are.
+//! The library names a setting plainly, `patch_size`; where the command that runs has a flag of
+//! that name, the user reads `--patch-size`. Keys of configurations, which have no flag, stay as
+//! they are.
 
 use std::sync::OnceLock;
 
@@ -34,7 +35,8 @@ fn known() -> &'static [String] {
     FLAGS.get().map_or(&[], Vec::as_slice)
 }
 
-/// An error of the library with its reasons and what to do about it, in the words of the command line.
+/// An error of the library with its reasons and what to do about it, in the words of the command
+/// line.
 pub(crate) fn explained(error: &Error) -> String {
     let text = match error {
         Error::Setting { name, problem } => {
@@ -45,8 +47,8 @@ pub(crate) fn explained(error: &Error) -> String {
     flagged(&text)
 }
 
-/// A text of the library with flags for the settings that it names: `--topk` for "the setting `topk`",
-/// `--device cpu` for "the setting `device = cpu`".
+/// A text of the library with flags for the settings that it names: `--topk` for "the setting
+/// `topk`", `--device cpu` for "the setting `device = cpu`".
 pub(crate) fn flagged(text: &str) -> String {
     with_flags(text, known())
 }

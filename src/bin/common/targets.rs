@@ -1,5 +1,6 @@
-//! What a command may write where: never over what it reads, never into a dataset's folder, and over
-//! another file only where that is of the same kind. All of it is checked before anything is computed.
+//! What a command may write where: never over what it reads, never into a dataset's folder, and
+//! over another file only where that is of the same kind. All of it is checked before anything is
+//! computed.
 
 use std::path::{Component, Path, PathBuf};
 

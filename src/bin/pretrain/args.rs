@@ -9,6 +9,9 @@ use cropmae::pretrain::config::Preset;
 use cropmae::pretrain::samples::Kind;
 use cropmae::pretrain::views::Strategy;
 use cropmae::protocol::Benchmark;
+use strum::VariantArray;
+
+use crate::common::values::value_of;
 
 /// Pre-trains image encoders by siamese cropped masked autoencoding.
 ///
@@ -47,7 +50,7 @@ pub(crate) struct Cli {
     )]
     pub(crate) data: Option<PathBuf>,
     /// The kind of data [default: the preset's: videos for the *-k400 presets, else images]
-    #[arg(long, value_enum, help_heading = "Data")]
+    #[arg(long, value_parser = value_of::<Kind>(), help_heading = "Data")]
     pub(crate) kind: Option<Kind>,
     /// Where to keep decoded frames of video files, as JPEG [default: they are not kept]
     #[arg(long, value_name = "DIR", help_heading = "Data")]
@@ -79,7 +82,12 @@ pub(crate) struct Cli {
     pub(crate) workers: Option<usize>,
 
     /// The configuration to start from
-    #[arg(long, value_enum, default_value = "cropmae-in", help_heading = "Configuration")]
+    #[arg(
+        long,
+        value_parser = value_of::<Preset>(),
+        default_value = "cropmae-in",
+        help_heading = "Configuration"
+    )]
     pub(crate) preset: Preset,
     /// A TOML file whose values replace the preset's
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
@@ -91,10 +99,10 @@ pub(crate) struct Cli {
     #[arg(long, help_heading = "Configuration")]
     pub(crate) show_config: bool,
     /// The training task: what is reconstructed from what
-    #[arg(long, value_enum, help_heading = "Configuration")]
+    #[arg(long, value_parser = value_of::<Method>(), help_heading = "Configuration")]
     pub(crate) method: Option<Method>,
     /// How the two views of an image relate
-    #[arg(long, value_enum, help_heading = "Configuration")]
+    #[arg(long, value_parser = value_of::<Strategy>(), help_heading = "Configuration")]
     pub(crate) strategy: Option<Strategy>,
     /// The encoder: vit{ti,s,b,l,h}{8,14,16}; views.size must be a multiple of its patch
     #[arg(long, value_name = "NAME", help_heading = "Configuration")]
@@ -168,7 +176,12 @@ pub(crate) struct Cli {
     #[arg(long, default_value = "auto", help_heading = "Run")]
     pub(crate) device: Choice,
     /// The number type of forward and backward pass; weights and optimiser are always f32
-    #[arg(long, value_enum, default_value = "f32", help_heading = "Run")]
+    #[arg(
+        long,
+        value_parser = value_of::<Precision>(),
+        default_value = "f32",
+        help_heading = "Run"
+    )]
     pub(crate) dtype: Precision,
     /// Threads that compute on the CPU [default: the cores of this machine]
     #[arg(long, value_name = "N", help_heading = "Run", value_parser = crate::common::parse_threads)]
@@ -237,13 +250,15 @@ pub(crate) struct EvaluationArg {
 
 /// `davis=ROOT`, or `sample` for all three.
 fn parse_evaluation(text: &str) -> Result<EvaluationArg, String> {
-    let known = [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb];
     if text == "sample" {
-        return Ok(EvaluationArg { benchmarks: known.to_vec(), root: PathBuf::from(text) });
+        return Ok(EvaluationArg {
+            benchmarks: Benchmark::VARIANTS.to_vec(),
+            root: PathBuf::from(text),
+        });
     }
     let (name, root) = text.split_once('=').unwrap_or((text, ""));
-    match known.into_iter().find(|benchmark| benchmark.name() == name) {
-        Some(benchmark) if !root.is_empty() => {
+    match name.parse() {
+        Ok(benchmark) if !root.is_empty() => {
             Ok(EvaluationArg { benchmarks: vec![benchmark], root: PathBuf::from(root) })
         }
         _ => Err("write davis=ROOT, vip=ROOT, jhmdb=ROOT or sample".to_owned()),

@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
 use cropmae::device::Precision;
 use cropmae::eval::{Cache, Kept, Run, RunFolder, Setup};
 use cropmae::image::decode;
@@ -19,6 +18,7 @@ use cropmae::report::compare::statistics::Resampling;
 use cropmae::report::explain::{self, Ablation, Change};
 use cropmae::report::record::{self, ProtocolRecord};
 use serde_json::{Value, json};
+use strum::VariantArray;
 
 use crate::args::{ExplainArgs, ModelArgs, RunArgs};
 use crate::evaluate::{self, Ready, Shared};
@@ -130,11 +130,11 @@ fn trials(run: &ScoredRun) -> Result<Vec<Trial>> {
     }
     let name = |rule: &PositionRule| record::words(&json!(rule));
     if let Some(own) = positions {
-        for rule in PositionRule::value_variants().iter().filter(|rule| **rule != own) {
+        for rule in PositionRule::VARIANTS.iter().filter(|rule| **rule != own) {
             let changed = trial("positions", name(&own), name(rule), base.clone());
             trials.push(Trial { positions: Some(*rule), ..changed });
         }
-        for other in Precision::value_variants().iter().filter(|other| **other != dtype) {
+        for other in Precision::VARIANTS.iter().filter(|other| **other != dtype) {
             let (from, to) = (dtype.name().into(), other.name().into());
             trials.push(Trial { dtype: *other, ..trial("dtype", from, to, base.clone()) });
         }
@@ -144,12 +144,12 @@ fn trials(run: &ScoredRun) -> Result<Vec<Trial>> {
 
 /// How the run's position table was stretched; none where there is no such table.
 fn positions_of(run: &ScoredRun) -> Option<PositionRule> {
-    PositionRule::from_str(run.results["weights"]["positions"].as_str()?, false).ok()
+    run.results["weights"]["positions"].as_str()?.parse().ok()
 }
 
 fn dtype_of(run: &ScoredRun) -> Result<Precision> {
     let name = run.results["provenance"]["dtype"].as_str().unwrap_or_default();
-    Precision::from_str(name, false).map_err(|_| {
+    name.parse().map_err(|_| {
         anyhow::anyhow!("{}: scored without an encoder: there is nothing to change", run.name)
     })
 }
@@ -312,7 +312,7 @@ impl All<'_> {
     fn protocol(&self, trial: &Trial) -> Result<ProtocolRecord> {
         let own = record::words(&self.run.results["protocol"]["preset"]);
         let name = if trial.setting == "preset" { &trial.to } else { &own };
-        let preset = Preset::from_str(name, false).unwrap_or(Preset::Cropmae);
+        let preset = name.parse().unwrap_or(Preset::Cropmae);
         Ok(ProtocolRecord::of_run(preset, &trial.protocol)?)
     }
 

@@ -17,14 +17,17 @@ mod work;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use cropmae::device::{Choice, Precision};
 use cropmae::image::resize::FrameFilter;
 use cropmae::model::config::PositionRule;
 use cropmae::model::source::Source;
 use cropmae::model::vit::{Implementation, Layer};
 use cropmae::protocol::{Benchmark, ScoreSize, Size};
+use strum::VariantArray;
 
+use crate::common::values::value_of;
 pub(crate) use check::{CheckArgs, CheckDataArgs, CheckWhat};
 use compare::COMPARE_EXAMPLES;
 pub(crate) use compare::CompareArgs;
@@ -182,9 +185,9 @@ pub(crate) struct ModelArgs {
     /// baseline that every encoder must beat. Required, except with `--data sample`, where `sample`
     /// is the default.
     ///
-    /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with one
-    /// per line, relative to its folder): each gets a folder of results, and one table shows all, best
-    /// first.
+    /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with
+    /// one per line, relative to its folder): each gets a folder of results, and one table shows
+    /// all, best first.
     #[arg(long, num_args = 1.., value_name = "FILE|sample|random:ARCH@SEED|pixels")]
     pub(crate) weights: Vec<Source>,
     /// The architecture, vit{ti,s,b,l,h}{8,14,16} [default: read from the checkpoint]
@@ -203,10 +206,10 @@ pub(crate) struct ModelArgs {
     #[arg(long, default_value_t = Layer::Last, value_name = "LAYER")]
     pub(crate) layer: Layer,
     /// How the position table is resized to the frame's grid [default: the family's own rule]
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_parser = value_of::<PositionRule>(), value_name = "RULE")]
     pub(crate) positions: Option<PositionRule>,
     /// Which code runs the encoder: ours, or candle's tensor operations
-    #[arg(long, value_enum, default_value_t = Implementation::Auto)]
+    #[arg(long, value_parser = value_of::<Implementation>(), default_value = "auto")]
     pub(crate) encoder: Implementation,
 }
 
@@ -287,35 +290,24 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) device: Vec<Choice>,
     /// The encoder's number type; published numbers are f32
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    #[arg(long, value_parser = value_of::<Precision>(), default_value = "f32")]
     pub(crate) dtype: Precision,
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = crate::common::parse_threads)]
     pub(crate) threads: Option<usize>,
 }
 
-/// A benchmark as an argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchmarkArg {
-    Davis,
-    Vip,
-    Jhmdb,
-}
-
-impl From<BenchmarkArg> for Benchmark {
-    fn from(benchmark: BenchmarkArg) -> Self {
-        match benchmark {
-            BenchmarkArg::Davis => Self::Davis,
-            BenchmarkArg::Vip => Self::Vip,
-            BenchmarkArg::Jhmdb => Self::Jhmdb,
-        }
-    }
+/// Takes a benchmark's name; the names need no explanation.
+fn benchmark_name() -> impl TypedValueParser<Value = Benchmark> {
+    let names = Benchmark::VARIANTS.iter().map(|benchmark| benchmark.name());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Benchmark>())
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
     /// The benchmark
-    pub(crate) benchmark: BenchmarkArg,
+    #[arg(value_parser = benchmark_name())]
+    pub(crate) benchmark: Benchmark,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Folder of predictions: <clip>/<frame>.png (JHMDB: <clip>/joints.json or <clip>.npy)
@@ -359,7 +351,7 @@ pub(crate) struct ImageArgs {
     #[arg(long, default_value = "native", value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: SizeArg,
     /// How images are resized
-    #[arg(long, value_enum, default_value = "bilinear", value_name = "FILTER")]
+    #[arg(long, value_parser = value_of::<FrameFilter>(), default_value = "bilinear", value_name = "FILTER")]
     pub(crate) frame_filter: FrameFilter,
 }
 
@@ -388,8 +380,8 @@ pub(crate) struct SampleArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Only this one [default: all three]
-    #[arg(long, value_enum)]
-    pub(crate) benchmark: Option<BenchmarkArg>,
+    #[arg(long, value_parser = benchmark_name())]
+    pub(crate) benchmark: Option<Benchmark>,
     /// Clips [default: 3; JHMDB 6]
     #[arg(long, value_name = "N")]
     pub(crate) clips: Option<usize>,

@@ -100,8 +100,8 @@ impl All<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Evaluates the encoders one after the other, until asked to stop: a row for each, and what those
-    /// that did not fail have done.
+    /// Evaluates the encoders one after the other, until asked to stop: a row for each, and what
+    /// those that did not fail have done.
     fn each(&self, sources: &[Source], names: &[String]) -> Result<(Vec<Entry>, Vec<Done>)> {
         let (mut entries, mut done) = (Vec::new(), Vec::new());
         for (index, (source, name)) in sources.iter().zip(names).enumerate() {

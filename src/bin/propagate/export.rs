@@ -18,8 +18,8 @@ pub(crate) fn takes_stdout(args: &ExportArgs) -> bool {
     args.files().into_iter().flatten().any(is_stdout)
 }
 
-/// Refuses what would mix two outputs on stdout, and files that cannot be written or must not be; to
-/// be called before anything is computed. `out` is the folder of results, which is made later.
+/// Refuses what would mix two outputs on stdout, and files that cannot be written or must not be;
+/// to be called before anything is computed. `out` is the folder of results, which is made later.
 pub(crate) fn check(
     args: &ExportArgs,
     json: bool,

@@ -3,14 +3,15 @@
 use anyhow::Result;
 use cropmae::protocol::Benchmark;
 use cropmae::sample::{self, Settings};
+use strum::VariantArray;
 
 use crate::args::SampleArgs;
 use crate::{Outcome, show};
 
 pub(crate) fn run(args: &SampleArgs) -> Result<Outcome> {
     let benchmarks = match args.benchmark {
-        Some(benchmark) => vec![benchmark.into()],
-        None => vec![Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb],
+        Some(benchmark) => vec![benchmark],
+        None => Benchmark::VARIANTS.to_vec(),
     };
     for benchmark in benchmarks {
         let defaults = sample::default_settings(benchmark);

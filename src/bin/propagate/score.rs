@@ -24,7 +24,7 @@ use crate::{Outcome as Exit, plan, show};
 pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
     let start = Instant::now();
     let say = Notes::new(args.quiet);
-    let benchmark = Benchmark::from(args.benchmark);
+    let benchmark = args.benchmark;
     let protocol = protocol(benchmark, args)?;
     if !args.predictions.is_dir() {
         bail!(

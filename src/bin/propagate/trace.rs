@@ -9,7 +9,6 @@ use cropmae::model::source;
 use cropmae::overlay::correspondence::{self, Reach};
 use cropmae::progress::Observer;
 use cropmae::propagation::{Engine, Neighbor};
-use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
 use cropmae::{Error, files};
 use serde_json::{Map, Value, json};
@@ -36,7 +35,7 @@ const MOST: usize = 5;
 
 pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
-    let benchmark = Benchmark::from(args.benchmark);
+    let benchmark = args.benchmark;
     Inputs::default()
         .with_data(benchmark, args.data.as_deref(), &args.split)
         .with_weights(&args.model.weights)

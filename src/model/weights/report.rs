@@ -28,7 +28,8 @@ pub struct KeyReport {
     pub dtypes: Vec<(String, usize)>,
     /// Numbers in the encoder's tensors.
     pub parameters: usize,
-    /// Whether nothing but the width told the number of heads, and no encoder of a name has that width.
+    /// Whether nothing but the width told the number of heads, and no encoder of a name has that
+    /// width.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub heads_guessed: bool,
     /// Remarks worth a line: what was filled in or guessed, an epoch found beside the weights.

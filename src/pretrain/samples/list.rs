@@ -1,5 +1,5 @@
-//! Lists of paths ([`crate::files::list`]). A path that occurs twice is two samples. The caller knows
-//! what the paths are (pictures, shards, clips).
+//! Lists of paths ([`crate::files::list`]). A path that occurs twice is two samples. The caller
+//! knows what the paths are (pictures, shards, clips).
 
 use std::path::{Path, PathBuf};
 

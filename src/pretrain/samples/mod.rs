@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use self::kept::Kept;
 use self::shards::{Reader, Shards};
@@ -31,8 +32,10 @@ use crate::error::{Error, Result};
 use crate::image::{Rgb, decode};
 
 /// What the samples are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Kind {
     /// Pictures: a folder of any depth, a list of files, or tar shards
     Images,

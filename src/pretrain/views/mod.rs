@@ -11,6 +11,7 @@ pub mod crop;
 pub mod resample;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use self::crop::CropBox;
 use self::resample::resized_crop;
@@ -20,8 +21,10 @@ use crate::error::Result;
 use crate::image::Rgb;
 
 /// How the two views of a picture relate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Strategy {
     /// The masked view is a crop of the unmasked one (the paper's choice)
     GlobalToLocal,

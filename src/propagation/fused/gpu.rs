@@ -176,9 +176,9 @@ fn named(kernel: &str, arithmetic: Arithmetic) -> String {
     format!("affinity_{kernel}_{}", arithmetic.name())
 }
 
-/// Shared memory of a block that multiplies, as `search.cuh` lays it out: the slices of a tile's rows
-/// and, in the place of all but the first, its scores with a byte for each; then its queries, which
-/// warps are needed, its keys and the next tile's, and the lists.
+/// Shared memory of a block that multiplies, as `search.cuh` lays it out: the slices of a tile's
+/// rows and, in the place of all but the first, its scores with a byte for each; then its queries,
+/// which warps are needed, its keys and the next tile's, and the lists.
 fn shared_bytes(arithmetic: Arithmetic, kept: usize) -> usize {
     let (queries, keys) = (queries(arithmetic), keys(arithmetic));
     // f32 keeps rows apart by four words, for the banks' sake; the others by none, and have more
@@ -209,9 +209,9 @@ pub(super) fn takes(device: &CudaDevice, arithmetic: Arithmetic, kept: usize) ->
         && (arithmetic == Arithmetic::F32 || multiplies())
 }
 
-/// Allows the kernels as much shared memory as the longest lists take: what is allowed holds for all
-/// clips at work, those with shorter lists among them. Returns how many blocks of the search, each
-/// with `shared_bytes`, the GPU holds.
+/// Allows the kernels as much shared memory as the longest lists take: what is allowed holds for
+/// all clips at work, those with shorter lists among them. Returns how many blocks of the search,
+/// each with `shared_bytes`, the GPU holds.
 fn prepare(device: &CudaDevice, arithmetic: Arithmetic, shared_bytes: usize) -> Result<usize> {
     let mut at_once = 1;
     let allowed = self::shared_bytes(arithmetic, MOST).min(most_shared_bytes(device)?);

@@ -2,10 +2,10 @@
 //!
 //! A clip's context is a ring of frames on the device: frame 0, the queue, and one more place for
 //! the frame that is being labelled, so that its features and labels need not be moved when it
-//! joins the queue. There is room for a usual queue from the start; a longer one grows when the clip
-//! has come that far. [`Plan`] says which keys are multiplied with which queries; `affinity.cu` does
-//! it on a GPU and [`twin`] on the CPU, from the same [`Step`], the same plan and the same ring.
-//! The twin exists for tests; the fast version on the CPU is `tiled`.
+//! joins the queue. There is room for a usual queue from the start; a longer one grows when the
+//! clip has come that far. [`Plan`] says which keys are multiplied with which queries;
+//! `affinity.cu` does it on a GPU and [`twin`] on the CPU, from the same [`Step`], the same plan
+//! and the same ring. The twin exists for tests; the fast version on the CPU is `tiled`.
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -103,8 +103,9 @@ impl Step {
     }
 }
 
-/// Queries of a tile that is multiplied in one go. In f32 products are dear, so tiles are small, that
-/// few keys are multiplied with queries that do not see them; tensor cores would then wait for rows.
+/// Queries of a tile that is multiplied in one go. In f32 products are dear, so tiles are small,
+/// that few keys are multiplied with queries that do not see them; tensor cores would then wait for
+/// rows.
 fn queries(arithmetic: Arithmetic) -> usize {
     if arithmetic == Arithmetic::F32 { 32 } else { 64 }
 }
@@ -135,9 +136,10 @@ fn kept(settings: &Settings) -> usize {
     MOST.min(if settings.keep_ties { settings.topk + TIES } else { settings.topk })
 }
 
-/// Whether a clip is of a size that the kernel can do: k up to 32, and fewer rows and pairs of a tile
-/// and a key than 32 bits count, which is a grid of some 280 × 280 cells. A GPU also needs 74 KB of
-/// shared memory for a block in f32 and 61 KB in the others, where k is 7, and for these tensor cores.
+/// Whether a clip is of a size that the kernel can do: k up to 32, and fewer rows and pairs of a
+/// tile and a key than 32 bits count, which is a grid of some 280 × 280 cells. A GPU also needs 74
+/// KB of shared memory for a block in f32 and 61 KB in the others, where k is 7, and for these
+/// tensor cores.
 pub(super) fn fits(
     settings: &Settings,
     (height, width): (usize, usize),

@@ -17,6 +17,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use serde::Serialize;
+use strum::IntoStaticStr;
 
 /// What a unit adds to the sums that scores are made of.
 pub type Tally = Vec<f64>;
@@ -72,8 +74,9 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 }
 
 /// What a difference is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Verdict {
     /// Higher than the baseline, and the interval excludes 0.
     Better,
@@ -107,12 +110,7 @@ impl Verdict {
 
     /// In a word.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::Unclear => "unclear",
-            Self::Equal => "equal",
-        }
+        self.into()
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) enum CheckWhat {
     Jhmdb(CheckDataArgs),
     /// A checkpoint: family, architecture, keys found, missing and extra
     Weights {
-        /// The checkpoint, or another encoder that --weights takes: `sample`, `random:ARCH@SEED`, `pixels`
+        /// The checkpoint, or another encoder that --weights takes: `sample`, `random:ARCH@SEED`,
+        /// `pixels`
         #[arg(value_name = "FILE|sample|random:ARCH@SEED|pixels")]
         weights: Source,
         /// Which entry of a .pth holds the encoder

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use cropmae::pretrain::views::Strategy;
 
 use super::{ImageArgs, ModelArgs, RunArgs};
+use crate::common::values::value_of;
 
 pub(super) const RECONSTRUCT_EXAMPLES: &str = "\
 Examples:
@@ -54,7 +55,7 @@ pub(crate) struct ReconstructArgs {
     #[arg(long, value_name = "R", help_heading = "Views")]
     pub(crate) masking_ratio: Option<f64>,
     /// How the two views of an image relate [default: as trained; CropMAE, SiamMAE global-to-local]
-    #[arg(long, value_enum, value_name = "STRATEGY", help_heading = "Views")]
+    #[arg(long, value_parser = value_of::<Strategy>(), value_name = "STRATEGY", help_heading = "Views")]
     pub(crate) strategy: Option<Strategy>,
     /// Seed of crops and masks, which also depend on the image's name
     #[arg(long, value_name = "SEED", default_value_t = 0, help_heading = "Views")]

@@ -6,6 +6,7 @@ use cropmae::propagation::Shape;
 use cropmae::protocol::{Preset, ScoreSize, Size};
 
 use super::Axis;
+use crate::common::values::value_of;
 
 /// What a sweep can change: the features stay what they are.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
@@ -17,7 +18,7 @@ pub(crate) struct AffinityArgs {
     #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R", allow_negative_numbers = true)]
     pub(crate) radius: Option<f64>,
     /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square]
-    #[arg(long, value_enum, value_name = "SHAPE")]
+    #[arg(long, value_parser = value_of::<Shape>(), value_name = "SHAPE")]
     pub(crate) neighborhood: Option<Shape>,
     /// Divisor of the cosines before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1; dinov3:
     /// 0.2]
@@ -46,7 +47,7 @@ pub(crate) struct PropagationArgs {
 #[command(next_help_heading = "Protocol")]
 pub(crate) struct ProtocolArgs {
     /// The published protocol; values below that differ from it are reported as departures
-    #[arg(long, value_enum, default_value_t = Preset::Cropmae)]
+    #[arg(long, value_parser = value_of::<Preset>(), default_value = "cropmae")]
     pub(crate) preset: Preset,
     #[command(flatten)]
     pub(crate) affinity: AffinityArgs,
@@ -65,7 +66,7 @@ pub(crate) struct ProtocolArgs {
     #[arg(long, value_name = "native|HxW")]
     pub(crate) score_size: Option<ScoreSize>,
     /// How frames are resized [cropmae, crw: bilinear; dino, rsp: bilinear-8bit; dinov3: bicubic]
-    #[arg(long, value_enum, value_name = "FILTER")]
+    #[arg(long, value_parser = value_of::<FrameFilter>(), value_name = "FILTER")]
     pub(crate) frame_filter: Option<FrameFilter>,
     /// VIP: leave the given first frames out of mIoU (published numbers count them)
     #[arg(long)]

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use cropmae::protocol::Benchmark;
 
-use super::{BenchmarkArg, ModelArgs, ProtocolArgs, RunArgs};
+use super::{ModelArgs, ProtocolArgs, RunArgs, benchmark_name};
 
 /// In a line that fits a terminal.
 pub(super) const TRACE_USAGE: &str =
@@ -22,7 +23,8 @@ Protocol and encoder are set as for davis, vip and jhmdb.";
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
     /// The benchmark
-    pub(crate) benchmark: BenchmarkArg,
+    #[arg(value_parser = benchmark_name())]
+    pub(crate) benchmark: Benchmark,
     /// The dataset's folder, as released (see datasets.md), or `sample` for rendered clips
     /// [default: DAVIS_ROOT, VIP_ROOT or JHMDB_ROOT from the environment]
     #[arg(long, value_name = "ROOT|sample", help_heading = "Query")]

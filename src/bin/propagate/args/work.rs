@@ -4,6 +4,8 @@
 use clap::Args;
 use cropmae::propagation::Arithmetic;
 
+use crate::common::values::value_of;
+
 /// `--batch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchArg {
@@ -37,6 +39,6 @@ pub(crate) struct WorkArgs {
     #[arg(long, value_name = "N", value_parser = parse_clips)]
     pub(crate) clips_at_once: Option<usize>,
     /// The arithmetic of the affinity's products on a GPU; published numbers are f32
-    #[arg(long, value_enum, default_value_t = Arithmetic::F32)]
+    #[arg(long, value_parser = value_of::<Arithmetic>(), default_value = "f32")]
     pub(crate) affinity: Arithmetic,
 }

@@ -5,12 +5,12 @@
 //! extracts into a folder of its own and renames it; the first one wins, the others discard theirs.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use crate::digest::hexadecimal;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::{self, PendingFolder};
 
 /// The folder of a file's frames, relative to the cache: it depends on the file's path below the
 /// root, its size in bytes and the short side that frames are scaled to.
@@ -35,43 +35,20 @@ pub(super) fn made_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -
     if folder.is_dir() {
         return Ok(());
     }
-    let partial = own_partial(folder)?;
-    let moved = fill(&partial)
-        .and_then(|()| std::fs::rename(&partial, folder).map_err(Error::writing(folder)));
-    if moved.is_err() {
-        // best effort: ignore the error
-        let _ = std::fs::remove_dir_all(&partial);
-    }
+    folder.parent().into_iter().for_each(files::sweep);
+    let partial = PendingFolder::create(folder)?;
+    let moved = fill(partial.part()).and_then(|()| partial.finish());
     // another one may have been faster: a rename does not replace a folder with files in it
     if folder.is_dir() { Ok(()) } else { moved }
-}
-
-/// Makes a folder beside `folder` that nobody else has: also not another thread of this program,
-/// nor a program of the same number on another machine or before this one.
-fn own_partial(folder: &Path) -> Result<PathBuf> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent).map_err(Error::creating(parent))?;
-    }
-    loop {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut name = folder.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".partial-{}-{count}", std::process::id()));
-        let partial = folder.with_file_name(name);
-        match std::fs::create_dir(&partial) {
-            Ok(()) => return Ok(partial),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::creating(&partial)(error)),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::error::Error;
 
     fn entries(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
@@ -107,18 +84,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("a.mp4-1234");
         // a number of a process comes again: always 1 in a container
-        let left: Vec<String> = (0..1000)
-            .map(|count| format!("a.mp4-1234.partial-{}-{count}", std::process::id()))
-            .collect();
-        for name in &left {
-            std::fs::create_dir(root.path().join(name)).unwrap();
-            std::fs::write(root.path().join(name).join("000099.jpg"), "old").unwrap();
+        for count in 0..1000 {
+            let name = format!("a.mp4-1234.{}-{count}.partial", std::process::id());
+            std::fs::create_dir(root.path().join(&name)).unwrap();
+            std::fs::write(root.path().join(&name).join("000099.jpg"), "old").unwrap();
         }
         made_once(&folder, |partial| {
             assert!(entries(partial).is_empty());
             Err(Error::setting("video", "is broken"))
         })
         .unwrap_err();
-        assert_eq!(entries(root.path()).len(), left.len());
+        assert_eq!(entries(root.path()), Vec::<String>::new());
     }
 }

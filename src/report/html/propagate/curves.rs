@@ -240,8 +240,8 @@ fn most_common(scores: &VipScores) -> Vec<usize> {
 /// The thresholds that have a line.
 const NEAR: [f64; 2] = [0.1, 0.2];
 
-/// A line of what the distances of each frame's joints come to; frames are counted from 1 on, as the
-/// given one has none.
+/// A line of what the distances of each frame's joints come to; frames are counted from 1 on, as
+/// the given one has none.
 fn of_joints(
     name: String,
     number: usize,

@@ -320,16 +320,16 @@ fn score(benchmark: Benchmark, values: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
+    use strum::VariantArray;
 
     use super::*;
     use crate::protocol::{Preset, ScoreSize};
 
     fn records() -> Vec<ProtocolRecord> {
         let mut records = Vec::new();
-        for benchmark in [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb] {
-            for preset in Preset::value_variants() {
-                if let Ok(protocol) = preset.protocol(benchmark) {
+        for benchmark in Benchmark::VARIANTS {
+            for preset in Preset::VARIANTS {
+                if let Ok(protocol) = preset.protocol(*benchmark) {
                     records.push(ProtocolRecord::of_run(*preset, &protocol).unwrap());
                 }
             }
