@@ -23,7 +23,7 @@ mod ops;
 mod parameters;
 mod spans;
 mod tape;
-pub mod target;
+pub(crate) mod target;
 
 use candle_core::{DType, Tensor};
 

@@ -7,15 +7,15 @@
 //! clip is encoded once and its features ([`cache`]) need not be kept longer. The results are
 //! records for [`crate::report`].
 
-pub mod batch;
-pub mod cache;
+pub(crate) mod batch;
+pub(crate) mod cache;
 pub mod davis;
 pub mod folder;
 mod input;
 pub mod jhmdb;
 mod labelled;
 mod masks;
-pub mod poses;
+pub(crate) mod poses;
 mod share;
 mod soft;
 pub mod stream;

@@ -17,7 +17,7 @@ pub mod init;
 mod parameters;
 mod patches;
 pub mod pos_embed;
-pub mod shipped;
+pub(crate) mod shipped;
 pub mod source;
 mod tensors;
 #[cfg(feature = "cuda")]

@@ -19,7 +19,7 @@ const BYTES: &[u8] = include_bytes!("sample.safetensors");
 ///
 /// # Errors
 /// There is no memory for it.
-pub fn sample() -> Result<Checkpoint> {
+pub(crate) fn sample() -> Result<Checkpoint> {
     let stored = candle_core::safetensors::load_buffer(BYTES, &Device::Cpu)?;
     let mut report = KeyReport::new(Container::Shipped);
     report.found = stored.len();

@@ -17,7 +17,7 @@ pub mod jhmdb;
 pub mod record;
 pub mod scored;
 pub mod several;
-pub mod stored;
+pub(crate) mod stored;
 pub mod sweep;
 pub mod table;
 pub mod vip;

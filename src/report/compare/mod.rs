@@ -5,9 +5,9 @@
 //! [`scatter`] show it. Everything is based on pairs: the same clip, labelled by one encoder and by
 //! another.
 
-pub mod agreement;
+pub(crate) mod agreement;
 pub mod runs;
-pub mod scatter;
+pub(crate) mod scatter;
 pub mod statistics;
 pub mod tables;
 

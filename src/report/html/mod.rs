@@ -6,8 +6,8 @@
 //! closes all tags. A page loads nothing: styles, script and pictures are in it, and its content
 //! security policy forbids the rest.
 
-pub mod chart;
-pub mod page;
+pub(crate) mod chart;
+pub(crate) mod page;
 pub mod player;
 pub mod propagate;
-pub mod table;
+pub(crate) mod table;
