@@ -23,7 +23,7 @@ mod ops;
 mod parameters;
 mod spans;
 mod tape;
-pub(crate) mod target;
+pub mod target;
 
 use candle_core::{DType, Tensor};
 

@@ -12,7 +12,7 @@ const EPSILON: f64 = 1e-6;
 ///
 /// # Errors
 /// The device runs out of memory.
-pub(crate) fn patches(view: &Tensor, patch: usize) -> Result<Tensor> {
+pub fn patches(view: &Tensor, patch: usize) -> Result<Tensor> {
     let (batch, channels, height, width) = view.dims4()?;
     let (rows, columns) = (height / patch, width / patch);
     let split = view.reshape(&[batch, channels, rows, patch, columns, patch][..])?;
@@ -24,7 +24,7 @@ pub(crate) fn patches(view: &Tensor, patch: usize) -> Result<Tensor> {
 ///
 /// # Errors
 /// The device runs out of memory.
-pub(crate) fn view(patches: &Tensor, patch: usize) -> Result<Tensor> {
+pub fn view(patches: &Tensor, patch: usize) -> Result<Tensor> {
     let (batch, count, values) = patches.dims3()?;
     let (side, channels) = (count.isqrt(), values / (patch * patch));
     let split = patches.reshape(&[batch, side, side, patch, patch, channels][..])?;
@@ -36,7 +36,7 @@ pub(crate) fn view(patches: &Tensor, patch: usize) -> Result<Tensor> {
 ///
 /// # Errors
 /// The device runs out of memory.
-pub(crate) fn statistics(patches: &Tensor) -> Result<(Tensor, Tensor)> {
+pub fn statistics(patches: &Tensor) -> Result<(Tensor, Tensor)> {
     let count = patches.dim(D::Minus1)? as f64;
     let mean = patches.mean_keepdim(D::Minus1)?;
     let squares = patches.broadcast_sub(&mean)?.sqr()?.sum_keepdim(D::Minus1)?;
@@ -48,7 +48,7 @@ pub(crate) fn statistics(patches: &Tensor) -> Result<(Tensor, Tensor)> {
 ///
 /// # Errors
 /// The device runs out of memory.
-pub(crate) fn target(view: &Tensor, patch: usize, normalize: bool) -> Result<Tensor> {
+pub fn target(view: &Tensor, patch: usize, normalize: bool) -> Result<Tensor> {
     let view = view.to_dtype(DType::F32)?;
     #[cfg(feature = "cuda")]
     if super::ops::gpu::takes(&view) {

@@ -16,7 +16,7 @@ const RADIUS: usize = 6;
 ///
 /// The first three factors are uniform in 1 ± `strength`, the hue turns by up to a quarter of
 /// `strength` (1 is the whole circle). A strength of 0.4 is the reference's.
-pub(crate) fn jitter(image: &mut Rgb, strength: f64, stream: &mut Stream) {
+pub fn jitter(image: &mut Rgb, strength: f64, stream: &mut Stream) {
     let order = stream.order(4);
     let mut factor = || stream.between((1.0 - strength).max(0.0), 1.0 + strength);
     let (brightness, contrast, saturation) = (factor(), factor(), factor());
@@ -102,7 +102,7 @@ fn turned(rgb: [u8; 3], turn: f32) -> [u8; 3] {
 
 /// Blurs with a Gaussian whose standard deviation is uniform in 0.1…2 pixels; the picture is
 /// mirrored at its borders.
-pub(crate) fn blur(image: &mut Rgb, stream: &mut Stream) {
+pub fn blur(image: &mut Rgb, stream: &mut Stream) {
     convolve(image, &kernel(stream.between(0.1, 2.0)));
 }
 

@@ -11,7 +11,7 @@ const ATTEMPTS: usize = 10;
 
 /// A box of whole pixels inside a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CropBox {
+pub struct CropBox {
     /// The first row.
     pub top: usize,
     /// The first column.
@@ -28,7 +28,7 @@ impl CropBox {
     ///
     /// An attempt takes two draws, the area and the aspect; the one that succeeds takes two more,
     /// top and left.
-    pub(crate) fn draw(
+    pub fn draw(
         height: usize,
         width: usize,
         area: [f64; 2],

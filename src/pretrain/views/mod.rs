@@ -6,9 +6,9 @@
 //! stream, in a fixed order: the first box, the second box, the flip of the first view, the flip of
 //! the second, colours, blur. From here pairs go through [`super::loader`] to the model.
 
-pub(crate) mod augment;
-pub(crate) mod crop;
-pub(crate) mod resample;
+pub mod augment;
+pub mod crop;
+pub mod resample;
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};

@@ -98,7 +98,7 @@ impl<'a> Rows<'a> {
 ///
 /// # Panics
 /// The box is not inside the picture or empty, or `size` is 0.
-pub(crate) fn resized_crop(image: &Rgb, crop: CropBox, size: usize) -> Rgb {
+pub fn resized_crop(image: &Rgb, crop: CropBox, size: usize) -> Rgb {
     let inside = crop.top + crop.height <= image.height && crop.left + crop.width <= image.width;
     assert!(inside && crop.height * crop.width * size > 0, "a box outside its picture");
     let stride = 3 * image.width;
