@@ -1,6 +1,6 @@
-//! The small encoder inside the program, `--weights sample`: a ViT-Ti/16 that `pretrain` trained on
-//! 850 photographs, so that a first try needs no download. results/pretrain says what it was
-//! trained on, with which command, and how it scores.
+//! The small encoder inside the program, `sample` among weights: a ViT-Ti/16 that `pretrain`
+//! trained on 850 photographs, so that a first try needs no download. results/pretrain says what it
+//! was trained on, with which command, and how it scores.
 
 use std::path::PathBuf;
 
