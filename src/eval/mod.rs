@@ -4,7 +4,7 @@
 //! scored. Here is what they share: the setup, and the loop over clips. The loop gives each clip to
 //! a worker, stores its results completely, continues an interrupted run, and goes on after a
 //! broken clip. A sweep takes a clip through all its settings before the next clip, so that the
-//! clip is encoded once and its features ([`cache`]) need not be kept longer. The results are
+//! clip is encoded once and its features ([`Cache`]) need not be kept longer. The results are
 //! records for [`crate::report`].
 
 pub(crate) mod batch;

@@ -1,8 +1,8 @@
 //! Runs side by side: one table, differences, and which of them are significant.
 //!
-//! [`runs`] reads result folders, [`agreement`] says whether they may be compared at all,
+//! [`runs`] reads result folders, `agreement` says whether they may be compared at all,
 //! [`statistics`] computes the intervals, and [`Comparison`] holds the result; [`tables`] and
-//! [`scatter`] show it. Everything is based on pairs: the same clip, labelled by one encoder and by
+//! `scatter` show it. Everything is based on pairs: the same clip, labelled by one encoder and by
 //! another.
 
 pub(crate) mod agreement;
