@@ -56,7 +56,8 @@ fn several_gpus_and_batches_that_do_not_fit_change_no_prediction() {
         return eprintln!("skipped: tests/cli does the same on the CPU");
     }
     let (folder, out) = (rendered(2, 6), tempfile::tempdir().unwrap());
-    // bytes that the emulated GPU has: enough for the weights and some frames; a real one does not ask
+    // bytes that the emulated GPU has: enough for the weights and some frames; a real one does not
+    // ask
     let little = [("EMULATED_MEMORY", "28000000")];
     let run = |name: &str, more: &[&str]| {
         predictions(folder.path(), &out.path().join(name), more, &little).1
