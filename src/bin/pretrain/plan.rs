@@ -66,8 +66,7 @@ fn replace<T>(value: &mut T, with: Option<T>) {
 fn with_file(config: &Config, path: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    let table = text.parse().with_context(|| format!("{} is no TOML", path.display()))?;
-    Ok(config.with(&path.display().to_string(), &table)?)
+    Ok(config.with_toml(&path.display().to_string(), &text)?)
 }
 
 /// What `--init` or `--resume` begins with, and what there is to say of it; nothing where the run
