@@ -440,8 +440,8 @@ fn steps_per_epoch(run: &Run<'_>) -> Result<u64> {
     let (samples, batch) = (run.samples.len(), run.config.optimization.batch_size);
     match (samples / batch) as u64 {
         0 => {
-            let problem =
-                format!("is {batch}, but there are only {samples} samples: take a smaller batch");
+            let counted = if samples == 1 { "1 sample" } else { &format!("{samples} samples") };
+            let problem = format!("is {batch}, and the data has {counted}: take a smaller batch");
             Err(Error::setting("optimization.batch_size", problem))
         }
         steps => Ok(steps),

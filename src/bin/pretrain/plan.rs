@@ -123,6 +123,12 @@ pub(crate) fn held_out(
 pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     // a run's own pictures would become data
     Inputs::default().with(data).spare("--out", out)?;
+    if out.exists() && !out.is_dir() {
+        bail!(
+            "--out: {} is a file; name a new folder, or that of a run to go on with",
+            out.display()
+        );
+    }
     let Ok(entries) = std::fs::read_dir(out) else { return Ok(()) };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let mut names: Vec<String> = names.collect::<std::io::Result<_>>()?;

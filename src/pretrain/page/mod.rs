@@ -48,8 +48,11 @@ pub fn write(folder: &Path) -> Result<()> {
 /// The configuration that a run has left in its folder.
 fn config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
+    let remedy = "pass the folder that a run of `pretrain` was given for its output";
+    if !folder.exists() {
+        return Err(Error::data(folder, "there is no such folder", remedy));
+    }
     if !path.is_file() {
-        let remedy = "pass the folder that a run of `pretrain` was given for its output";
         return Err(Error::data(
             folder,
             "holds no run of pretrain: config.toml is missing",
