@@ -73,8 +73,8 @@ impl Batches {
                 return Err(Error::Stopped);
             }
             let loaded = self.carried.take().or_else(|| self.loader.next());
-            // a signal to the whole group ends the programs that decode videos too: a sample that cannot
-            // be read from then on may be a good one
+            // a signal to the whole group ends the programs that decode videos too: a sample that
+            // cannot be read from then on may be a good one
             if stops() {
                 return Err(Error::Stopped);
             }
@@ -105,8 +105,8 @@ mod tests {
     use crate::pretrain::config::Preset;
     use crate::pretrain::samples::{Options, Samples};
 
-    /// A signal to the whole group ends the programs that decode: what cannot be read from then on is not
-    /// taken for a broken sample.
+    /// A signal to the whole group ends the programs that decode: what cannot be read from then on
+    /// is not taken for a broken sample.
     #[test]
     fn what_comes_after_a_stop_is_not_looked_at() {
         let folder = tempfile::tempdir().unwrap();

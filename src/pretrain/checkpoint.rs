@@ -104,7 +104,8 @@ pub fn prune(folder: &Path, keep_last: usize, keep_every: u64) -> Result<()> {
     Ok(())
 }
 
-/// Removes checkpoints that were never whole: what programs leave that are killed while they write one.
+/// Removes checkpoints that were never whole: what programs leave that are killed while they write
+/// one.
 ///
 /// # Errors
 /// The folder cannot be read, or a file in it not be removed.

@@ -240,8 +240,8 @@ impl Config {
     /// `self` with the values of a TOML file's `text` in place of its own.
     ///
     /// # Errors
-    /// The text is no TOML, it holds a key that no configuration has, or a value of the wrong type; the
-    /// message names `origin`, where the text comes from.
+    /// The text is no TOML, it holds a key that no configuration has, or a value of the wrong type;
+    /// the message names `origin`, where the text comes from.
     pub fn with_toml(&self, origin: &str, text: &str) -> Result<Self> {
         let table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -290,7 +290,8 @@ impl Config {
         self.with(setting, &table)
     }
 
-    /// The settings in which `other` differs, in words: `epochs = 2, not 3`; none where they are alike.
+    /// The settings in which `other` differs, in words: `epochs = 2, not 3`; none where they are
+    /// alike.
     pub(super) fn differences(&self, other: &Self) -> Result<Vec<String>> {
         let (own, others) = (self.table()?, other.table()?);
         let pairs = keys::flat(&own).into_iter().zip(keys::flat(&others));

@@ -155,8 +155,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Goes on with the log of the run in `folder` as it stood at a place: what a run wrote after its
-    /// last checkpoint will come again. Also returns the steps that the place's epoch has already.
+    /// Goes on with the log of the run in `folder` as it stood at a place: what a run wrote after
+    /// its last checkpoint will come again. Also returns the steps that the place's epoch has
+    /// already.
     ///
     /// # Errors
     /// A file cannot be read or written.

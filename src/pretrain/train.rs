@@ -46,14 +46,15 @@ impl Models<'_> {
 pub enum Ended {
     /// All epochs are done; the network.
     Finished(Autoencoder),
-    /// The watcher asked to stop here. The newest checkpoint holds exactly this place, and the same run
-    /// goes on from it.
+    /// The watcher asked to stop here. The newest checkpoint holds exactly this place, and the same
+    /// run goes on from it.
     Stopped(Place),
 }
 
 /// Is told of a run's progress, and asked what to measure between epochs and whether to go on.
 pub trait Watcher {
-    /// The run begins, or goes on, here. `made`: the steps of this epoch that an earlier session made.
+    /// The run begins, or goes on, here. `made`: the steps of this epoch that an earlier session
+    /// made.
     fn started(&self, place: Place, steps_per_epoch: u64, made: &[StepRecord]) {
         let _ = (place, steps_per_epoch, made);
     }
@@ -63,8 +64,8 @@ pub trait Watcher {
         let _ = step;
     }
 
-    /// Whether to stop: asked after every step and while samples are waited for. Once it is so, it stays
-    /// so.
+    /// Whether to stop: asked after every step and while samples are waited for. Once it is so, it
+    /// stays so.
     fn stops(&self) -> bool {
         false
     }
@@ -73,8 +74,8 @@ pub trait Watcher {
     /// numbers do not go into the log.
     ///
     /// # Errors
-    /// What stops the run. With [`Error::Stopped`] it stops before the end of the epoch, which is measured
-    /// when the run goes on.
+    /// What stops the run. With [`Error::Stopped`] it stops before the end of the epoch, which is
+    /// measured when the run goes on.
     fn epoch_done(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
         let _ = (models, epochs);
         Ok(Vec::new())

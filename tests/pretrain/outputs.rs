@@ -230,6 +230,11 @@ fn a_run_takes_no_folder_of_others() {
     let error = fail(&mut pretrain(&data, &mine, &["--epochs", "1"]));
     assert!(error.contains("report.html") && error.contains("no training run"), "{error}");
     assert_eq!(std::fs::read_dir(&mine).unwrap().count(), 1);
+    // but what a start leaves that was killed at once is no other's
+    let begun = folder.path().join("begun");
+    std::fs::create_dir(&begun).unwrap();
+    std::fs::write(begun.join("config.toml.partial"), "seed").unwrap();
+    succeed(&mut pretrain(&data, &begun, &["--epochs", "1"]));
     let error = fail(&mut pretrain(&data, &mine.join("report.html"), &["--epochs", "1"]));
     assert!(error.contains("--out: ") && error.contains("report.html is a file"), "{error}");
 }

@@ -184,7 +184,8 @@ fn goes_on_only_with_the_same_settings_and_data() {
     let newest = out.join("checkpoint-00000004.safetensors");
     let longer = format!("--init {} with another folder for --out", newest.display());
     assert!(error.contains(&longer), "{error}");
-    // how many samples may be unreadable changes no result; the folder's file is of the present command
+    // how many samples may be unreadable changes no result; the folder's file is of the present
+    // command
     std::fs::remove_file(out.join("encoder.safetensors")).unwrap();
     std::fs::write(out.join("config.toml"), "bad = [").unwrap();
     let more = ["--epochs", "2", "--set", "reading.max_unreadable=0.5"];

@@ -1,4 +1,5 @@
-//! Runs that a signal stops: the same command ends them with the bytes of a run that was never stopped.
+//! Runs that a signal stops: the same command ends them with the bytes of a run that was never
+//! stopped.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -1,6 +1,6 @@
-//! Ctrl-C, and the signal that a scheduler sends before it kills (SIGTERM): the first one asks a run to
-//! stop where it can go on later, the second one ends the program at once. Either gives the exit status
-//! that shells expect of a program that a signal ended.
+//! Ctrl-C, and the signal that a scheduler sends before it kills (SIGTERM): the first one asks a
+//! run to stop where it can go on later, the second one ends the program at once. Either gives the
+//! exit status that shells expect of a program that a signal ended.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,8 @@ struct Asked {
     signal: Arc<AtomicUsize>,
 }
 
-/// From here on the signals are a question. Where the system does not allow that, they stay what they were.
+/// From here on the signals are a question. Where the system does not allow that, they stay what
+/// they were.
 pub(crate) fn listen() {
     if ASKED.get().is_some() {
         return;
@@ -39,7 +40,8 @@ pub(crate) fn asked() -> bool {
     ASKED.get().is_some_and(|it| it.asked.load(Ordering::Acquire))
 }
 
-/// The exit status of a program that stopped because it was asked to: 128 and the number of the signal.
+/// The exit status of a program that stopped because it was asked to: 128 and the number of the
+/// signal.
 pub(crate) fn status() -> u8 {
     let signal = ASKED.get().map_or(0, |it| it.signal.load(Ordering::Acquire));
     if signal == SIGTERM as usize { 143 } else { 130 }

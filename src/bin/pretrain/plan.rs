@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use candle_core::Device;
 use cropmae::Error;
+use cropmae::files::is_left;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
@@ -136,7 +137,10 @@ pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     if names.iter().any(run) {
         return Ok(());
     }
-    names.retain(|name| !name.starts_with('.'));
+    // a start that was killed may have left no more than these
+    names.retain(|name| {
+        !name.starts_with('.') && !is_left(name.as_ref(), |name| name == "config.toml")
+    });
     names.sort();
     match names.first() {
         None => Ok(()),

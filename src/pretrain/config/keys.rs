@@ -1,7 +1,7 @@
 //! Values by their keys: whether a table fits a configuration, and what to say where it does not.
 //!
-//! A configuration as a table has every key with a value of the right type, so it is what others are
-//! held against. What is left for serde to refuse are words that are none of an enum's.
+//! A configuration as a table has every key with a value of the right type, so it is what others
+//! are held against. What is left for serde to refuse are words that are none of an enum's.
 
 use toml::{Table, Value};
 
@@ -12,8 +12,8 @@ const SHOWN: usize = 3;
 /// How a single setting is written.
 pub(super) const FORM: &str = "write key=value, for example views.flip=0";
 
-/// What is wrong with `over`, whose values are to take the place of those of `base`: a key that is not
-/// there, or a value of another type.
+/// What is wrong with `over`, whose values are to take the place of those of `base`: a key that is
+/// not there, or a value of another type.
 pub(super) fn misfit(base: &Table, over: &Table) -> Option<String> {
     misfit_below(base, base, over, "")
 }
@@ -82,8 +82,8 @@ fn unknown(whole: &Table, path: &str) -> String {
     }
 }
 
-/// The keys that somebody probably meant: of the same last name, of nearly the same name, or with that
-/// name in theirs.
+/// The keys that somebody probably meant: of the same last name, of nearly the same name, or with
+/// that name in theirs.
 fn meant(whole: &Table, path: &str) -> Vec<String> {
     let keys: Vec<String> = flat(whole).into_iter().map(|(key, _)| key).collect();
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();

@@ -81,8 +81,8 @@ fn line(name: &str, points: Points, color: usize) -> Series {
     Series { name: name.to_owned(), points, paint: Paint::Theme(color), dashed: false }
 }
 
-/// A chart of one panel with its heading and legend, which tells of a smoothed line the `mean` and of
-/// the others their last value.
+/// A chart of one panel with its heading and legend, which tells of a smoothed line the `mean` and
+/// of the others their last value.
 fn single(title: &str, unit: &str, mut series: Vec<Series>, mean: Told, end: f64) -> Markup {
     let range = extent(series.iter().flat_map(|series| &series.points));
     let power = small(range.end);

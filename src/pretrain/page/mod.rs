@@ -175,8 +175,8 @@ fn mean(log: &[Entry], epoch: u64, of: impl Fn(&StepRecord) -> f64) -> Option<f6
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// The mean of a value over the newest epoch of those that are done, and in words which one that is.
-/// The program's own lines tell the same number.
+/// The mean of a value over the newest epoch of those that are done, and in words which one that
+/// is. The program's own lines tell the same number.
 fn newest(log: &[Entry], epochs: u64, of: impl Fn(&StepRecord) -> f64) -> Option<(f64, String)> {
     let which = match epochs {
         0 => "mean of epoch 1 so far".to_owned(),
