@@ -5,11 +5,12 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("digest", &[]),
     ("elementwise", &[]),
     ("kernel", &[]),
+    ("nearest", &[]),
     ("product", &["elementwise"]),
     ("progress", &["error"]),
     ("device", &["error"]),

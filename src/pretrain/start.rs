@@ -11,7 +11,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 use super::adamw::decays;
-use super::checkpoint::Place;
+use super::checkpoint::{self, Place};
 use super::config::Config;
 use crate::autoencoder::{Method, Parameters};
 use crate::error::{Error, Result};
@@ -60,6 +60,13 @@ impl Start {
     /// # Errors
     /// A tensor or a state is missing or of another shape, or all epochs are done.
     pub fn after_reference(path: &Path, config: &Config) -> Result<(Self, Vec<String>)> {
+        if checkpoint::is_ours(path)? {
+            return Err(Error::weights(
+                path,
+                "is of this program, whose runs go on without being told",
+                "give the command of its run again, or begin a new run with its weights: the setting `init`",
+            ));
+        }
         let Network { mut tensors, decoder, mut notices } = network(path, config)?;
         let remedy = "give the settings that it was trained with, or begin with the setting `init`";
         let missing = decoder.iter().find(|(_, taken)| !**taken);

@@ -49,7 +49,7 @@ fn the_first_screen() {
       propagate score davis --data DAVIS --predictions runs/mine/predictions
 
     Exit status: 0 success, 1 failure, 2 wrong usage, 3 some clips failed (check: errors found),
-    130 stopped by Ctrl-C: finished clips are kept, and the same command continues.
+    130 stopped by Ctrl-C, 143 by SIGTERM: finished clips are kept, and the same command continues.
     ");
 }
 

@@ -333,7 +333,7 @@ fn finish(
     Ok(outcome(interrupted, &record))
 }
 
-/// Whether Ctrl-C kept clips from being done; that is said.
+/// Whether a signal kept clips from being done; that is said.
 pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> bool {
     let (done, asked) = (record.dataset.done, clips.asked());
     let interrupted = interrupt::asked() && done + record.failures.len() < asked;

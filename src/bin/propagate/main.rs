@@ -23,7 +23,6 @@ mod explain;
 mod export;
 mod features;
 mod images;
-mod interrupt;
 mod overlays;
 mod page;
 mod plan;
@@ -45,6 +44,7 @@ use cropmae::protocol::Benchmark;
 
 use args::{Cli, Command, EvaluateArgs};
 use clips::Clips;
+use common::interrupt;
 use show::Notes;
 use targets::Inputs;
 
@@ -58,7 +58,7 @@ enum Outcome {
     Done,
     /// 3: done, but for some clips, or with errors found by a check.
     Partial,
-    /// 130: stopped by Ctrl-C; what is done is kept.
+    /// 130 or 143: stopped by Ctrl-C or SIGTERM; what is done is kept.
     Interrupted,
 }
 
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),
-        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::status()),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
