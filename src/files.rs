@@ -75,7 +75,7 @@ pub(crate) fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
 
 /// Whether a file of this name may be what a killed program has left in its folder: the lock, or a
 /// file in the making that was to have a name of `ours`.
-pub(crate) fn is_left(name: &OsStr, ours: impl Fn(&str) -> bool) -> bool {
+pub fn is_left(name: &OsStr, ours: impl Fn(&str) -> bool) -> bool {
     let begun = name.to_str().and_then(|name| name.strip_suffix(Pending::SUFFIX));
     name == Occupied::NAME || begun.is_some_and(ours)
 }
