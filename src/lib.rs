@@ -23,7 +23,8 @@
 //! * [`sample`]: rendered clips with exact ground truth, for trying and testing.
 //! * [`autoencoder`], [`pretrain`]: the network that is trained, and the loop that trains it. Begin
 //!   reading at [`pretrain::train()`].
-//! * [`device`], [`files`], [`progress`], [`error`]: leaves that all may use.
+//! * [`device`], [`files`], [`nearest`], [`progress`], [`error`], [`wording`]: leaves that all may
+//!   use.
 //!
 //! # With features of your own
 //!
@@ -127,6 +128,7 @@ pub mod image;
 mod kernel;
 pub mod metric;
 pub mod model;
+pub mod nearest;
 pub mod overlay;
 pub mod pretrain;
 mod product;
@@ -135,5 +137,6 @@ pub mod propagation;
 pub mod protocol;
 pub mod report;
 pub mod sample;
+pub mod wording;
 
 pub use error::{Error, Result};

@@ -5,18 +5,20 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("error", &[]),
+    ("wording", &[]),
     ("digest", &[]),
     ("elementwise", &[]),
     ("kernel", &[]),
+    ("nearest", &[]),
     ("product", &["elementwise"]),
     ("progress", &["error"]),
     ("device", &["error"]),
     ("files", &["error"]),
     ("image", &["error", "kernel"]),
     ("metric", &["image"]),
-    ("data", &["digest", "error", "files", "image"]),
+    ("data", &["digest", "error", "files", "image", "wording"]),
     ("sample", &["data", "error", "files", "image"]),
     ("model", &["digest", "elementwise", "error", "kernel", "product"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
@@ -36,12 +38,16 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "progress",
             "propagation",
             "protocol",
+            "wording",
         ],
     ),
     ("overlay", &["data", "error", "eval", "files", "image", "metric", "propagation", "protocol"]),
     (
         "report",
-        &["data", "error", "eval", "files", "image", "metric", "model", "overlay", "protocol"],
+        &[
+            "data", "error", "eval", "files", "image", "metric", "model", "overlay", "protocol",
+            "wording",
+        ],
     ),
     (
         "pretrain",
@@ -60,6 +66,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "propagation",
             "protocol",
             "report",
+            "wording",
         ],
     ),
     ("lib", &["error"]),
