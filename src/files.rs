@@ -64,7 +64,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 ///
 /// # Errors
 /// JSON has no words for the value.
-pub fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::writing(path)(std::io::Error::other(error)))?;
     Ok((text + "\n").into_bytes())
@@ -74,7 +74,7 @@ pub fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// A file cannot be written; none was replaced then. Or one cannot be renamed.
-pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
+pub(crate) fn write_together(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
     let written = files.iter().try_for_each(|(path, bytes)| {
         part(path, |out| out.write_all(bytes)).map(drop).map_err(Error::writing(path))
     });

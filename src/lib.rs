@@ -2,8 +2,8 @@
 //!
 //! The labels of a clip's first frame are carried through the clip by the k-nearest-neighbour
 //! affinity of patch features: the standard test of how well an encoder matches things across
-//! frames. This library is what the program `propagate` runs; it never prints, exits or reads the
-//! environment.
+//! frames. Masked autoencoding trains such encoders. This library is what the programs `propagate`
+//! and `pretrain` run; it never prints, exits or reads the environment.
 //!
 //! ```text
 //! data ──> image ──> model ──> propagation ──> metric ──> report

@@ -1,12 +1,12 @@
-//! The name that somebody probably meant: what is asked about names that are not known, of settings, of
-//! clips. A leaf.
+//! The name that somebody probably meant: what is asked about names that are not known, of
+//! settings, of clips. A leaf.
 
-/// Words less alike than this have hardly been meant for each other (Jaro and Winkler's measure, from 0
-/// to 1: one wrong letter of four gives 0.87, a word without its second half 0.9).
+/// Words less alike than this have hardly been meant for each other (Jaro and Winkler's measure,
+/// from 0 to 1: one wrong letter of four gives 0.87, a word without its second half 0.9).
 const ALIKE: f64 = 0.8;
 
-/// The candidate most like `word`, the first of equally good ones, upper and lower case being the same;
-/// `None` where none is much like it.
+/// The candidate most like `word`, the first of equally good ones, upper and lower case being the
+/// same; `None` where none is much like it.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let measured = candidates

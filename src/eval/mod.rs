@@ -4,18 +4,18 @@
 //! scored. Here is what they share: the setup, and the loop over clips. The loop gives each clip to
 //! a worker, stores its results completely, continues an interrupted run, and goes on after a
 //! broken clip. A sweep takes a clip through all its settings before the next clip, so that the
-//! clip is encoded once and its features ([`cache`]) need not be kept longer. The results are
+//! clip is encoded once and its features ([`Cache`]) need not be kept longer. The results are
 //! records for [`crate::report`].
 
-pub mod batch;
-pub mod cache;
+pub(crate) mod batch;
+pub(crate) mod cache;
 pub mod davis;
 pub mod folder;
 mod input;
 pub mod jhmdb;
 mod labelled;
 mod masks;
-pub mod poses;
+pub(crate) mod poses;
 mod share;
 mod soft;
 pub mod stream;

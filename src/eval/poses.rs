@@ -13,7 +13,7 @@ use crate::protocol::Size;
 
 /// The joints of a clip's frames, in cells of the feature grid.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Poses {
+pub(crate) struct Poses {
     /// The clip.
     pub clip: String,
     /// The size of its frames in pixels.
@@ -25,27 +25,22 @@ pub struct Poses {
 
 impl Poses {
     /// No frame yet.
-    pub fn new(clip: &str, frame: Size, grid: (usize, usize)) -> Self {
+    pub(crate) fn new(clip: &str, frame: Size, grid: (usize, usize)) -> Self {
         Self { clip: clip.to_owned(), frame, grid, positions: Vec::new() }
     }
 
     /// Appends a frame's joints, (x, y) in cells; (-1, -1) where a joint was lost.
-    pub fn push(&mut self, joints: [[f32; 2]; JOINT_COUNT]) {
+    pub(crate) fn push(&mut self, joints: [[f32; 2]; JOINT_COUNT]) {
         self.positions.push(joints);
     }
 
     /// Frames.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.positions.len()
     }
 
-    /// Whether there is no frame.
-    pub fn is_empty(&self) -> bool {
-        self.positions.is_empty()
-    }
-
     /// As an array: x and y, joint, frame (2 × 15 × T).
-    pub fn coordinates(&self) -> Array3<f64> {
+    pub(crate) fn coordinates(&self) -> Array3<f64> {
         Array3::from_shape_fn((2, JOINT_COUNT, self.len()), |(axis, joint, t)| {
             f64::from(self.positions[t][joint][axis])
         })
@@ -72,7 +67,7 @@ const FORMAT: &str = "joints in cells, 1";
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, poses: &Poses) -> Result<()> {
+pub(crate) fn write(path: &Path, poses: &Poses) -> Result<()> {
     let position = |joint: &[f32; 2]| (joint[0] >= 0.0).then_some(*joint);
     let file = File {
         format: FORMAT.into(),
@@ -91,7 +86,7 @@ pub fn write(path: &Path, poses: &Poses) -> Result<()> {
 ///
 /// # Errors
 /// There is no file for the clip, or it is not what it should be.
-pub fn find(
+pub(crate) fn find(
     predictions: &Path,
     clip: &str,
     index: usize,

@@ -1,5 +1,5 @@
-//! Soft labels on disk (`--save-soft-labels`): a safetensors file written frame by frame, so that
-//! a long clip needs no more memory than a short one.
+//! Soft labels on disk (the setting `save_soft_labels`): a safetensors file written frame by frame,
+//! so that a long clip needs no more memory than a short one.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -2,7 +2,7 @@
 //!
 //! A thread of its own reads ahead of the encoder, never more than two batches: the frames of a
 //! batch are decoded and resized side by side on the CPU's cores. What was encoded is handed on at
-//! once. So memory is that of a few frames, however long the clip. Where [`super::cache`] holds the
+//! once. So memory is that of a few frames, however long the clip. Where [`super::Cache`] holds the
 //! clip's features, they are read instead.
 
 use crate::wording::counted;

@@ -54,7 +54,7 @@ impl Occupied {
     ///
     /// # Errors
     /// Nothing can be written there.
-    pub fn wait_for(folder: &Path) -> Result<Self> {
+    pub(crate) fn wait_for(folder: &Path) -> Result<Self> {
         Self::hold(folder, |lock| {
             drop(lock.lock());
             Ok(())

@@ -41,7 +41,7 @@ pub enum PositionRule {
 }
 
 impl PositionRule {
-    /// Its name on the command line and in records.
+    /// Its name in settings and records.
     pub fn name(self) -> &'static str {
         self.into()
     }

@@ -15,7 +15,7 @@ const SMALLEST_NORM: f64 = 1e-12;
 pub enum Encoder {
     /// A vision transformer.
     Vit(Box<Vit>),
-    /// The pixels of each patch (`--weights pixels`): the floor that every encoder must beat.
+    /// The pixels of each patch (`pixels` among weights): the floor that every encoder must beat.
     Pixels {
         /// Side of a patch in pixels.
         patch: usize,

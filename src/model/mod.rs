@@ -1,10 +1,10 @@
 //! The encoder: a vision transformer from a checkpoint, and the patch features it computes from
 //! frames.
 //!
-//! [`source`] turns `--weights` into an [`Encoder`]: [`weights`] reads a checkpoint of any family
-//! under one set of names ([`init`] draws one from a seed, [`shipped`] contains one), [`vit`]
-//! computes (with `cpu` on packed weights, with `gpu` by our own kernels, or with `tensors` on any
-//! device), and [`pos_embed`] resizes the position table to a frame's grid. Next stop of the
+//! [`source`] turns what is named as weights into an [`Encoder`]: [`weights`] reads a checkpoint of
+//! any family under one set of names ([`init`] draws one from a seed, `shipped` contains one),
+//! [`vit`] computes (with `cpu` on packed weights, with `gpu` by our own kernels, or with `tensors`
+//! on any device), and [`pos_embed`] resizes the position table to a frame's grid. Next stop of the
 //! features: [`crate::propagation`].
 
 mod attention;
@@ -17,7 +17,7 @@ pub mod init;
 mod parameters;
 mod patches;
 pub mod pos_embed;
-pub mod shipped;
+pub(crate) mod shipped;
 pub mod source;
 mod tensors;
 #[cfg(feature = "cuda")]

@@ -1,6 +1,6 @@
-//! The small encoder inside the program, `--weights sample`: a ViT-Ti/16 that `pretrain` trained on
-//! 850 photographs, so that a first try needs no download. results/pretrain says what it was
-//! trained on, with which command, and how it scores.
+//! The small encoder inside the program, `sample` among weights: a ViT-Ti/16 that `pretrain`
+//! trained on 850 photographs, so that a first try needs no download. results/pretrain says what it
+//! was trained on, with which command, and how it scores.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ const BYTES: &[u8] = include_bytes!("sample.safetensors");
 ///
 /// # Errors
 /// There is no memory for it.
-pub fn sample() -> Result<Checkpoint> {
+pub(crate) fn sample() -> Result<Checkpoint> {
     let stored = candle_core::safetensors::load_buffer(BYTES, &Device::Cpu)?;
     let mut report = KeyReport::new(Container::Shipped);
     report.found = stored.len();

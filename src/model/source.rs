@@ -1,4 +1,5 @@
-//! `--weights`: a checkpoint, the shipped encoder, a seeded random one, or none at all.
+//! What can be named as weights: a checkpoint, the shipped encoder, a seeded random one, or none at
+//! all.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -71,19 +72,19 @@ impl std::fmt::Display for Source {
 /// What can be said about the encoder beside its source.
 #[derive(Debug, Clone, Default)]
 pub struct Choices {
-    /// The architecture, where the checkpoint's is not to be trusted (`--arch`).
+    /// The architecture, where the checkpoint's is not to be trusted (the setting `arch`).
     pub arch: Option<String>,
-    /// Side of a patch (`--patch-size`): of the pixels, or as a check on the checkpoint.
+    /// Side of a patch (the setting `patch_size`): of the pixels, or as a check on the checkpoint.
     pub patch: Option<usize>,
-    /// Attention heads, where the width's usual number is wrong (`--heads`).
+    /// Attention heads, where the width's usual number is wrong (the setting `heads`).
     pub heads: Option<usize>,
-    /// Which dict of a `.pth` holds the encoder (`--checkpoint-key`).
+    /// Which dict of a `.pth` holds the encoder (the setting `checkpoint_key`).
     pub checkpoint_key: Option<String>,
-    /// How the position table is resampled (`--positions`).
+    /// How the position table is resampled (the setting `positions`).
     pub positions: Option<PositionRule>,
-    /// Which blocks' output is the feature (`--layer`).
+    /// Which blocks' output is the feature (the setting `layer`).
     pub layer: Layer,
-    /// Whose code computes (`--encoder`).
+    /// Whose code computes (the setting `encoder`).
     pub implementation: Implementation,
 }
 

@@ -1,9 +1,9 @@
 //! A GPU's kernels, tried before an encoder trusts them.
 //!
-//! The kernels of [`super::gpu`] compute what candle's operations ([`super::tensors`]) compute. On a
-//! card, or with a driver, where one of them went wrong, no error would say so: the table would
-//! merely hold wrong numbers. So every encoder that chooses by itself first computes a small frame of
-//! noise by both, through its own first blocks.
+//! The kernels of [`super::gpu`] compute what candle's operations ([`super::tensors`]) compute. On
+//! a card, or with a driver, where one of them went wrong, no error would say so: the table would
+//! merely hold wrong numbers. So every encoder that chooses by itself first computes a small frame
+//! of noise by both, through its own first blocks.
 
 use candle_core::{DType, Device, Tensor};
 

@@ -9,14 +9,14 @@
 use crate::image::Rgb;
 
 /// Red, green and blue.
-pub type Color = [u8; 3];
+pub(crate) type Color = [u8; 3];
 
 /// A place as (x, y).
-pub type Point = (f32, f32);
+pub(crate) type Point = (f32, f32);
 
 /// A box of pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Area {
+pub(crate) struct Area {
     /// Its left side.
     pub left: f32,
     /// Its upper side.
@@ -29,7 +29,7 @@ pub struct Area {
 
 /// What a line is drawn with.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pen {
+pub(crate) struct Pen {
     /// Its colour.
     pub color: Color,
     /// Its width in pixels.
@@ -40,7 +40,7 @@ pub struct Pen {
 
 impl Pen {
     /// One that covers.
-    pub fn new(color: Color, width: f32) -> Self {
+    pub(crate) fn new(color: Color, width: f32) -> Self {
         Self { color, width, opacity: 1.0 }
     }
 }
@@ -54,7 +54,7 @@ pub(super) fn blend(pixel: &mut [u8], color: Color, opacity: f32) {
 }
 
 /// A straight line with round ends.
-pub fn line(picture: &mut Rgb, from: Point, to: Point, pen: Pen) {
+pub(crate) fn line(picture: &mut Rgb, from: Point, to: Point, pen: Pen) {
     let along = (to.0 - from.0, to.1 - from.1);
     let length = along.0 * along.0 + along.1 * along.1;
     let distance = |(x, y): Point| {
@@ -75,7 +75,7 @@ pub fn line(picture: &mut Rgb, from: Point, to: Point, pen: Pen) {
 }
 
 /// A line of dashes, each three times as long as it is wide, with gaps as long.
-pub fn dashed(picture: &mut Rgb, from: Point, to: Point, pen: Pen) {
+pub(crate) fn dashed(picture: &mut Rgb, from: Point, to: Point, pen: Pen) {
     let along = (to.0 - from.0, to.1 - from.1);
     let pieces = (along.0.hypot(along.1) / (3.0 * pen.width).max(1.0)).ceil().max(1.0);
     let at = |piece: f32| {
@@ -87,26 +87,26 @@ pub fn dashed(picture: &mut Rgb, from: Point, to: Point, pen: Pen) {
 }
 
 /// A filled circle.
-pub fn disc(picture: &mut Rgb, centre: Point, radius: f32, color: Color) {
+pub(crate) fn disc(picture: &mut Rgb, centre: Point, radius: f32, color: Color) {
     let distance = |(x, y): Point| (x - centre.0).hypot(y - centre.1) - radius;
     shape(picture, around(centre, radius), Pen::new(color, 0.0), distance);
 }
 
 /// A circle's line, its middle at `radius`.
-pub fn ring(picture: &mut Rgb, centre: Point, radius: f32, pen: Pen) {
+pub(crate) fn ring(picture: &mut Rgb, centre: Point, radius: f32, pen: Pen) {
     let distance =
         |(x, y): Point| ((x - centre.0).hypot(y - centre.1) - radius).abs() - pen.width / 2.0;
     shape(picture, around(centre, radius + pen.width), pen, distance);
 }
 
 /// The outline of a box, its line within it.
-pub fn outline(picture: &mut Rgb, area: Area, pen: Pen) {
+pub(crate) fn outline(picture: &mut Rgb, area: Area, pen: Pen) {
     let inner = grown(area, -pen.width);
     shape(picture, area, pen, |place| inside(area, place).max(-inside(inner, place)));
 }
 
 /// A filled box.
-pub fn fill(picture: &mut Rgb, area: Area, color: Color, opacity: f32) {
+pub(crate) fn fill(picture: &mut Rgb, area: Area, color: Color, opacity: f32) {
     shape(picture, area, Pen { color, width: 0.0, opacity }, |place| inside(area, place));
 }
 

@@ -24,15 +24,15 @@ const MARK: f32 = 0.8;
 
 /// What marks pixels of an object that were not predicted as it: yellow. With [`FALSE`] it is told
 /// apart by people of every kind of colour vision, and by its lightness on paper without colour.
-pub const MISSED: Color = [255, 196, 0];
+pub(crate) const MISSED: Color = [255, 196, 0];
 /// What marks pixels that were predicted as an object and are not of it: blue.
-pub const FALSE: Color = [24, 108, 255];
+pub(crate) const FALSE: Color = [24, 108, 255];
 /// The contour of the truth: white.
-pub const TRUTH: Color = [255, 255, 255];
+pub(crate) const TRUTH: Color = [255, 255, 255];
 
 /// The colour of an id: the hue that masks of DAVIS carry, with more light, so that it stands out
 /// from dark frames too. No two ids of VIP have the same.
-pub fn color(id: u8) -> Color {
+pub(crate) fn color(id: u8) -> Color {
     let stored = indexed::davis_palette()[usize::from(id)].map(u32::from);
     // 64, 128 and 192 are the strongest that ids below 64 have
     let most = stored.into_iter().max().unwrap_or(0).max(1);
@@ -42,7 +42,7 @@ pub fn color(id: u8) -> Color {
 
 /// What is to be drawn over a frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Layers<'a> {
+pub(crate) struct Layers<'a> {
     /// Predicted ids; 0 is background.
     pub predicted: &'a LabelImage,
     /// True ids, where their contours are to be drawn.
@@ -52,7 +52,7 @@ pub struct Layers<'a> {
 }
 
 /// Draws masks over a frame.
-pub fn draw(picture: &mut Rgb, layers: Layers<'_>) {
+pub(crate) fn draw(picture: &mut Rgb, layers: Layers<'_>) {
     let (width, height) = (picture.width, picture.height);
     let fine = |mask: &LabelImage| nearest_centered(mask, FINE * height, FINE * width);
     // a line of a pixel and a half on a frame of 480 columns, wider on wider ones

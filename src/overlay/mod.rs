@@ -6,14 +6,14 @@
 //! long after it ended. Next: [`sheet`] puts frames together, [`film`] animates them.
 //! [`correspondence`] draws where a patch takes its labels from.
 
-pub mod canvas;
+pub(crate) mod canvas;
 mod clips;
 pub mod correspondence;
 pub mod film;
-pub mod masks;
+pub(crate) mod masks;
 pub mod sheet;
-pub mod skeleton;
-pub mod text;
+pub(crate) mod skeleton;
+pub(crate) mod text;
 
 use std::path::Path;
 

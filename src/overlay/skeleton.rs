@@ -5,7 +5,7 @@ use crate::image::Rgb;
 use crate::metric::pck::JOINT_COUNT;
 
 /// The joints that are joined, by their places in [`crate::metric::pck::JOINTS`].
-pub const LIMBS: [(usize, usize); 14] = [
+pub(crate) const LIMBS: [(usize, usize); 14] = [
     (2, 0),   // head, neck
     (0, 1),   // neck, belly
     (0, 3),   // neck, right shoulder
@@ -24,21 +24,21 @@ pub const LIMBS: [(usize, usize); 14] = [
 
 /// Head, neck and belly, the person's right, the person's left: colours that people of every kind
 /// of colour vision tell apart.
-pub const SIDES: [(&str, Color); 3] =
+pub(crate) const SIDES: [(&str, Color); 3] =
     [("trunk", [0, 190, 130]), ("right", [255, 160, 0]), ("left", [70, 170, 255])];
 /// The truth.
-pub const TRUTH: Color = [255, 255, 255];
+pub(crate) const TRUTH: Color = [255, 255, 255];
 /// From where a joint was predicted to where it is.
-pub const OFF: Color = [255, 60, 190];
+pub(crate) const OFF: Color = [255, 60, 190];
 /// Behind lines, so that they stand out from any frame.
 const CASING: Color = [20, 20, 20];
 
 /// Where the joints are, in pixels of the picture; `None` where a joint was lost.
-pub type Joints = [Option<Point>; JOINT_COUNT];
+pub(crate) type Joints = [Option<Point>; JOINT_COUNT];
 
 /// What is to be drawn over a frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Layers<'a> {
+pub(crate) struct Layers<'a> {
     /// Predicted joints.
     pub predicted: &'a Joints,
     /// True joints, where they are to be drawn.
@@ -48,7 +48,7 @@ pub struct Layers<'a> {
 }
 
 /// The colour of a joint, and of the limb that leads to it from the trunk.
-pub fn color(joint: usize) -> Color {
+pub(crate) fn color(joint: usize) -> Color {
     let side = match joint {
         0..=2 => 0,
         // right and left take turns from the shoulders on
@@ -58,7 +58,7 @@ pub fn color(joint: usize) -> Color {
 }
 
 /// Draws skeletons over a frame: the truth, the errors, the prediction, one over the other.
-pub fn draw(picture: &mut Rgb, layers: Layers<'_>) {
+pub(crate) fn draw(picture: &mut Rgb, layers: Layers<'_>) {
     let unit = (picture.width as f32 / 320.0).clamp(0.75, 4.0);
     if let Some(truth) = layers.truth {
         draw_truth(picture, truth, unit);

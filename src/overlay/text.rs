@@ -11,16 +11,16 @@ const SIZE: RasterHeight = RasterHeight::Size16;
 const WEIGHT: FontWeight = FontWeight::Regular;
 
 /// Height of a line in pixels.
-pub const LINE: usize = SIZE.val();
+pub(crate) const LINE: usize = SIZE.val();
 
 /// How many pixels wide a text is.
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.chars().count() * get_raster_width(WEIGHT, SIZE)
 }
 
 /// Writes a line of text, its upper left corner at (`left`, `top`); what does not fit in is cut
 /// off. A letter beyond ASCII becomes a question mark.
-pub fn write(picture: &mut Rgb, (left, top): (usize, usize), text: &str, color: Color) {
+pub(crate) fn write(picture: &mut Rgb, (left, top): (usize, usize), text: &str, color: Color) {
     let step = get_raster_width(WEIGHT, SIZE);
     for (place, letter) in text.chars().enumerate() {
         let raster = get_raster(letter, WEIGHT, SIZE).or_else(|| get_raster('?', WEIGHT, SIZE));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use crate::error::{Error, Result};
-use crate::files::safetensors;
+use crate::files::{Pending, safetensors};
 use crate::model::init;
 
 /// The version of the format; files of other versions are refused.
@@ -99,6 +99,22 @@ pub fn prune(folder: &Path, keep_last: usize, keep_every: u64) -> Result<()> {
     for (steps, path) in &found[..old] {
         if keep_every == 0 || !steps.is_multiple_of(keep_every) {
             std::fs::remove_file(path).map_err(Error::removing(path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes checkpoints that were never whole: what programs leave that are killed while they write
+/// one.
+///
+/// # Errors
+/// The folder cannot be read, or a file in it not be removed.
+pub fn sweep(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::reading(folder))? {
+        let path = entry.map_err(Error::reading(folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(PREFIX) && name.ends_with(Pending::SUFFIX) {
+            std::fs::remove_file(&path).map_err(Error::removing(&path))?;
         }
     }
     Ok(())
@@ -268,6 +284,11 @@ mod tests {
         prune(folder.path(), 2, 10).unwrap();
         let left: Vec<u64> = list(folder.path()).unwrap().iter().map(|(steps, _)| *steps).collect();
         assert_eq!(left, [10, 20, 25]);
+        // one that a killed program was writing
+        let half = folder.path().join("checkpoint-00000030.safetensors.partial");
+        std::fs::write(&half, "z").unwrap();
+        sweep(folder.path()).unwrap();
+        assert!(!half.exists() && folder.path().join("checkpoint-x.safetensors").exists());
         prune(folder.path(), 0, 0).unwrap();
         assert_eq!(list(folder.path()).unwrap().len(), 1, "the newest is never removed");
     }

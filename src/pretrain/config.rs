@@ -5,6 +5,7 @@
 //! result with every value, and is itself a configuration to start from.
 
 mod check;
+mod keys;
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
@@ -236,19 +237,30 @@ impl Config {
         }
     }
 
-    /// `self` with the values of `table` in place of its own.
+    /// `self` with the values of a TOML file's `text` in place of its own.
     ///
     /// # Errors
-    /// The table holds a key that no configuration has, or a value of the wrong type; the message
-    /// names `origin`, where the table comes from.
-    pub fn with(&self, origin: &str, table: &Table) -> Result<Self> {
-        let refused = |error: &dyn std::fmt::Display| {
-            let text = error.to_string();
-            Error::setting(origin, text.trim().replace('\n', " "))
-        };
-        let mut whole = Table::try_from(self).map_err(|error| refused(&error))?;
-        merge(&mut whole, table);
-        Value::Table(whole).try_into().map_err(|error| refused(&error))
+    /// The text is no TOML, it holds a key that no configuration has, or a value of the wrong type;
+    /// the message names `origin`, where the text comes from.
+    pub fn with_toml(&self, origin: &str, text: &str) -> Result<Self> {
+        let table = text.parse().map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let why = error.message().trim().replace('\n', " ");
+            Error::setting(origin, format!("line {line} is not TOML: {why}"))
+        })?;
+        self.with(origin, &table)
+    }
+
+    fn with(&self, origin: &str, table: &Table) -> Result<Self> {
+        let refused = |problem: String| Error::setting(origin, problem);
+        let mut whole = self.table()?;
+        if let Some(problem) = keys::misfit(&whole, table) {
+            return Err(refused(problem));
+        }
+        keys::merge(&mut whole, table);
+        let config = Value::Table(whole).try_into();
+        config.map_err(|error: toml::de::Error| refused(keys::plain(error.message())))
     }
 
     /// `self` with one value changed: `key=value`, the key with dots (`views.flip=0`), the value as
@@ -257,15 +269,18 @@ impl Config {
     /// # Errors
     /// There is no `=`, no such key, or the value is of the wrong type.
     pub fn with_setting(&self, setting: &str) -> Result<Self> {
-        let (key, value) = setting.split_once('=').ok_or_else(|| {
-            Error::setting(setting, "is not of the form key=value, for example views.flip=0")
-        })?;
+        let Some((key, value)) = setting.split_once('=') else {
+            return Err(Error::setting("set", keys::without_value(&self.table()?, setting)));
+        };
+        let mut keys: Vec<&str> = key.split('.').map(str::trim).collect();
+        if keys.iter().any(|key| key.is_empty()) {
+            return Err(Error::setting(setting, keys::FORM));
+        }
         let value = value.trim();
         let value = format!("value = {value}").parse::<Table>().map_or_else(
             |_| Value::String(value.to_owned()),
             |mut table| table.remove("value").unwrap_or(Value::Boolean(false)),
         );
-        let mut keys: Vec<&str> = key.trim().split('.').collect();
         let last = keys.pop().unwrap_or_default();
         let leaf = Table::from_iter([(last.to_owned(), value)]);
         let table = keys
@@ -273,6 +288,21 @@ impl Config {
             .rev()
             .fold(leaf, |inner, key| Table::from_iter([(key.to_owned(), Value::Table(inner))]));
         self.with(setting, &table)
+    }
+
+    /// The settings in which `other` differs, in words: `epochs = 2, not 3`; none where they are
+    /// alike.
+    pub(super) fn differences(&self, other: &Self) -> Result<Vec<String>> {
+        let (own, others) = (self.table()?, other.table()?);
+        let pairs = keys::flat(&own).into_iter().zip(keys::flat(&others));
+        let differing = pairs.filter(|((_, own), (_, other))| own != other);
+        Ok(differing
+            .map(|((key, own), (_, other))| format!("{key} = {own}, not {other}"))
+            .collect())
+    }
+
+    fn table(&self) -> Result<Table> {
+        Table::try_from(self).map_err(|error| Error::setting("config", error.to_string()))
     }
 
     /// All values as TOML.
@@ -328,20 +358,6 @@ impl Config {
     }
 }
 
-/// Puts the values of `over` in place of those of `base`, tables into tables.
-fn merge(base: &mut Table, over: &Table) {
-    for (key, value) in over {
-        match (base.get_mut(key), value) {
-            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
-            // a whole number where a fraction is kept: 0 for 0.0
-            (Some(Value::Float(base)), Value::Integer(value)) => *base = *value as f64,
-            _ => {
-                base.insert(key.clone(), value.clone());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,8 +368,8 @@ mod tests {
         for preset in Preset::VARIANTS {
             let config = preset.config();
             config.check().unwrap();
-            let table: Table = config.toml().unwrap().parse().unwrap();
-            assert_eq!(Preset::MaeIn.config().with("config.toml", &table).unwrap(), config);
+            let text = config.toml().unwrap();
+            assert_eq!(Preset::MaeIn.config().with_toml("config.toml", &text).unwrap(), config);
         }
     }
 
@@ -375,15 +391,6 @@ mod tests {
         let changed = changed.with_setting("views.strategy=random-views").unwrap();
         assert_eq!(changed.views.strategy, Strategy::RandomViews);
         assert_eq!(changed.with_setting("method = mae").unwrap().method, Method::Mae);
-        for (setting, part) in [
-            ("views.flop=0", "flop"),
-            ("flip", "key=value"),
-            ("epochs=many", "epochs"),
-            ("views.strategy=sideways", "sideways"),
-        ] {
-            let error = config.with_setting(setting).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
     }
 
     #[test]
@@ -422,5 +429,7 @@ mod tests {
             let error = config.check().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{key}: ")), "{setting}: {error}");
         }
+        let error = Config { seed: 1 << 63, ..Config::tiny() }.check().unwrap_err().to_string();
+        assert_eq!(error, "seed: is 9223372036854775808: it must be at most 9223372036854775807");
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::eval::{self, Batch, Failure, Outcome, RunFolder, Setup};
 use crate::model::vit::{Layer, Vit};
 use crate::model::{Checkpoint, Encoder};
-use crate::progress::Silent;
+use crate::progress::Observer;
 use crate::propagation::Engine;
 use crate::protocol::{Benchmark, Preset, Protocol};
 use crate::report::{self, Summary};
@@ -89,8 +89,28 @@ impl Evaluation {
     /// those of the last time.
     ///
     /// # Errors
-    /// The predictions cannot be written, or the device runs out of memory.
-    pub fn measure(&self, model: &Autoencoder, device: &Device) -> Result<Measured> {
+    /// The predictions cannot be written, the device runs out of memory, or, [`Error::Stopped`],
+    /// the observer asked to stop.
+    pub fn measure(
+        &self,
+        model: &Autoencoder,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Measured> {
+        let measured = self.scored(model, device, observer)?;
+        // what is there of some clips only is no score
+        match observer.stops() {
+            true => Err(Error::Stopped),
+            false => Ok(measured),
+        }
+    }
+
+    fn scored(
+        &self,
+        model: &Autoencoder,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Measured> {
         let vit = vit(model, device)?;
         let mut notes: Vec<String> = vit.doubt().map(Into::into).into_iter().collect();
         let encoder = Encoder::Vit(Box::new(vit));
@@ -102,17 +122,17 @@ impl Evaluation {
         let exclude = self.protocol.exclude_first_frame;
         let measured = match (&self.clips, self.benchmark) {
             (Clips::Masks(set), Benchmark::Davis) => {
-                let outcome = eval::davis::evaluate(set, &setup, &folder, &Silent)?;
+                let outcome = eval::davis::evaluate(set, &setup, &folder, observer)?;
                 measured(&outcome, &report::davis::summary(&outcome), "J&F-Mean")
             }
             (Clips::Masks(set), _) => {
-                let outcome = eval::vip::evaluate(set, &setup, &folder, &Silent)?;
+                let outcome = eval::vip::evaluate(set, &setup, &folder, observer)?;
                 let summary = report::vip::summary(&outcome, exclude)
                     .map_err(|error| Error::failed("vip", error.to_string()))?;
                 measured(&outcome, &summary, "mIoU")
             }
             (Clips::Poses(set), _) => {
-                let outcome = eval::jhmdb::evaluate(set, &setup, &folder, &Silent)?;
+                let outcome = eval::jhmdb::evaluate(set, &setup, &folder, observer)?;
                 measured(&outcome, &report::jhmdb::summary(&outcome), "PCK@0.1")
             }
         };

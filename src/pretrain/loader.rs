@@ -231,6 +231,8 @@ fn tables() -> [[f32; 256]; 3] {
 #[derive(Debug)]
 pub struct Unreadable {
     log: PathBuf,
+    /// Samples of an epoch.
+    len: usize,
     /// More of them in an epoch are an error.
     most: usize,
     epoch: u64,
@@ -243,7 +245,7 @@ impl Unreadable {
     /// runs. `max_unreadable` is the share of the `len` samples of an epoch that may be unreadable.
     pub fn new(log: PathBuf, max_unreadable: f64, len: usize) -> Self {
         let most = (max_unreadable.clamp(0.0, 1.0) * len as f64).floor() as usize;
-        Self { log, most, epoch: 0, count: 0, total: 0 }
+        Self { log, len, most, epoch: 0, count: 0, total: 0 }
     }
 
     /// Goes on from a checkpoint: `count` unreadable ones so far in `epoch`, whose next sample is
@@ -289,20 +291,25 @@ impl Unreadable {
         };
         (self.count, self.total) = (self.count + 1, self.total + 1);
         self.write(&format!("epoch {epoch}\tplace {position}\t{name}\t{}", error.explained()))?;
-        if self.count > self.most {
-            let problem = format!(
-                "{} samples of epoch {epoch} cannot be read, more than the {} allowed; the last one: {}",
-                self.count,
-                self.most,
-                error.explained()
-            );
-            return Err(Error::data(
-                &self.log,
-                problem,
-                "mend the data or raise reading.max_unreadable",
-            ));
+        match self.count > self.most {
+            true => Err(self.too_many(&error)),
+            false => Ok(None),
         }
-        Ok(None)
+    }
+
+    fn too_many(&self, last: &Error) -> Error {
+        let Self { count, most, len, .. } = self;
+        let problem = format!(
+            "names the samples that cannot be read: {count} of the {len} of an epoch so far, more than the {most} allowed; the last one: {}",
+            last.explained()
+        );
+        // twice as many as were found, in a round number
+        let enough = |share: &f64| share * *len as f64 >= 2.0 * *count as f64;
+        let share = [0.02, 0.05, 0.1, 0.2, 0.5].into_iter().find(enough).unwrap_or(1.0);
+        let remedy = format!(
+            "mend them, or leave them out: the same command with the setting `set = reading.max_unreadable={share}` goes on"
+        );
+        Error::data(&self.log, problem, remedy)
     }
 
     fn write(&self, line: &str) -> Result<()> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::Place;
 use super::tensorboard::EventFile;
 use crate::error::{Error, Result};
 use crate::files;
@@ -154,17 +155,21 @@ pub struct Log {
 }
 
 impl Log {
-    /// Goes on with the log of the run in `folder` as it stood after `steps` steps: what a run
-    /// wrote after its last checkpoint will come again.
+    /// Goes on with the log of the run in `folder` as it stood at a place: what a run wrote after
+    /// its last checkpoint will come again. Also returns the steps that the place's epoch has
+    /// already.
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub fn open(folder: &Path, steps: u64) -> Result<Self> {
+    pub fn open(folder: &Path, place: Place) -> Result<(Self, Vec<StepRecord>)> {
         let path = path(folder);
-        // a session that made none of the steps that are kept is no part of the run
+        let Place { epoch, steps, .. } = place;
         let is_kept = |entry: &Entry| match entry {
+            Entry::Step(step) => step.steps <= steps,
+            // a checkpoint of the last step of an epoch may be from before the epoch was measured
+            Entry::Measure(measure) => measure.steps <= steps && measure.epochs <= epoch,
+            // a session that made none of the steps that are kept is no part of the run
             Entry::Session(session) => session.steps < steps,
-            _ => entry.steps() <= steps,
         };
         let kept: Vec<Entry> = read(&path)?.into_iter().filter(is_kept).collect();
         files::replace(&path, |out| {
@@ -174,7 +179,9 @@ impl Log {
             })
         })?;
         let file = OpenOptions::new().append(true).open(&path).map_err(Error::writing(&path))?;
-        Ok(Self { path, file, events: EventFile::begin(folder, steps)? })
+        let made = kept.iter().filter_map(Entry::step).filter(|step| step.epoch == epoch);
+        let made = made.copied().collect();
+        Ok((Self { path, file, events: EventFile::begin(folder, steps)? }, made))
     }
 
     /// Appends an entry. A measurement that is not a finite number is left out: JSON has no word
@@ -236,11 +243,15 @@ mod tests {
         })
     }
 
+    fn place(epoch: u64, steps: u64) -> Place {
+        Place { epoch, steps, ..Place::default() }
+    }
+
     #[test]
     fn a_resumed_log_forgets_what_will_come_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path());
-        let mut log = Log::open(folder.path(), 0).unwrap();
+        let (mut log, _) = Log::open(folder.path(), place(0, 0)).unwrap();
         log.push(&session(0)).unwrap();
         (1..=3).for_each(|steps| log.push(&step(steps)).unwrap());
         log.push(&session(3)).unwrap();
@@ -251,7 +262,8 @@ mod tests {
         // a line that a crash cut off
         log.file.write_all(b"{\"kind\":\"st").unwrap();
         assert_eq!(read(&path).unwrap().len(), 8);
-        let mut log = Log::open(folder.path(), 3).unwrap();
+        let (mut log, made) = Log::open(folder.path(), place(0, 3)).unwrap();
+        assert_eq!(made.iter().map(|step| step.steps).collect::<Vec<u64>>(), [1, 2, 3]);
         log.push(&step(4)).unwrap();
         let expected: Vec<Entry> = Some(session(0)).into_iter().chain((1..=4).map(step)).collect();
         assert_eq!(read(&path).unwrap(), expected);
@@ -261,16 +273,30 @@ mod tests {
         Entry::Measure(Measure { steps, epochs: 1, name: HELD_OUT.to_owned(), value })
     }
 
+    /// A checkpoint of the last step can be from before the epoch was measured, or from after it.
+    #[test]
+    fn an_epoch_that_is_measured_again_is_logged_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = Log::open(folder.path(), place(0, 0)).unwrap();
+        [step(1), step(2), measure(2, 0.5)].iter().for_each(|entry| log.push(entry).unwrap());
+        let (_, made) = Log::open(folder.path(), place(1, 2)).unwrap();
+        assert!(made.is_empty());
+        assert_eq!(read(&path(folder.path())).unwrap().len(), 3);
+        let (_, made) = Log::open(folder.path(), place(0, 2)).unwrap();
+        assert_eq!(made.len(), 2);
+        assert_eq!(read(&path(folder.path())).unwrap(), [step(1), step(2)]);
+    }
+
     #[test]
     fn a_measurement_that_is_no_number_costs_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::open(folder.path(), 0).unwrap();
+        let (mut log, _) = Log::open(folder.path(), place(0, 0)).unwrap();
         let entries =
             [step(1), measure(1, f64::NAN), measure(1, f64::INFINITY), step(2), measure(2, 0.5)];
         entries.iter().for_each(|entry| log.push(entry).unwrap());
         drop(log);
         // as a run that goes on opens it
-        drop(Log::open(folder.path(), 2).unwrap());
+        drop(Log::open(folder.path(), place(1, 2)).unwrap());
         assert_eq!(read(&path(folder.path())).unwrap(), [step(1), step(2), measure(2, 0.5)]);
     }
 
@@ -282,7 +308,8 @@ mod tests {
         let null = r#"{"kind":"measure","steps":1,"epochs":1,"name":"held-out loss","value":null}"#;
         let text = [line(1), null.into(), line(2)].join("\n") + "\n";
         std::fs::write(&path, &text).unwrap();
-        for error in [read(&path).unwrap_err(), Log::open(folder.path(), 2).unwrap_err()] {
+        for error in [read(&path).unwrap_err(), Log::open(folder.path(), place(0, 2)).unwrap_err()]
+        {
             let error = error.to_string();
             assert!(error.contains("log.jsonl: line 2 is not an entry"), "{error}");
         }

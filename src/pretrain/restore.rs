@@ -31,9 +31,9 @@ const MAE_RATIO: f64 = 0.75;
 pub struct Told {
     /// About the encoder.
     pub encoder: Overrides,
-    /// Heads of the decoder (`--decoder-heads`).
+    /// Heads of the decoder (the setting `decoder_heads`).
     pub decoder_heads: Option<usize>,
-    /// Whether patches of mean 0 and variance 1 were predicted (`--normalized-target`).
+    /// Whether patches of mean 0 and variance 1 were predicted (the setting `normalized_target`).
     pub normalize_target: Option<bool>,
 }
 

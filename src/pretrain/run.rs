@@ -1,6 +1,6 @@
 //! What makes a run, for all that take part in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -42,6 +42,11 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Where the encoder goes: with each checkpoint, as it is then.
+    pub fn encoder(&self) -> PathBuf {
+        self.folder.join("encoder.safetensors")
+    }
+
     /// What the log says of who makes the steps after these.
     pub(super) fn session(&self, steps: u64) -> SessionRecord {
         SessionRecord {

@@ -12,13 +12,13 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 use super::adamw::decays;
-use super::checkpoint::Place;
+use super::checkpoint::{self, Place};
 use super::config::Config;
 use crate::autoencoder::{Method, Parameters};
 use crate::error::{Error, Result};
 use crate::model::VitConfig;
 use crate::model::pos_embed::sincos_table;
-use crate::model::weights::{self, AdamState, Overrides};
+use crate::model::weights::{self, AdamState, Checkpoint, Overrides};
 
 /// What a run begins with.
 #[derive(Debug, Clone)]
@@ -61,6 +61,13 @@ impl Start {
     /// # Errors
     /// A tensor or a state is missing or of another shape, or all epochs are done.
     pub fn after_reference(path: &Path, config: &Config) -> Result<(Self, Vec<String>)> {
+        if checkpoint::is_ours(path)? {
+            return Err(Error::weights(
+                path,
+                "is of this program, whose runs go on without being told",
+                "give the command of its run again, or begin a new run with its weights: the setting `init`",
+            ));
+        }
         let Network { mut tensors, decoder, mut notices } = network(path, config)?;
         let remedy = "give the settings that it was trained with, or begin with the setting `init`";
         let missing = decoder.iter().find(|(_, taken)| !**taken);
@@ -100,54 +107,65 @@ struct Network {
 fn network(path: &Path, config: &Config) -> Result<Network> {
     let wanted = config.autoencoder();
     let loaded = weights::load(path, &Overrides::default())?;
-    let (found, asked) = (&loaded.config, &wanted.encoder);
-    // heads have no tensors: the run's are taken
-    let sizes = |it: &VitConfig| (it.width, it.depth, it.patch);
-    if sizes(found) != sizes(asked) {
-        let problem = format!("holds {}, and the run is of {}", found.name(), asked.name());
-        return Err(Error::weights(
-            path,
-            problem,
-            "pass the setting `arch`, or another checkpoint",
-        ));
-    }
-    let seeded = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?;
-    let mut tensors = seeded.snapshot()?;
-    if let Some(name) = loaded.tensors.keys().filter(|name| !tensors.contains_key(*name)).min() {
-        let problem = format!("has {name}, which the network of pre-training does not have");
-        return Err(Error::weights(
-            path,
-            problem,
-            "pass an encoder without LayerScale and registers",
-        ));
-    }
+    let mut tensors = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?.snapshot()?;
+    refuse_another(path, &loaded, &wanted.encoder, &tensors)?;
     let mut rest = Vec::new();
-    for (name, seeded) in seeded.iter() {
+    for (name, seeded) in &mut tensors {
         match loaded.tensors.get(name).filter(|tensor| tensor.dims() == seeded.dims()) {
-            Some(tensor) => drop(tensors.insert(name.to_owned(), tensor.clone())),
-            None => rest.push(name.to_owned()),
+            Some(tensor) => *seeded = tensor.clone(),
+            None => rest.push(name.clone()),
         }
     }
-    let beside = weights::beside(path, &rest)?;
+    rest.sort();
+    let mut beside = weights::beside(path, &rest)?;
     let mut decoder = HashMap::new();
     for name in rest {
-        let fits = |tensor: &&Tensor| {
+        let fits = |tensor: &Tensor| {
             tensors.get(&name).is_some_and(|seeded| seeded.dims() == tensor.dims())
         };
-        let found = beside.get(&name).filter(fits).cloned();
+        let found = beside.remove(&name).filter(fits);
         decoder.insert(name.clone(), found.is_some());
         if let Some(tensor) = found {
             tensors.insert(name, tensor);
         }
     }
-    let learnt =
-        loaded.tensors.get("pos_embed").map(|table| is_learnt(table, found)).transpose()?;
+    let notices = learnt_table(path, &loaded)?.into_iter().collect();
+    Ok(Network { tensors, decoder, notices })
+}
+
+/// Refuses an encoder of other sizes than the run's, and one with parts that the network of
+/// pre-training, which has these `tensors`, lacks.
+fn refuse_another(
+    path: &Path,
+    loaded: &Checkpoint,
+    asked: &VitConfig,
+    tensors: &HashMap<String, Tensor>,
+) -> Result<()> {
+    // heads have no tensors: the run's are taken
+    let sizes = |it: &VitConfig| (it.width, it.depth, it.patch);
+    if sizes(&loaded.config) != sizes(asked) {
+        let (found, asked) = (loaded.config.name(), asked.name());
+        let problem = format!("holds {found}, and the run is of {asked}");
+        let remedy = "pass the setting `arch`, or another checkpoint";
+        return Err(Error::weights(path, problem, remedy));
+    }
+    if let Some(name) = loaded.tensors.keys().filter(|name| !tensors.contains_key(*name)).min() {
+        let problem = format!("has {name}, which the network of pre-training does not have");
+        let remedy = "pass an encoder without LayerScale and registers";
+        return Err(Error::weights(path, problem, remedy));
+    }
+    Ok(())
+}
+
+/// Says that the position table was learnt, where it was: the run keeps to the fixed one.
+fn learnt_table(path: &Path, loaded: &Checkpoint) -> Result<Option<String>> {
+    let table = loaded.tensors.get("pos_embed");
+    let learnt = table.map(|table| is_learnt(table, &loaded.config)).transpose()?;
     let notice = || {
         let fixed = "the run keeps to the fixed sine-cosine one";
         format!("{}: its position table was learnt and is not taken: {fixed}", path.display())
     };
-    let notices = learnt.filter(|learnt| *learnt).map(|_| notice()).into_iter().collect();
-    Ok(Network { tensors, decoder, notices })
+    Ok(learnt.filter(|learnt| *learnt).map(|_| notice()))
 }
 
 /// Whether a position table [1, 1 + n, D] is another one than the fixed one of its size.

@@ -21,7 +21,7 @@ const START: u64 = 1;
 
 /// An event file that is being written.
 #[derive(Debug)]
-pub struct EventFile {
+pub(crate) struct EventFile {
     path: PathBuf,
     file: File,
 }
@@ -31,7 +31,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn begin(folder: &Path, steps: u64) -> Result<Self> {
+    pub(crate) fn begin(folder: &Path, steps: u64) -> Result<Self> {
         let now = now();
         // readers take the files of a folder in the order of their names
         let (seconds, nanoseconds) = (now.as_secs(), now.subsec_nanos());
@@ -49,7 +49,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn scalars(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
+    pub(crate) fn scalars(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
         let values: Vec<Vec<u8>> = values
             .iter()
             .map(|(tag, value)| {

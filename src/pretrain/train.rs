@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -40,11 +41,22 @@ impl Models<'_> {
     }
 }
 
-/// Is told of a run's progress, and asked what to measure between epochs.
+/// How a call of [`train`] ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// All epochs are done; the network.
+    Finished(Autoencoder),
+    /// The watcher asked to stop here. The newest checkpoint holds exactly this place, and the same
+    /// run goes on from it.
+    Stopped(Place),
+}
+
+/// Is told of a run's progress, and asked what to measure between epochs and whether to go on.
 pub trait Watcher {
-    /// The run begins, or goes on, here.
-    fn started(&self, place: Place, steps_per_epoch: u64) {
-        let _ = (place, steps_per_epoch);
+    /// The run begins, or goes on, here. `made`: the steps of this epoch that an earlier session
+    /// made.
+    fn started(&self, place: Place, steps_per_epoch: u64, made: &[StepRecord]) {
+        let _ = (place, steps_per_epoch, made);
     }
 
     /// A step was made.
@@ -52,11 +64,18 @@ pub trait Watcher {
         let _ = step;
     }
 
+    /// Whether to stop: asked after every step and while samples are waited for. Once it is so, it
+    /// stays so.
+    fn stops(&self) -> bool {
+        false
+    }
+
     /// An epoch is over: `epochs` are done. Returns measurements by name; those that are not finite
     /// numbers do not go into the log.
     ///
     /// # Errors
-    /// What stops the run.
+    /// What stops the run. With [`Error::Stopped`] it stops before the end of the epoch, which is
+    /// measured when the run goes on.
     fn epoch_done(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
         let _ = (models, epochs);
         Ok(Vec::new())
@@ -73,48 +92,72 @@ pub trait Watcher {
     }
 }
 
-/// Trains from the beginning or from the newest checkpoint in the run's folder; returns the
-/// network.
+/// Trains from the beginning or from the newest checkpoint in the run's folder, to the end or until
+/// the watcher asks to stop. A run that is finished is left as it is, but for an encoder that is
+/// missing.
 ///
 /// # Errors
 /// The settings make no sense or are not those of the checkpoint, too many samples cannot be read,
 /// the loss is no number, another program trains into the folder, or the device or the disk fails.
 /// The last checkpoint stays.
-pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Autoencoder> {
+pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Ended> {
     run.config.check()?;
     let mut trainer = Trainer::open(run)?;
-    let mut log = Log::open(run.folder, trainer.place.steps)?;
-    if trainer.place.epoch < run.config.epochs {
-        log.push(&Entry::Session(run.session(trainer.place.steps)))?;
+    if trainer.place.epoch >= run.config.epochs {
+        watcher.started(trainer.place, trainer.steps_per_epoch, &[]);
+        trainer.mend()?;
+        return Ok(Ended::Finished(trainer.model));
     }
+    let (mut log, made) = Log::open(run.folder, trainer.place)?;
+    watcher.started(trainer.place, trainer.steps_per_epoch, &made);
+    log.push(&Entry::Session(run.session(trainer.place.steps)))?;
+    match steps(&mut trainer, &mut log, watcher) {
+        Ok(()) => Ok(Ended::Finished(trainer.model)),
+        Err(Error::Stopped) => {
+            trainer.save()?;
+            Ok(Ended::Stopped(trainer.place))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// All steps that are left.
+///
+/// # Errors
+/// Those of [`train`], or [`Error::Stopped`] between two steps.
+fn steps(trainer: &mut Trainer<'_>, log: &mut Log, watcher: &dyn Watcher) -> Result<()> {
+    let run = trainer.run;
     let mut batches = Batches::start(run, trainer.place)?;
-    watcher.started(trainer.place, trainer.steps_per_epoch);
+    let stops = || watcher.stops();
     let (mut since, mut ahead) = (Instant::now(), None);
     while trainer.place.epoch < run.config.epochs {
         let batch = match ahead.take() {
             Some(batch) => batch,
-            None => trainer.ready(batches.next(trainer.place.epoch)?)?,
+            None => trainer.ready(batches.next(trainer.place.epoch, &stops)?)?,
         };
         let Some(batch) = batch else {
-            trainer.end_epoch(watcher, &mut log)?;
+            trainer.end_epoch(watcher, log)?;
             since = Instant::now();
             continue;
         };
         let images = batch.samples.len() as f64;
         let queued = trainer.queue(batch)?;
         // while the device is at work; whatever comes of it, this step is finished first
-        let next = batches.next(trainer.place.epoch).and_then(|next| trainer.ready(next));
+        let next = batches.next(trainer.place.epoch, &stops).and_then(|next| trainer.ready(next));
         let mut step = trainer.finish(queued)?;
         step.images_per_second = images / since.elapsed().as_secs_f64();
         since = Instant::now();
         log.push(&Entry::Step(step))?;
         watcher.stepped(&step);
+        if stops() {
+            return Err(Error::Stopped);
+        }
         if run.checkpoint_every > 0 && step.steps.is_multiple_of(run.checkpoint_every) {
             trainer.save()?;
         }
         ahead = Some(next?);
     }
-    Ok(trainer.model)
+    Ok(())
 }
 
 /// The network, its optimiser, and how far they have come.
@@ -126,6 +169,8 @@ struct Trainer<'a> {
     uploads: Uploads,
     /// Behind the newest step that was queued.
     place: Place,
+    /// What the newest checkpoint holds; the beginning where there is none.
+    saved: Place,
     steps_per_epoch: u64,
     _occupied: Occupied,
 }
@@ -162,11 +207,11 @@ impl<'a> Trainer<'a> {
         let steps_per_epoch = steps_per_epoch(run)?;
         std::fs::create_dir_all(run.folder).map_err(Error::creating(run.folder))?;
         let occupied = Occupied::take(run.folder)?;
+        checkpoint::sweep(run.folder)?;
         let stored = stored(run)?;
-        if stored.is_none() {
-            let text = run.config.toml()?;
-            files::write(&run.folder.join("config.toml"), text.as_bytes())?;
-        }
+        // also where the run goes on: the file may have been changed or lost meanwhile
+        let text = run.config.toml()?;
+        files::write(&run.folder.join("config.toml"), text.as_bytes())?;
         let config = run.config.autoencoder();
         trial::pass(&config, run.config.masking_ratio, (run.device, run.dtype))?;
         let start = stored.as_ref().or(run.start.as_ref());
@@ -185,6 +230,7 @@ impl<'a> Trainer<'a> {
         if let (Some(average), Some(stored)) = (&mut average, &stored) {
             average.restore(&parameters, &stored.tensors)?;
         }
+        let saved = stored.map_or_else(Place::default, |stored| stored.place);
         let model = Autoencoder { config, parameters, dtype: run.dtype.dtype() };
         let uploads = Uploads::new(run.device);
         Ok(Self {
@@ -194,6 +240,7 @@ impl<'a> Trainer<'a> {
             average,
             uploads,
             place,
+            saved,
             steps_per_epoch,
             _occupied: occupied,
         })
@@ -323,19 +370,46 @@ impl<'a> Trainer<'a> {
         ))
     }
 
-    fn save(&self) -> Result<()> {
+    /// Writes a checkpoint and the encoder, unless the newest checkpoint holds this place already.
+    fn save(&mut self) -> Result<()> {
+        if self.saved == self.place {
+            return Ok(());
+        }
+        let (state, tensors) = (self.state(), self.tensors()?);
+        self.export(&state, &tensors)?;
+        checkpoint::save(&checkpoint::path(self.run.folder, self.place.steps), tensors, &state)?;
+        self.saved = self.place;
+        checkpoint::prune(self.run.folder, self.run.keep_last, self.run.keep_every)
+    }
+
+    /// Writes the encoder of a run that is finished where it is not there any more.
+    fn mend(&self) -> Result<()> {
+        match self.run.encoder().exists() {
+            true => Ok(()),
+            false => self.export(&self.state(), &self.tensors()?),
+        }
+    }
+
+    fn state(&self) -> State {
+        let data = self.run.samples.fingerprint().to_owned();
+        State::new(self.place, self.run.config.clone(), data)
+    }
+
+    /// The network, the optimiser's moments, and averaged weights where they are kept.
+    fn tensors(&self) -> Result<HashMap<String, Tensor>> {
         let mut tensors = self.model.parameters.snapshot()?;
         tensors.extend(self.optimizer.state(&self.model.parameters)?);
         if let Some(average) = &self.average {
             tensors.extend(average.state(&self.model.parameters)?);
         }
-        let data = self.run.samples.fingerprint().to_owned();
-        let state = State::new(self.place, self.run.config.clone(), data);
-        let encoder = self.run.folder.join("encoder.safetensors");
-        let averaged = average::averaged(&tensors);
-        checkpoint::export(&encoder, averaged.as_ref().unwrap_or(&tensors), &state, DType::F32)?;
-        checkpoint::save(&checkpoint::path(self.run.folder, self.place.steps), tensors, &state)?;
-        checkpoint::prune(self.run.folder, self.run.keep_last, self.run.keep_every)
+        Ok(tensors)
+    }
+
+    /// Writes the encoder alone: of averaged weights, where there are any.
+    fn export(&self, state: &State, tensors: &HashMap<String, Tensor>) -> Result<()> {
+        let averaged = average::averaged(tensors);
+        let tensors = averaged.as_ref().unwrap_or(tensors);
+        checkpoint::export(&self.run.encoder(), tensors, state, DType::F32)
     }
 }
 
@@ -367,8 +441,8 @@ fn steps_per_epoch(run: &Run<'_>) -> Result<u64> {
     let (samples, batch) = (run.samples.len(), run.config.optimization.batch_size);
     match (samples / batch) as u64 {
         0 => {
-            let problem =
-                format!("is {batch}, but there are only {samples} samples: take a smaller batch");
+            let counted = if samples == 1 { "1 sample" } else { &format!("{samples} samples") };
+            let problem = format!("is {batch}, and the data has {counted}: take a smaller batch");
             Err(Error::setting("optimization.batch_size", problem))
         }
         steps => Ok(steps),
@@ -388,16 +462,21 @@ fn stored(run: &Run<'_>) -> Result<Option<Start>> {
 
 /// Refuses to go on from a checkpoint of another run.
 fn same_run(state: &State, run: &Run<'_>, path: &Path) -> Result<()> {
-    let remedy = "give the same settings and data, or another folder for the setting `out`";
+    let remedy = format!(
+        "give the same settings and data, or begin a new run: the setting `init = {}` with another folder for the setting `out`",
+        path.display()
+    );
     if state.data != run.samples.fingerprint() {
         return Err(Error::weights(path, "was trained on other data than this", remedy));
     }
-    let (stored, asked) = (state.config.toml()?, run.config.toml()?);
-    let differing = stored.lines().zip(asked.lines()).find(|(stored, asked)| stored != asked);
-    match differing {
-        None => Ok(()),
-        Some((stored, asked)) => {
-            let problem = format!("was trained with {stored:?}, not {asked:?}");
+    // whoever has seen how many samples cannot be read may allow them: no result depends on it
+    let mut stored = state.config.clone();
+    stored.reading.max_unreadable = run.config.reading.max_unreadable;
+    let differing = stored.differences(run.config)?;
+    match differing.is_empty() {
+        true => Ok(()),
+        false => {
+            let problem = format!("was trained with {}", differing.join("; "));
             Err(Error::weights(path, problem, remedy))
         }
     }

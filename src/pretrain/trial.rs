@@ -1,9 +1,9 @@
 //! A GPU's kernels for training, tried before a run trusts them.
 //!
-//! Training computes on a GPU what it computes on the CPU, by kernels of its own. On a card, or with a
-//! driver, where one of them went wrong, the loss might still fall, and days later an encoder would be
-//! worse than it should be. So a run on a GPU begins with one step of a block of its encoder and one of
-//! its decoder, on two pairs of waves, there and on the CPU.
+//! Training computes on a GPU what it computes on the CPU, by kernels of its own. On a card, or
+//! with a driver, where one of them went wrong, the loss might still fall, and days later an
+//! encoder would be worse than it should be. So a run on a GPU begins with one step of a block of
+//! its encoder and one of its decoder, on two pairs of waves, there and on the CPU.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -19,13 +19,15 @@ use crate::image::Rgb;
 /// Pairs of pictures, and the seeds of weights and dropout: any would do.
 const PAIRS: usize = 2;
 const SEED: u64 = 3;
-/// Shorter gradients than this share of all are not compared by their own length: they are sums that
-/// cancel out.
+/// Shorter gradients than this share of all are not compared by their own length: they are sums
+/// that cancel out.
 const LEAST: f64 = 0.01;
-/// The farthest that weights may lie apart after the same gradients: a few roundings of a step of 1e-3.
+/// The farthest that weights may lie apart after the same gradients: a few roundings of a step of
+/// 1e-3.
 const OF_WEIGHTS: f64 = 1e-5;
 
-/// Compares a step on a GPU with one on the CPU; there is nothing to compare where `device` is the CPU.
+/// Compares a step on a GPU with one on the CPU; there is nothing to compare where `device` is the
+/// CPU.
 ///
 /// # Errors
 /// They disagree, or the device has no room.

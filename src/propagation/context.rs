@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// A context frame and how often each of its keys counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source<'a, F> {
+pub(crate) struct Source<'a, F> {
     /// The frame.
     pub frame: &'a F,
     /// Copies whose keys are seen from everywhere.
@@ -20,7 +20,7 @@ pub struct Source<'a, F> {
 
 /// Frame 0 and the queue of the last frames.
 #[derive(Debug)]
-pub struct Context<F> {
+pub(crate) struct Context<F> {
     first: F,
     recent: VecDeque<F>,
     length: usize,
@@ -30,12 +30,12 @@ pub struct Context<F> {
 
 impl<F> Context<F> {
     /// A context that holds `first` for ever and up to `length` frames beside it.
-    pub fn new(first: F, length: usize, padded: bool, first_is_free: bool) -> Self {
+    pub(crate) fn new(first: F, length: usize, padded: bool, first_is_free: bool) -> Self {
         Self { first, recent: VecDeque::new(), length, padded, first_is_free }
     }
 
     /// The context of the next frame: frame 0, then the queue, oldest first.
-    pub fn sources(&self) -> Vec<Source<'_, F>> {
+    pub(crate) fn sources(&self) -> Vec<Source<'_, F>> {
         let copies = if self.padded { self.length - self.recent.len() } else { 0 };
         let first = match self.first_is_free {
             true => Source { frame: &self.first, free: 1, near: copies },
@@ -46,7 +46,7 @@ impl<F> Context<F> {
     }
 
     /// Puts a labelled frame into the queue; the oldest leaves when it is full.
-    pub fn push(&mut self, frame: F) {
+    pub(crate) fn push(&mut self, frame: F) {
         if self.recent.len() == self.length {
             self.recent.pop_front();
         }

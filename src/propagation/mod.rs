@@ -6,7 +6,7 @@
 //! cannot do). [`labels`] (masks) and [`joints`] (poses) make the input and convert the output
 //! back. This module knows neither encoder nor dataset: you can use your own features.
 
-pub mod context;
+pub(crate) mod context;
 mod fused;
 mod grid;
 pub mod joints;

@@ -1,9 +1,9 @@
 //! The affinity's kernel, tried before a run trusts it.
 //!
-//! The fused kernel finds what the CPU's tiles find ([`super::tiled`]). On a card, or with a driver,
-//! where it did not, no error would say so: the table would merely hold wrong numbers. So before it
-//! labels anything that counts, it labels a few small frames of noise, by the run's own settings, and
-//! the CPU does too.
+//! The fused kernel finds what the CPU's tiles find ([`super::tiled`]). On a card, or with a
+//! driver, where it did not, no error would say so: the table would merely hold wrong numbers. So
+//! before it labels anything that counts, it labels a few small frames of noise, by the run's own
+//! settings, and the CPU does too.
 
 use candle_core::{Device, Tensor};
 
@@ -16,7 +16,8 @@ const GRID: (usize, usize) = (15, 19);
 const LABELS: usize = 3;
 const FRAMES: usize = 4;
 const WIDTH: usize = 80;
-/// The widest neighbourhood, so that there are keys beyond it, and the longest queue, so that it rolls.
+/// The widest neighbourhood, so that there are keys beyond it, and the longest queue, so that it
+/// rolls.
 const RADIUS: f64 = 6.0;
 const QUEUE: usize = 2;
 /// The farthest that a label may lie from the CPU's, and the most labels that may lie farther: two
@@ -25,11 +26,13 @@ const MOST_APART: f32 = 1e-4;
 const MOST_LABELS: usize = LABELS * FRAMES * GRID.0 * GRID.1 / 200;
 
 impl Engine {
-    /// The engine that labels by these settings on this device, after a trial: where the fused kernel
-    /// does not do what it should, tensor operations take its place, and the second value says why.
+    /// The engine that labels by these settings on this device, after a trial: where the fused
+    /// kernel does not do what it should, tensor operations take its place, and the second value
+    /// says why.
     ///
     /// # Errors
-    /// The kernel was asked for in another arithmetic than f32, and fails; or the device has no room.
+    /// The kernel was asked for in another arithmetic than f32, and fails; or the device has no
+    /// room.
     pub fn tried(self, settings: &Settings, device: &Device) -> Result<(Self, Option<String>)> {
         let settings = small(settings);
         let Ok(Self::Fused(arithmetic)) = self.fitting(&settings, GRID, device) else {

@@ -4,7 +4,7 @@
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] adds
 //! everything that determined the numbers, and [`write()`] stores all of it; [`scored`] does the
 //! same for predictions of other programs. [`sweep`] and [`encoders`] list the headlines of several
-//! settings, or encoders; [`compare`] reads finished runs back ([`stored`]) and says which
+//! settings, or encoders; [`compare`] reads finished runs back (`stored`) and says which
 //! differences between them are significant, [`explain`] where a score comes from, and [`html`]
 //! turns a run's folder into a page for a browser.
 
@@ -17,7 +17,7 @@ pub mod jhmdb;
 pub mod record;
 pub mod scored;
 pub mod several;
-pub mod stored;
+pub(crate) mod stored;
 pub mod sweep;
 pub mod table;
 pub mod vip;

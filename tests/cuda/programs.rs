@@ -32,6 +32,7 @@ fn predictions(
     assert!(output.status.success(), "{said}");
     let mut files = Vec::new();
     let mut folders = vec![out.join("predictions")];
+    folders.extend(Some(out.join("soft_labels")).filter(|folder| folder.is_dir()));
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -55,21 +56,26 @@ fn several_gpus_and_batches_that_do_not_fit_change_no_prediction() {
         return eprintln!("skipped: tests/cli does the same on the CPU");
     }
     let (folder, out) = (rendered(2, 6), tempfile::tempdir().unwrap());
-    // bytes that the emulated GPU has: enough for the weights and some frames; a real one does not ask
+    // bytes that the emulated GPU has: enough for the weights and some frames; a real one does not
+    // ask
     let little = [("EMULATED_MEMORY", "28000000")];
     let run = |name: &str, more: &[&str]| {
         predictions(folder.path(), &out.path().join(name), more, &little).1
     };
-    let one = run("one", &["--device", "cuda:0", "--batch", "1"]);
+    let soft = ["--batch", "1", "--save-soft-labels", "--device"];
+    let one = run("one", &[&soft[..], &["cuda:0"]].concat());
     // as many frames at once as the memory has room for
     let large = run("large", &["--device", "cuda:0", "--batch", "auto"]);
-    assert!(one == large, "the batch changed a prediction");
+    let masks = one.iter().filter(|(path, _)| path.starts_with("predictions"));
+    assert!(masks.eq(&large), "the batch changed a prediction");
     let both = match cropmae::device::open(cropmae::device::Choice::Cuda(1)) {
         Ok(_) => "cuda:0,cuda:1",
         Err(_) => "cuda:0,cuda:0",
     };
-    let several = run("several", &["--device", both, "--clips-at-once", "2", "--batch", "1"]);
-    assert!(one == several, "the device changed a prediction");
+    for devices in [both, "cuda:0"] {
+        let several = run(devices, &[&soft[..], &[devices, "--clips-at-once", "2"]].concat());
+        assert!(one == several, "{devices}: clips side by side changed a label");
+    }
 }
 
 /// The emulated GPU can be told that a kernel does nothing; a real one is hoped to be whole.

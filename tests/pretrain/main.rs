@@ -10,3 +10,5 @@ mod network;
 mod outputs;
 mod runs;
 mod start;
+#[cfg(unix)]
+mod stopped;

@@ -230,6 +230,13 @@ fn a_run_takes_no_folder_of_others() {
     let error = fail(&mut pretrain(&data, &mine, &["--epochs", "1"]));
     assert!(error.contains("report.html") && error.contains("no training run"), "{error}");
     assert_eq!(std::fs::read_dir(&mine).unwrap().count(), 1);
+    // but what a start leaves that was killed at once is no other's
+    let begun = folder.path().join("begun");
+    std::fs::create_dir(&begun).unwrap();
+    std::fs::write(begun.join("config.toml.partial"), "seed").unwrap();
+    succeed(&mut pretrain(&data, &begun, &["--epochs", "1"]));
+    let error = fail(&mut pretrain(&data, &mine.join("report.html"), &["--epochs", "1"]));
+    assert!(error.contains("--out: ") && error.contains("report.html is a file"), "{error}");
 }
 
 /// `pretrain report` of a folder.
@@ -281,6 +288,8 @@ fn a_run_leaves_a_page_that_loads_nothing() {
         "{error}"
     );
     assert!(!data.join("report.html").exists());
+    let error = fail(&mut report(&data.join("none")));
+    assert!(error.contains("there is no such folder"), "{error}");
 }
 
 #[test]

@@ -180,7 +180,18 @@ fn goes_on_only_with_the_same_settings_and_data() {
     let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
     succeed(&mut pretrain(&data, &out, &["--epochs", "2"]));
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "3"]));
-    assert!(error.contains("epochs = 2") && error.contains("another folder for --out"), "{error}");
+    assert!(error.contains("was trained with epochs = 2, not 3; optimization.warmup"), "{error}");
+    let newest = out.join("checkpoint-00000004.safetensors");
+    let longer = format!("--init {} with another folder for --out", newest.display());
+    assert!(error.contains(&longer), "{error}");
+    // how many samples may be unreadable changes no result; the folder's file is of the present
+    // command
+    std::fs::remove_file(out.join("encoder.safetensors")).unwrap();
+    std::fs::write(out.join("config.toml"), "bad = [").unwrap();
+    let more = ["--epochs", "2", "--set", "reading.max_unreadable=0.5"];
+    succeed(&mut pretrain(&data, &out, &more));
+    let written = std::fs::read_to_string(out.join("config.toml")).unwrap();
+    assert!(written.contains("max_unreadable = 0.5"), "{written}");
     std::fs::remove_file(data.join("0.png")).unwrap();
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
     assert!(error.contains("other data"), "{error}");
@@ -207,8 +218,11 @@ fn pictures_that_cannot_be_read_are_counted_and_named() {
     let (data, out) = (pictures(folder.path(), 12), folder.path().join("out"));
     std::fs::write(data.join("broken.jpg"), b"not a picture").unwrap();
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
-    assert!(error.contains("max_unreadable") && error.contains("broken.jpg"), "{error}");
-    let out = folder.path().join("patient");
+    assert!(error.contains("1 of the 13 of an epoch so far, more than the 0 allowed"), "{error}");
+    assert!(error.contains("broken.jpg"), "{error}");
+    // what it says to do, in the same folder
+    let told = "the same command with --set reading.max_unreadable=0.2 goes on";
+    assert!(error.contains(told), "{error}");
     let more = ["--epochs", "2", "--set", "reading.max_unreadable=0.2"];
     succeed(&mut pretrain(&data, &out, &more));
     let named = std::fs::read_to_string(out.join("unreadable.txt")).unwrap();
@@ -276,7 +290,13 @@ fn mistakes_in_the_command_are_explained() {
     assert!(error.contains("3 samples") && error.contains("smaller batch"), "{error}");
     let data = pictures(folder.path(), 4);
     for (more, part) in [
-        (vec!["--set", "views.flop=1"], "flop"),
+        (vec!["--set", "views.flop=1"], "there is no setting views.flop; did you mean views.flip?"),
+        (vec!["--set", "zebra=1"], "there is no setting zebra; --show-config lists all"),
+        (
+            vec!["--set", "masking_ratio"],
+            "error: --set: masking_ratio has no value; write masking_ratio=0.8",
+        ),
+        (vec!["--set", "epochs=many"], "epochs needs a whole number, not \"many\""),
         (vec!["--set", "encoder.heads=5"], "encoder.heads (5)"),
         (vec!["--masking-ratio", "0.99"], "masking_ratio: "),
         (vec!["--config", "nowhere.toml"], "nowhere.toml"),

@@ -1,10 +1,11 @@
 //! What both programs need: threads and memory at their start, the place of the sample clips, the
 //! command line for the record, messages to the user ([`streams`], with flags where the library
-//! names settings: [`flags`]), wrong usage told apart from failure ([`usage`]), what must not be
-//! written over ([`targets`]), the library's enums as arguments ([`values`]), and manual pages
-//! ([`pages`]).
+//! names settings: [`flags`]), wrong usage told apart from failure ([`usage`]), signals that ask to
+//! stop ([`interrupt`]), what must not be written over ([`targets`]), the library's enums as
+//! arguments ([`values`]), and manual pages ([`pages`]).
 
 pub(crate) mod flags;
+pub(crate) mod interrupt;
 pub(crate) mod pages;
 pub(crate) mod streams;
 pub(crate) mod targets;

@@ -32,7 +32,8 @@ use crate::common::values::value_of;
     In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, report.html\n  \
     (curves, reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, its\n  \
     visible part, its reconstruction) and event files for TensorBoard (tensorboard --logdir runs).\n\
-    The same command again continues a run that was stopped."
+    Ctrl-C or SIGTERM stops a run after the step at work, with a checkpoint of exactly this place\n  \
+    (exit status 130 or 143); a second one ends it at once. The same command again continues it."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

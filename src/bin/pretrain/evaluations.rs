@@ -13,7 +13,7 @@ use cropmae::protocol::Benchmark;
 
 use crate::args::{Cli, EvaluationArg};
 use crate::common::usage::usage;
-use crate::common::{self, streams::note};
+use crate::common::{self, interrupt::Interruptible, streams::note};
 use crate::due::Due;
 
 /// The benchmarks of a run.
@@ -46,7 +46,7 @@ impl Evaluations {
     }
 
     /// The scores by name, where they are due after so many epochs; `warn` is told of clips that
-    /// could not be done and were not named before, and of other notes.
+    /// could not be done and were not named before, and of other notes. A signal stops it.
     pub(crate) fn scores(
         &self,
         model: &Autoencoder,
@@ -55,7 +55,7 @@ impl Evaluations {
     ) -> Result<Vec<(String, f64)>> {
         let mut scores = Vec::new();
         for evaluation in self.all.iter().filter(|_| self.due.after(epochs)) {
-            let measured = evaluation.measure(model, &self.device)?;
+            let measured = evaluation.measure(model, &self.device, &Interruptible)?;
             self.warn_of_clips(evaluation, &measured.failures, warn);
             measured.notes.iter().for_each(|note| self.once(note, warn));
             scores.extend(measured.score.map(|score| (evaluation.name().to_owned(), score)));

@@ -21,10 +21,11 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use cropmae::device;
+use cropmae::pretrain::train::Ended;
 use cropmae::pretrain::{Run, page, train};
 
 use args::{Cli, Command};
-use common::{streams, usage};
+use common::{interrupt, streams, usage};
 use evaluations::Evaluations;
 use pictures::Pictures;
 use progress::Bars;
@@ -52,19 +53,26 @@ fn main() -> ExitCode {
         common::use_threads(threads);
     }
     let done = match &cli.command {
-        Some(Command::Export(args)) => export::run(args),
-        Some(Command::Report { run }) => report(run),
-        Some(Command::Completions { shell }) => completions(*shell),
-        Some(Command::Man { folder }) => manual(folder),
+        Some(command) => instead(command).map(|()| ExitCode::SUCCESS),
         None => run(&cli),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) if streams::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             streams::error(&error);
             ExitCode::from(usage::status(&error))
         }
+    }
+}
+
+/// What is done instead of training.
+fn instead(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Export(args) => export::run(args),
+        Command::Report { run } => report(run),
+        Command::Completions { shell } => completions(*shell),
+        Command::Man { folder } => manual(folder),
     }
 }
 
@@ -84,10 +92,12 @@ fn manual(folder: &Path) -> anyhow::Result<()> {
     streams::text(&format!("{}\n", folder.display()))
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+/// Trains; the exit status: that of a signal where one has stopped it.
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = plan::config(cli)?;
     if cli.show_config {
-        return streams::text(&config.toml()?);
+        streams::text(&config.toml()?)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let say = |line: &str| {
         if !cli.quiet {
@@ -121,7 +131,17 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         command: &common::command("pretrain"),
     };
     let bars = Bars::new(&config, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
-    train(&run, &bars)?;
-    bars.finish();
-    streams::text(&format!("{}\n", cli.out.join("encoder.safetensors").display()))
+    let encoder = run.encoder();
+    match train(&run, &bars)? {
+        Ended::Finished(_) => {
+            bars.finish();
+            streams::text(&format!("{}\n", encoder.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // nothing on stdout: whoever reads it there takes the encoder for finished
+        Ended::Stopped(place) => {
+            bars.stopped(place, &encoder)?;
+            Ok(ExitCode::from(interrupt::status()))
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use cropmae::autoencoder::Autoencoder;
 use cropmae::image::figure;
+use cropmae::pretrain::checkpoint::{self, Place};
 use cropmae::pretrain::held_out::HeldOut;
 use cropmae::pretrain::pictures::{curve, grid};
 use cropmae::pretrain::samples::Samples;
@@ -58,6 +59,11 @@ impl Pictures {
         std::fs::create_dir_all(&folder).map_err(Error::creating(&folder))?;
         let path = folder.join(format!("epoch-{epochs:04}.png"));
         files::write(&path, &picture)
+    }
+
+    /// The run's checkpoint of a place.
+    pub(crate) fn checkpoint(&self, place: Place) -> PathBuf {
+        checkpoint::path(&self.folder, place.steps)
     }
 
     /// Draws the curves of what has been logged so far, and the page of the whole.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use candle_core::Device;
 use cropmae::Error;
+use cropmae::files::is_left;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
@@ -67,8 +68,7 @@ fn replace<T>(value: &mut T, with: Option<T>) {
 fn with_file(config: &Config, path: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    let table = text.parse().with_context(|| format!("{} is no TOML", path.display()))?;
-    Ok(config.with(&path.display().to_string(), &table)?)
+    Ok(config.with_toml(&path.display().to_string(), &text)?)
 }
 
 /// What `--init` or `--resume` begins with, and what there is to say of it; nothing where the run
@@ -125,6 +125,12 @@ pub(crate) fn held_out(
 pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     // a run's own pictures would become data
     Inputs::default().with(data).spare("--out", out)?;
+    if out.exists() && !out.is_dir() {
+        bail!(
+            "--out: {} is a file; name a new folder, or that of a run to go on with",
+            out.display()
+        );
+    }
     let Ok(entries) = std::fs::read_dir(out) else { return Ok(()) };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let mut names: Vec<String> = names.collect::<std::io::Result<_>>()?;
@@ -132,7 +138,10 @@ pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     if names.iter().any(run) {
         return Ok(());
     }
-    names.retain(|name| !name.starts_with('.'));
+    // a start that was killed may have left no more than these
+    names.retain(|name| {
+        !name.starts_with('.') && !is_left(name.as_ref(), |name| name == "config.toml")
+    });
     names.sort();
     match names.first() {
         None => Ok(()),

@@ -1,17 +1,18 @@
 //! Progress on stderr: a bar on a terminal that can draw one, one line per epoch elsewhere.
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cropmae::Result;
 use cropmae::pretrain::Config;
 use cropmae::pretrain::checkpoint::Place;
 use cropmae::pretrain::held_out::HeldOut;
 use cropmae::pretrain::record::{HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepRecord};
 use cropmae::pretrain::train::{Models, Watcher};
+use cropmae::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::common::streams::note;
+use crate::common::{interrupt, streams::note};
 use crate::due::Due;
 use crate::evaluations::Evaluations;
 use crate::pictures::Pictures;
@@ -75,6 +76,18 @@ impl Bars {
         self.bar.finish_and_clear();
     }
 
+    /// Says how far a run came that was asked to stop, and draws what there is so far.
+    pub(crate) fn stopped(&self, place: Place, encoder: &Path) -> Result<()> {
+        self.finish();
+        let (steps, all) = (place.steps, self.bar.length().unwrap_or_default());
+        note(&format!(
+            "interrupted after {steps} of {all} steps ({} of {} epochs are done); the same command goes on from there",
+            place.epoch, self.epochs
+        ));
+        note(&format!("until then, {} is the encoder after {steps} steps", encoder.display()));
+        self.pictures.curve()
+    }
+
     fn say(&self, line: &str) {
         if self.lines {
             note(line);
@@ -104,42 +117,64 @@ impl Bars {
         Ok(measures)
     }
 
-    /// Images a second since the start, measurements apart.
-    fn rate(&self) -> f64 {
+    /// Counts a step of the current epoch, whichever session made it.
+    fn count(&self, step: &StepRecord) {
+        let mut epoch = self.epoch.borrow_mut();
+        *epoch = (epoch.0 + 1, epoch.1 + step.loss, epoch.2 + step.gradient_norm);
+        self.last.set(Some(*step));
+    }
+
+    /// Images a second since the start, measurements apart; nothing before the first step.
+    fn rate(&self) -> String {
         let steps = self.last.get().map_or(0, |last| last.steps - self.first_step.get());
         let time = self.started.elapsed().saturating_sub(self.measuring.get());
-        steps as f64 * self.batch as f64 / time.as_secs_f64()
+        match steps {
+            0 => String::new(),
+            _ => format!("  {:.1} images/s", steps as f64 * self.batch as f64 / time.as_secs_f64()),
+        }
     }
 }
 
 impl Watcher for Bars {
-    fn started(&self, place: Place, steps_per_epoch: u64) {
+    fn started(&self, place: Place, steps_per_epoch: u64, made: &[StepRecord]) {
+        made.iter().for_each(|step| self.count(step));
         self.bar.set_length(steps_per_epoch * self.epochs);
         self.bar.set_position(place.steps);
         self.first_step.set(place.steps);
         if place.epoch >= self.epochs {
-            self.say(&format!("nothing left to do: {0} of {0} epochs are done", self.epochs));
+            self.say(&format!(
+                "nothing left to do: {0} of {0} epochs are done; to train longer, begin a new run: --init {1} with another folder for --out",
+                self.epochs,
+                self.pictures.checkpoint(place).display(),
+            ));
         } else if place.steps > 0 {
             self.say(&format!("going on after step {} (epoch {})", place.steps, place.epoch + 1));
         }
     }
 
     fn stepped(&self, step: &StepRecord) {
+        // before its first step a run has nothing to keep: there a signal ends it at once
+        interrupt::listen();
+        self.count(step);
         self.bar.set_position(step.steps);
         let StepRecord { loss, learning_rate, gradient_norm, .. } = *step;
         let rate = self.rate();
         self.bar.set_message(format!(
-            "loss {loss:.4}  rate {learning_rate:.2e}  gradient {gradient_norm:.3}  {rate:.1} images/s"
+            "loss {loss:.4}  rate {learning_rate:.2e}  gradient {gradient_norm:.3}{rate}"
         ));
-        let mut epoch = self.epoch.borrow_mut();
-        *epoch = (epoch.0 + 1, epoch.1 + loss, epoch.2 + gradient_norm);
-        self.last.set(Some(*step));
+    }
+
+    fn stops(&self) -> bool {
+        interrupt::asked()
     }
 
     fn epoch_done(&self, models: &Models<'_>, epochs: u64) -> Result<Vec<(String, f64)>> {
         let (steps, loss, gradient) = self.epoch.take();
         let begin = Instant::now();
         let mut measures = self.held_out_losses(models, epochs)?;
+        if self.stops() {
+            return Err(Error::Stopped);
+        }
         measures
             .extend(self.evaluations.scores(models.exported(), epochs, &|line| self.warn(line))?);
         self.pictures.reconstructions(models.exported(), self.held_out.as_ref(), epochs)?;
@@ -153,7 +188,7 @@ impl Watcher for Bars {
             let measured: String =
                 measures.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect();
             self.say(&format!(
-                "epoch {epochs}/{}  loss {:.4}  rate {learning_rate:.2e}  gradient {:.3}  {rate:.1} images/s{measured}",
+                "epoch {epochs}/{}  mean loss {:.4}  rate {learning_rate:.2e}  mean gradient {:.3}{rate}{measured}",
                 self.epochs,
                 loss / count,
                 gradient / count,

@@ -362,7 +362,7 @@ pub(crate) fn ensure_some(record: &RunRecord, clips: &Clips) -> Result<()> {
     Ok(())
 }
 
-/// Whether Ctrl-C kept clips from being done; that is said.
+/// Whether a signal kept clips from being done; that is said.
 pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> bool {
     let (done, asked) = (record.dataset.done, clips.asked());
     let interrupted = interrupt::asked() && done + record.failures.len() < asked;

@@ -23,7 +23,6 @@ mod explain;
 mod export;
 mod features;
 mod images;
-mod interrupt;
 mod overlays;
 mod page;
 mod plan;
@@ -42,6 +41,7 @@ use clap::CommandFactory;
 use cropmae::protocol::Benchmark;
 
 use args::{Cli, Command, EvaluateArgs};
+use common::interrupt;
 
 /// Keeps freed buffers: candle frees and takes back large ones all the time.
 #[global_allocator]
@@ -53,7 +53,7 @@ enum Outcome {
     Done,
     /// 3: done, but for some clips, or with errors found by a check.
     Partial,
-    /// 130: stopped by Ctrl-C; what is done is kept.
+    /// 130 or 143: stopped by Ctrl-C or SIGTERM; what is done is kept.
     Interrupted,
 }
 
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),
-        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::status()),
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);

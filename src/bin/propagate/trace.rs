@@ -7,7 +7,6 @@ use cropmae::eval::{Batch, Setup};
 use cropmae::image::{decode, figure};
 use cropmae::model::source;
 use cropmae::overlay::correspondence::{self, Reach};
-use cropmae::progress::Observer;
 use cropmae::propagation::{Engine, Neighbor};
 use cropmae::report::{Cell, Table};
 use cropmae::{Error, files};
@@ -16,21 +15,13 @@ use serde_json::{Map, Value, json};
 use crate::args::{DataArgs, TraceArgs};
 use crate::clips::Clips;
 use crate::common::usage::usage;
+use crate::interrupt::Interruptible;
 use crate::show::Notes;
 use crate::targets::Inputs;
 use crate::{Outcome, common, interrupt, plan, show};
 
 /// Masses below this share are not written in the table: they would be 0.0 percent.
 const LEAST: f32 = 0.0005;
-/// Watches for Ctrl-C alone: there is no table of half a clip to end with.
-struct Interruptible;
-
-impl Observer for Interruptible {
-    fn stops(&self) -> bool {
-        interrupt::asked()
-    }
-}
-
 /// Labels written of a patch; the others are in `--json`.
 const MOST: usize = 5;
 

@@ -84,14 +84,15 @@ impl Checkpoint {
 /// What the user says about a checkpoint. What shapes tell is checked against it, never changed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    /// The architecture that the file must hold (`--arch`): width, depth and patch must fit, its
-    /// number of heads is taken.
+    /// The architecture that the file must hold (the setting `arch`): width, depth and patch must
+    /// fit, its number of heads is taken.
     pub arch: Option<VitConfig>,
-    /// The side of a patch that the file must have (`--patch-size`).
+    /// The side of a patch that the file must have (the setting `patch_size`).
     pub patch: Option<usize>,
-    /// The number of heads (`--heads`), which no tensor tells; before any other source.
+    /// The number of heads (the setting `heads`), which no tensor tells; before any other source.
     pub heads: Option<usize>,
-    /// The dict that holds the weights, or the beginning of their keys (`--checkpoint-key`).
+    /// The dict that holds the weights, or the beginning of their keys (the setting
+    /// `checkpoint_key`).
     pub checkpoint_key: Option<String>,
 }
 

@@ -12,7 +12,7 @@ impl Config {
     /// # Errors
     /// A setting makes no sense; the message names it by its key.
     pub fn check(&self) -> Result<()> {
-        let Self { epochs, encoder, views, optimization, reading, .. } = self;
+        let Self { seed, epochs, encoder, views, optimization, reading, .. } = self;
         rule::check(encoder.rules())?;
         views.check()?;
         let whole = format!("a multiple of encoder.patch ({})", encoder.patch);
@@ -20,6 +20,8 @@ impl Config {
         rule::check([
             Rule::new("views.size", views.size, whole, fits),
             Rule::new("epochs", *epochs, "at least 1", *epochs > 0),
+            // TOML, in which a run keeps its settings, has no larger whole numbers
+            Rule::new("seed", *seed, format!("at most {}", i64::MAX), i64::try_from(*seed).is_ok()),
         ])?;
         rule::check(optimization.rules(*epochs))?;
         rule::check(optimization.adamw.rules())?;

@@ -145,8 +145,12 @@ fn unreadable_samples_are_named_until_there_are_too_many() {
     assert_eq!(text.lines().count(), 6, "{text}");
     assert!(text.contains("\t007.png\t") && text.contains("neither a JPEG nor a PNG"), "{text}");
     let message = count(0.2, TWO_EPOCHS).unwrap_err().to_string();
-    assert!(message.contains("3 samples of epoch 0 cannot be read"), "{message}");
-    assert!(message.ends_with("raise reading.max_unreadable"), "{message}");
+    assert!(
+        message.contains("3 of the 10 of an epoch so far, more than the 2 allowed"),
+        "{message}"
+    );
+    let remedy = "the same command with the setting `set = reading.max_unreadable=1` goes on";
+    assert!(message.ends_with(remedy), "{message}");
     let mut resumed = Unreadable::new(log.clone(), 0.2, 10).resumed(1, 8, 2).unwrap();
     let views = Err(Error::data(Path::new("8.png"), "is empty", "copy it again"));
     let loaded = Loaded { epoch: 1, position: 8, number: 8, name: "8.png".into(), views };

@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use super::newest;
 use crate::pretrain::pictures::curve::{extent, measured, scores, smoothed, thinned};
 use crate::pretrain::record::{Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepRecord};
 use crate::report::html::chart::{Axis, Chart, Paint, Panel, Series, legend};
@@ -18,8 +19,11 @@ const AVERAGED: usize = 3;
 const FLOOR: usize = 2;
 const STEPS: usize = 7;
 
-/// All curves, or a sentence where there are none yet.
-pub(super) fn markup(log: &[Entry]) -> Markup {
+/// A number to tell beside a curve, and what it is.
+type Told = Option<(f64, String)>;
+
+/// All curves of a run that has done so many epochs, or a sentence where there are none yet.
+pub(super) fn markup(log: &[Entry], epochs: u64) -> Markup {
     let steps: Vec<&StepRecord> = log.iter().filter_map(Entry::step).collect();
     if steps.is_empty() {
         return html! { p { "No step was logged yet." } };
@@ -31,21 +35,24 @@ pub(super) fn markup(log: &[Entry]) -> Markup {
     let rate = of(|step| step.learning_rate);
     let gradient = of(|step| step.gradient_norm);
     let speed = of(|step| step.images_per_second);
+    let mean = |value: fn(&StepRecord) -> f64| newest(log, epochs, value);
+    let (loss, length) = (mean(|step| step.loss), mean(|step| step.gradient_norm));
+    let pace = mean(|step| step.images_per_second);
     html! {
         div.multiples {
-            (losses(log, &of(|step| step.loss), end))
-            (single("Learning rate", "learning rate", vec![line("learning rate", rate, TRAINING)], end))
-            (single("Gradient", "length, before it is cut", both("gradient", &gradient), end))
+            (losses(log, &of(|step| step.loss), loss, end))
+            (single("Learning rate", "learning rate", vec![line("learning rate", rate, TRAINING)], None, end))
+            (single("Gradient", "length, before it is cut", both("gradient", &gradient), length, end))
             @for (name, points) in scores(log) {
-                (single(&name, "per cent", vec![line(&name, points, HELD)], end))
+                (single(&name, "per cent", vec![line(&name, points, HELD)], None, end))
             }
-            (single("Speed", "images a second", both("speed", &speed), end))
+            (single("Speed", "images a second", both("speed", &speed), pace, end))
         }
         p.quiet { "Grey lines are single steps, those over them their means over a fiftieth of the run." }
     }
 }
 
-fn losses(log: &[Entry], training: &Points, end: f64) -> Markup {
+fn losses(log: &[Entry], training: &Points, mean: Told, end: f64) -> Markup {
     let mut series = both("training", training);
     let measures =
         [("held out", HELD_OUT, HELD), ("held out, averaged weights", HELD_OUT_AVERAGE, AVERAGED)];
@@ -62,7 +69,7 @@ fn losses(log: &[Entry], training: &Points, end: f64) -> Markup {
             ..line("baseline: predicting the mean patch", points, FLOOR)
         });
     }
-    single("Loss", "mean squared error of masked patches", series, end)
+    single("Loss", "mean squared error of masked patches", series, mean, end)
 }
 
 /// A line for single steps, and one that is smoothed.
@@ -74,8 +81,9 @@ fn line(name: &str, points: Points, color: usize) -> Series {
     Series { name: name.to_owned(), points, paint: Paint::Theme(color), dashed: false }
 }
 
-/// A chart of one panel with its heading and legend.
-fn single(title: &str, unit: &str, mut series: Vec<Series>, end: f64) -> Markup {
+/// A chart of one panel with its heading and legend, which tells of a smoothed line the `mean` and
+/// of the others their last value.
+fn single(title: &str, unit: &str, mut series: Vec<Series>, mean: Told, end: f64) -> Markup {
     let range = extent(series.iter().flat_map(|series| &series.points));
     let power = small(range.end);
     let scale = 10_f64.powi(power);
@@ -84,12 +92,15 @@ fn single(title: &str, unit: &str, mut series: Vec<Series>, end: f64) -> Markup 
     }
     let name = if power == 0 { unit.to_owned() } else { format!("{unit}, in units of 1e{power}") };
     let y = Axis::new(name, range.start / scale, range.end / scale, 4);
-    // the smoothed line's last value is the one to tell
     let last = |series: &Series| series.points.last().map(|(_, value)| shown(*value));
-    let entries: Vec<(&Series, Option<String>)> = series
-        .iter()
-        .map(|series| (series, last(series).filter(|_| series.paint != Paint::Theme(STEPS))))
-        .collect();
+    let mean = mean.map(|(value, which)| format!("{} ({which})", shown(value / scale)));
+    let number = |series: &Series| match series.paint {
+        Paint::Theme(STEPS) => None,
+        Paint::Theme(TRAINING) => mean.clone(),
+        _ => last(series),
+    };
+    let entries: Vec<(&Series, Option<String>)> =
+        series.iter().map(|series| (series, number(series))).collect();
     let legend = if series.len() > 1 {
         legend(&entries)
     } else {
@@ -118,11 +129,11 @@ fn small(most: f64) -> i32 {
     }
 }
 
-/// Three digits that count.
+/// Three digits or more that count; a loss as the lines of the program have it.
 fn shown(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
-        _ => format!("{value:.3}"),
+        _ => format!("{value:.4}"),
     }
 }

@@ -15,8 +15,9 @@ use maud::{Markup, html};
 
 use super::checkpoint::{self, State};
 use super::config::{Config, Preset};
-use super::pictures::curve::smoothed;
-use super::record::{self, Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, SessionRecord};
+use super::record::{
+    self, Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, SessionRecord, StepRecord,
+};
 use crate::autoencoder::Method;
 use crate::error::{Error, Result};
 use crate::files;
@@ -47,8 +48,11 @@ pub fn write(folder: &Path) -> Result<()> {
 /// The configuration that a run has left in its folder.
 fn config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
+    let remedy = "pass the folder that a run of `pretrain` was given for its output";
+    if !folder.exists() {
+        return Err(Error::data(folder, "there is no such folder", remedy));
+    }
     if !path.is_file() {
-        let remedy = "pass the folder that a run of `pretrain` was given for its output";
         return Err(Error::data(
             folder,
             "holds no run of pretrain: config.toml is missing",
@@ -56,11 +60,7 @@ fn config(folder: &Path) -> Result<Config> {
         ));
     }
     let text = std::fs::read_to_string(&path).map_err(Error::reading(&path))?;
-    let origin = path.display().to_string();
-    let table = text.parse().map_err(|error: toml::de::Error| {
-        Error::setting(&origin, error.to_string().trim().replace('\n', " "))
-    })?;
-    Preset::Tiny.config().with(&origin, &table)
+    Preset::Tiny.config().with_toml(&path.display().to_string(), &text)
 }
 
 /// `state` is the newest checkpoint's, `pictures` the section of [`time`].
@@ -70,7 +70,8 @@ fn page(
     state: Option<&State>,
     pictures: Option<Markup>,
 ) -> Result<Page> {
-    let mut sections = vec![Section::new("curves", "Curves", curves::markup(log))];
+    let epochs = state.map_or(0, |state| state.place.epoch);
+    let mut sections = vec![Section::new("curves", "Curves", curves::markup(log, epochs))];
     if let Some(pictures) = pictures {
         sections.push(Section::new("pictures", "What it makes of masked images", pictures));
     }
@@ -85,7 +86,7 @@ fn page(
     Ok(Page {
         kind: "Pre-training".into(),
         title: format!("{method}, {}", config.autoencoder().encoder.name()),
-        lead: lead(config, log, state.map_or(0, |state| state.place.epoch)),
+        lead: lead(config, log, epochs),
         sections,
         foot: html! { "cropmae " (env!("CARGO_PKG_VERSION")) ", from what lies in the run's folder" },
     })
@@ -93,12 +94,10 @@ fn page(
 
 /// How far the run is, and how well it does.
 fn lead(config: &Config, log: &[Entry], epochs: u64) -> Markup {
-    let steps = log.iter().filter_map(Entry::step);
-    let losses: Vec<_> = steps.map(|step| (step.steps as f64, step.loss)).collect();
     let last = log.iter().filter_map(Entry::step).next_back();
     let mut known: Vec<(String, String)> = Vec::new();
-    if let Some((_, loss)) = smoothed(&losses).last() {
-        known.push(("training loss".into(), format!("{loss:.3}")));
+    if let Some((loss, which)) = newest(log, epochs, |step| step.loss) {
+        known.push((format!("training loss ({which})"), shown(Some(loss), "")));
     }
     for name in names(log).into_iter().filter(|name| *name != MEAN_PATCH) {
         let mut values = log.iter().rev().filter_map(Entry::measure);
@@ -153,13 +152,14 @@ fn measurements(log: &[Entry]) -> Markup {
     let mut of = Table::new(columns);
     let kept = evenly(MOST_ROWS, epochs.len());
     for (epoch, steps) in kept.into_iter().filter_map(|index| epochs.get(index)) {
-        let mut row =
-            vec![epoch.to_string(), grouped(*steps), shown(training_loss(log, *epoch), "")];
+        let loss = mean(log, *epoch, |step| step.loss);
+        let mut row = vec![epoch.to_string(), grouped(*steps), shown(loss, "")];
         row.extend(names.iter().map(|name| shown(measured(log, name, *epoch), name)));
         of.push(row.into_iter().map(Into::into).collect());
     }
     html! {
-        p { "Losses are mean squared errors of masked patches, benchmarks in per cent." }
+        p { "Losses are mean squared errors of masked patches, the training loss as the mean over the epoch; "
+            "benchmarks are in per cent." }
         (table("After so many epochs", &of, Look::default()))
         @if let Some(floor) = measured(log, MEAN_PATCH, 1) {
             p.quiet { "The baseline, predicting the mean patch of the held-out images without a network, has the loss "
@@ -168,11 +168,21 @@ fn measurements(log: &[Entry]) -> Markup {
     }
 }
 
-/// The mean over the steps of an epoch, counted from 1.
-fn training_loss(log: &[Entry], epoch: u64) -> Option<f64> {
-    let losses = log.iter().filter_map(Entry::step).filter(|step| step.epoch + 1 == epoch);
-    let (count, sum) = losses.fold((0_u32, 0.0), |(count, sum), step| (count + 1, sum + step.loss));
+/// The mean of a value over the steps of an epoch, counted from 1.
+fn mean(log: &[Entry], epoch: u64, of: impl Fn(&StepRecord) -> f64) -> Option<f64> {
+    let steps = log.iter().filter_map(Entry::step).filter(|step| step.epoch + 1 == epoch);
+    let (count, sum) = steps.fold((0_u32, 0.0), |(count, sum), step| (count + 1, sum + of(step)));
     (count > 0).then(|| sum / f64::from(count))
+}
+
+/// The mean of a value over the newest epoch of those that are done, and in words which one that
+/// is. The program's own lines tell the same number.
+fn newest(log: &[Entry], epochs: u64, of: impl Fn(&StepRecord) -> f64) -> Option<(f64, String)> {
+    let which = match epochs {
+        0 => "mean of epoch 1 so far".to_owned(),
+        epochs => format!("mean of epoch {epochs}"),
+    };
+    mean(log, epochs.max(1), of).map(|mean| (mean, which))
 }
 
 fn measured(log: &[Entry], name: &str, epochs: u64) -> Option<f64> {
@@ -180,11 +190,11 @@ fn measured(log: &[Entry], name: &str, epochs: u64) -> Option<f64> {
     found.find(|it| it.name == name && it.epochs == epochs).map(|it| it.value)
 }
 
-/// A loss with three decimals, a score in per cent with one.
+/// A loss with four decimals, a score in per cent with one.
 fn shown(value: Option<f64>, name: &str) -> String {
     let loss = name.is_empty() || [HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH].contains(&name);
     value.map_or_else(String::new, |value| match loss {
-        true => format!("{value:.3}"),
+        true => format!("{value:.4}"),
         false => format!("{value:.1}"),
     })
 }

@@ -57,8 +57,11 @@ fn what_was_logged_is_told() {
         "in units of 1e-4",
         "davis J&amp;F",
         "64.7",
-        "0.988",
-        "has the loss 1.250",
+        "0.9877",
+        "has the loss 1.2500",
+        // of 1/9, 1/10, 1/11 and 1/12, above and in the legend
+        "training loss (mean of epoch 3) <b>0.0963</b>",
+        "<b>0.0963 (mean of epoch 3)</b>",
         "baseline: predicting the mean patch",
         "base_learning_rate",
         "pretrain --data 'a &lt;b&gt;'",
@@ -70,7 +73,7 @@ fn what_was_logged_is_told() {
         assert!(html.contains(part), "{part:?} is not in\n{html}");
     }
     // the mean of 1, 1/2, 1/3 and 1/4
-    assert!(html.contains(">0.521<"), "the training loss of epoch 1");
+    assert!(html.contains(">0.5208<"), "the training loss of epoch 1");
     let lines = html.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next());
     assert!(lines.clone().count() > 6);
     assert!(lines.clone().all(|line| !line.contains("inf") && !line.contains("NaN")));
@@ -82,6 +85,7 @@ fn runs_that_have_hardly_begun() {
     assert!(none.contains("No step was logged yet") && none.contains("not finished"), "{none}");
     let one = html(&[step(1)], 0);
     assert!(one.contains("0 of 3 epochs") && one.contains("Nothing was measured"), "{one}");
+    assert!(one.contains("training loss (mean of epoch 1 so far) <b>1.0000</b>"), "{one}");
     let nan = Entry::Step(StepRecord { loss: f64::NAN, ..*step(1).step().unwrap() });
     assert!(html(&[nan], 0).contains("<svg"));
 }

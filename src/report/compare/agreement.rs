@@ -17,7 +17,7 @@ const SIZE: &str = "score_size";
 /// What keeps a run from being compared with the baseline, in words; nothing where they agree.
 ///
 /// That a run is partial is no such thing: runs are compared over the clips that all have.
-pub fn disagreements(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
+pub(crate) fn disagreements(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
     let mut found = Vec::new();
     let values = |run: &ScoredRun| run.results["protocol"]["values"].clone();
     let (mut theirs, mut ours) = (values(baseline), values(run));
@@ -70,7 +70,7 @@ fn named(names: &[String]) -> String {
 }
 
 /// What does not decide whether runs may be compared, and is worth a line where it differs.
-pub fn remarks(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
+pub(crate) fn remarks(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
     let fields = [
         ("dtype", "number type"),
         ("jpeg_decoder", "JPEG decoder"),
@@ -110,7 +110,7 @@ fn encoder(run: &ScoredRun, baseline: &ScoredRun) -> Option<String> {
 ///
 /// # Errors
 /// They have no clip in common, or count other objects in one: nothing is left to compare.
-pub fn narrow(runs: &mut [ScoredRun]) -> Result<Option<String>> {
+pub(crate) fn narrow(runs: &mut [ScoredRun]) -> Result<Option<String>> {
     let has = |run: &ScoredRun, clip: &str| run.clips().iter().any(|(name, _)| *name == clip);
     let all: Vec<String> = runs
         .iter()

@@ -1,13 +1,13 @@
 //! Runs side by side: one table, differences, and which of them are significant.
 //!
-//! [`runs`] reads result folders, [`agreement`] says whether they may be compared at all,
+//! [`runs`] reads result folders, `agreement` says whether they may be compared at all,
 //! [`statistics`] computes the intervals, and [`Comparison`] holds the result; [`tables`] and
-//! [`scatter`] show it. Everything is based on pairs: the same clip, labelled by one encoder and by
+//! `scatter` show it. Everything is based on pairs: the same clip, labelled by one encoder and by
 //! another.
 
-pub mod agreement;
+pub(crate) mod agreement;
 pub mod runs;
-pub mod scatter;
+pub(crate) mod scatter;
 pub mod statistics;
 pub mod tables;
 

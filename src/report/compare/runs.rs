@@ -1,5 +1,5 @@
 //! A finished run: how it was made, and every clip's scores, read from its folder
-//! ([`crate::report::stored`]). Here a run becomes sums ([`ScoredRun::tallies`]) for
+//! (`report::stored`). Here a run becomes sums ([`ScoredRun::tallies`]) for
 //! [`super::statistics`].
 
 use std::path::{Path, PathBuf};

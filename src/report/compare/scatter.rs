@@ -24,7 +24,7 @@ type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
 ///
 /// # Errors
 /// It cannot be laid out.
-pub fn svg(comparison: &Comparison) -> Result<String> {
+pub(crate) fn svg(comparison: &Comparison) -> Result<String> {
     let mut text = String::new();
     let root = SVGBackend::with_string(&mut text, (SIDE, SIDE)).into_drawing_area();
     let drawn =

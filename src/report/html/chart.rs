@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 /// A chart's width, in the units of its coordinates.
-pub const WIDTH: f64 = 360.0;
+pub(crate) const WIDTH: f64 = 360.0;
 /// How many colours there are for series; beyond them they come again.
-pub const COLORS: usize = 8;
+pub(crate) const COLORS: usize = 8;
 
 /// Room left of the panels, for the numbers.
 const LEFT: f64 = 32.0;
@@ -26,7 +26,7 @@ const MOST_POINTS: usize = 600;
 
 /// What runs along one side.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// Its name, with the unit.
     pub name: String,
     /// The value at the beginning.
@@ -41,13 +41,13 @@ pub struct Axis {
 
 impl Axis {
     /// With round numbers at about `most` places.
-    pub fn new(name: impl Into<String>, from: f64, to: f64, most: usize) -> Self {
+    pub(crate) fn new(name: impl Into<String>, from: f64, to: f64, most: usize) -> Self {
         let to = if to > from { to } else { from + 1.0 };
         Self { name: name.into(), from, to, ticks: round_ticks(from, to, most), percent: false }
     }
 
     /// Scores from 0 to 1, shown in percent.
-    pub fn percent(name: impl Into<String>) -> Self {
+    pub(crate) fn percent(name: impl Into<String>) -> Self {
         let ticks = [0.0, 0.5, 1.0].map(|share| (share, format!("{}", 100.0 * share))).to_vec();
         Self { name: name.into(), from: 0.0, to: 1.0, ticks, percent: true }
     }
@@ -60,7 +60,7 @@ impl Axis {
 
 /// A line's colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paint {
+pub(crate) enum Paint {
     /// One of the page's [`COLORS`], counted from 0.
     Theme(usize),
     /// This red, green and blue, darker on a light page and lighter on a dark one: that of
@@ -86,7 +86,7 @@ impl Paint {
 
 /// A line.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Series {
+pub(crate) struct Series {
     /// Its name, as in the legend.
     pub name: String,
     /// Its points from left to right; a NaN leaves a gap.
@@ -99,7 +99,7 @@ pub struct Series {
 
 /// Lines in a frame.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Panel {
+pub(crate) struct Panel {
     /// What runs upwards.
     pub y: Axis,
     /// The lines.
@@ -108,7 +108,7 @@ pub struct Panel {
 
 /// Panels over one another.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Chart {
+pub(crate) struct Chart {
     /// What the chart shows, in words, for those who do not see it.
     pub label: String,
     /// What runs to the right, for all panels.
@@ -121,7 +121,7 @@ pub struct Chart {
 
 impl Chart {
     /// The picture.
-    pub fn svg(&self) -> Markup {
+    pub(crate) fn svg(&self) -> Markup {
         let height = self.bottom(self.panels.len().saturating_sub(1)) + BELOW;
         let (top, bottom) = (ABOVE, height - BELOW);
         let (from, to) = (self.x.from, self.x.to);
@@ -192,7 +192,7 @@ impl Chart {
 }
 
 /// The names of lines beside their colours, with a number each where there is one to tell.
-pub fn legend(entries: &[(&Series, Option<String>)]) -> Markup {
+pub(crate) fn legend(entries: &[(&Series, Option<String>)]) -> Markup {
     html! {
         ul.legend {
             @for (series, number) in entries {

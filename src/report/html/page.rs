@@ -14,7 +14,7 @@ const POLICY: &str =
 
 /// A report.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     /// The kind of report, above the title: `Label propagation`.
     pub kind: String,
     /// The title, for the window too.
@@ -29,7 +29,7 @@ pub struct Page {
 
 /// A part of a report under a heading of its own.
 #[derive(Debug)]
-pub struct Section {
+pub(crate) struct Section {
     /// The anchor, unique in the page.
     pub id: &'static str,
     /// The heading.
@@ -40,14 +40,14 @@ pub struct Section {
 
 impl Section {
     /// A section.
-    pub fn new(id: &'static str, title: impl Into<String>, body: Markup) -> Self {
+    pub(crate) fn new(id: &'static str, title: impl Into<String>, body: Markup) -> Self {
         Self { id, title: title.into(), body }
     }
 }
 
 impl Page {
     /// The file's content.
-    pub fn html(&self) -> String {
+    pub(crate) fn html(&self) -> String {
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -108,7 +108,7 @@ impl Section {
 
 /// How loud a [`badge`] or a [`notice`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// Says how it is.
     Plain,
     /// Is to be known before a number is used.
@@ -128,17 +128,17 @@ impl Tone {
 }
 
 /// A word or two in a frame.
-pub fn badge(tone: Tone, text: &str) -> Markup {
+pub(crate) fn badge(tone: Tone, text: &str) -> Markup {
     html! { span class={ "badge " (tone.class()) } { (text) } }
 }
 
 /// A paragraph that is not to be missed.
-pub fn notice(tone: Tone, text: &Markup) -> Markup {
+pub(crate) fn notice(tone: Tone, text: &Markup) -> Markup {
     html! { div class={ "notice " (tone.class()) } role="note" { (text) } }
 }
 
 /// Names with what they stand for: a list of definitions.
-pub fn facts(rows: &[(String, Markup)]) -> Markup {
+pub(crate) fn facts(rows: &[(String, Markup)]) -> Markup {
     html! {
         dl.facts {
             @for (name, value) in rows { div { dt { (name) } dd { (value) } } }
@@ -147,18 +147,13 @@ pub fn facts(rows: &[(String, Markup)]) -> Markup {
 }
 
 /// Text to be copied, such as a command, with the button that does so; `id` is unique in the page.
-pub fn copied(id: &str, text: &str) -> Markup {
+pub(crate) fn copied(id: &str, text: &str) -> Markup {
     html! {
         div.copied {
             pre id=(id) tabindex="0" { code { (text) } }
             button type="button" data-copy=(id) { "Copy" }
         }
     }
-}
-
-/// A figure with its caption.
-pub fn figure(body: &Markup, caption: &Markup) -> Markup {
-    html! { figure { (body) figcaption { (caption) } } }
 }
 
 #[cfg(test)]

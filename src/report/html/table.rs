@@ -6,7 +6,7 @@ use crate::report::{Cell, Table};
 
 /// How a table is shown beside its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Look {
+pub(crate) struct Look {
     /// Whether rows sort; pointless for a single one.
     pub sorted: bool,
     /// The column of scores (from 0) whose cells show a bar as long as the score.
@@ -18,7 +18,7 @@ const LONG: usize = 40;
 
 /// A table with its caption, in a box that scrolls by itself where it is wider than the page. The
 /// first column names the row; the others stand right where all that they hold is numbers.
-pub fn table(caption: &str, table: &Table, look: Look) -> Markup {
+pub(crate) fn table(caption: &str, table: &Table, look: Look) -> Markup {
     let words = |cell: &Cell| match cell {
         Cell::Text(text) => !text.is_empty() && text.parse::<f64>().is_err(),
         Cell::Score(_) | Cell::Count(_) => false,
