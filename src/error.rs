@@ -79,6 +79,14 @@ pub enum Error {
         /// Why it cannot be so.
         problem: String,
     },
+    /// Something was not computed or stored as it must be, though no setting is to blame.
+    #[error("{what}: {problem}")]
+    Failed {
+        /// What it is about: a tensor, a picture, the loss.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An [`Observer`](crate::progress::Observer) asked to stop.
     #[error("stopped, as asked for")]
     Stopped,
@@ -154,6 +162,11 @@ impl Error {
     /// An [`Error::Setting`].
     pub fn setting(name: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { name: name.into(), problem: problem.into() }
+    }
+
+    /// An [`Error::Failed`].
+    pub fn failed(what: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), problem: problem.into() }
     }
 }
 

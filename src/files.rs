@@ -38,6 +38,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, |out| out.write_all(bytes))
 }
 
+/// Refuses a place for a folder where a file is, or lies in the way; makes nothing.
+///
+/// # Errors
+/// See above.
+pub fn check_folder(path: &Path) -> Result<()> {
+    let there = path.ancestors().find(|place| place.symlink_metadata().is_ok());
+    match there {
+        Some(place) if !place.is_dir() => {
+            Err(Error::creating(path)(std::io::ErrorKind::NotADirectory.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes JSON, the file whole or not at all.
 ///
 /// # Errors

@@ -23,7 +23,8 @@
 //! * [`sample`]: rendered clips with exact ground truth, for trying and testing.
 //! * [`autoencoder`], [`pretrain`]: the network that is trained, and the loop that trains it. Begin
 //!   reading at [`pretrain::train()`].
-//! * [`device`], [`files`], [`nearest`], [`progress`], [`error`]: leaves that all may use.
+//! * [`device`], [`files`], [`nearest`], [`progress`], [`error`], [`wording`]: leaves that all may
+//!   use.
 //!
 //! # With features of your own
 //!
@@ -136,5 +137,6 @@ pub mod propagation;
 pub mod protocol;
 pub mod report;
 pub mod sample;
+pub mod wording;
 
 pub use error::{Error, Result};

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("error", &[]),
+    ("wording", &[]),
     ("digest", &[]),
     ("elementwise", &[]),
     ("kernel", &[]),
@@ -17,9 +18,9 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("files", &["error"]),
     ("image", &["error", "kernel"]),
     ("metric", &["image"]),
-    ("data", &["digest", "error", "files", "image"]),
+    ("data", &["digest", "error", "files", "image", "wording"]),
     ("sample", &["data", "error", "files", "image"]),
-    ("model", &["digest", "elementwise", "error", "kernel", "product"]),
+    ("model", &["device", "digest", "elementwise", "error", "kernel", "product"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["elementwise", "error", "image", "kernel", "product"]),
     ("protocol", &["data", "digest", "error", "image", "propagation"]),
@@ -37,12 +38,16 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "progress",
             "propagation",
             "protocol",
+            "wording",
         ],
     ),
     ("overlay", &["data", "error", "eval", "files", "image", "metric", "propagation", "protocol"]),
     (
         "report",
-        &["data", "error", "eval", "files", "image", "metric", "model", "overlay", "protocol"],
+        &[
+            "data", "error", "eval", "files", "image", "metric", "model", "overlay", "protocol",
+            "wording",
+        ],
     ),
     (
         "pretrain",
@@ -57,10 +62,12 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "image",
             "kernel",
             "model",
+            "nearest",
             "progress",
             "propagation",
             "protocol",
             "report",
+            "wording",
         ],
     ),
     ("lib", &["error"]),

@@ -33,7 +33,7 @@ impl Gradients {
     /// memory.
     pub(super) fn gather(spans: &Arc<Spans>, found: Vec<Vec<Tensor>>) -> Result<Self> {
         if let Some((span, _)) = spans.iter().zip(&found).find(|(_, parts)| parts.is_empty()) {
-            return Err(Error::setting(format!("parameter {}", span.name), "gets no gradient"));
+            return Err(Error::failed(format!("parameter {}", span.name), "gets no gradient"));
         }
         let spans = Arc::clone(spans);
         #[cfg(feature = "cuda")]
@@ -44,7 +44,7 @@ impl Gradients {
         let mut parts: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
         let mut firsts = parts.iter_mut().filter_map(Iterator::next);
         let mut values = spans.join(|span| {
-            let missing = || Error::setting(format!("parameter {}", span.name), "gets no gradient");
+            let missing = || Error::failed(format!("parameter {}", span.name), "gets no gradient");
             firsts.next().ok_or_else(missing)
         })?;
         drop(firsts);

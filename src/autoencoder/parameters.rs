@@ -62,7 +62,7 @@ impl Parameters {
         let spans = Arc::new(Spans::new(shapes));
         let values = spans.join(|span| {
             let wrong =
-                |problem: String| Error::setting(format!("parameter {}", span.name), problem);
+                |problem: String| Error::failed(format!("parameter {}", span.name), problem);
             let tensor = tensors.get(&span.name).ok_or_else(|| wrong("is missing".into()))?;
             if tensor.dims() != span.shape {
                 return Err(wrong(format!("has shape {:?}, not {:?}", tensor.dims(), span.shape)));
@@ -162,7 +162,7 @@ impl Pass<'_> {
         let number = self.parameters.spans.number(name);
         number
             .and_then(|number| self.leaves.get(number))
-            .ok_or_else(|| Error::setting(format!("parameter {name}"), "does not exist"))
+            .ok_or_else(|| Error::failed(format!("parameter {name}"), "does not exist"))
     }
 
     pub(super) fn positions(&self) -> Result<Tensor> {

@@ -135,7 +135,7 @@ impl Spans {
 }
 
 fn wrong(span: &Span, problem: &str) -> Error {
-    Error::setting(format!("tensor {}", span.name), problem)
+    Error::failed(format!("tensor {}", span.name), problem)
 }
 
 #[cfg(test)]

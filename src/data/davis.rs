@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use super::listing::{self, check_root};
-use super::{Dataset, LabelClip, Need, Split, Survey, pairing};
+use super::{Benchmark, Dataset, LabelClip, Need, Split, Survey, pairing};
 use crate::error::{Error, Result};
 use crate::image::{LabelImage, indexed};
 
@@ -26,7 +26,7 @@ pub fn open(root: &Path, split: &Split, need: Need) -> Result<Dataset<LabelClip>
 }
 
 pub(super) fn survey(root: &Path, split: &Split, need: Need) -> Result<Survey<LabelClip>> {
-    check_root(root, "DAVIS", &["JPEGImages", "Annotations"])?;
+    check_root(root, Benchmark::Davis, &["JPEGImages", "Annotations"])?;
     let mut notices = Vec::new();
     let annotations = resolution(root, "Annotations", &mut notices)?;
     let images = match need {

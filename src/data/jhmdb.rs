@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::listing::{self, PICTURES, check_root};
-use super::{Dataset, Need, PoseClip, Split, Survey};
+use super::{Benchmark, Dataset, Need, PoseClip, Split, Survey};
 use crate::error::{Error, Result};
 use crate::files::list::entries;
 
@@ -35,7 +35,7 @@ pub fn open_labels(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
 }
 
 pub(super) fn survey(root: &Path, split: &Split, need: Need) -> Result<Survey<PoseClip>> {
-    check_root(root, "JHMDB", &["Rename_Images", "joint_positions"])?;
+    check_root(root, Benchmark::Jhmdb, &["Rename_Images", "joint_positions"])?;
     let needed = match need {
         Need::Frames => vec!["Rename_Images", "joint_positions"],
         Need::LabelsOnly => vec!["joint_positions"],

@@ -48,7 +48,7 @@ pub fn read(path: &Path) -> Result<Joints> {
     let joints = positions.iter().flatten();
     let broken = joints.filter(|joint| !joint.iter().all(|value| value.is_finite())).count();
     if broken > 0 {
-        let problem = format!("holds {broken} joints that are no finite numbers");
+        let problem = format!("holds joints that are no finite numbers ({broken})");
         return Err(Error::data(path, problem, again));
     }
     Ok(Joints { frames, positions })

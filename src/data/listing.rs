@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+use super::Benchmark;
 use crate::error::{Error, Result};
 use crate::files::list;
 
@@ -145,13 +146,18 @@ pub(super) fn distinct(list: &Path, names: Vec<String>) -> Result<(Vec<String>, 
 ///
 /// # Errors
 /// It does not; where a folder above or below does, the error says which path to pass.
-pub(super) fn check_root(root: &Path, dataset: &str, expected: &[&str]) -> Result<()> {
+pub(super) fn check_root(root: &Path, benchmark: Benchmark, expected: &[&str]) -> Result<()> {
+    let dataset = benchmark.name().to_uppercase();
     let wanted = expected.join(" and ");
     if !root.is_dir() {
         let problem =
             if root.exists() { "is a file, not a folder" } else { "there is no such folder" };
         let remedy = format!("pass the folder of {dataset} that holds {wanted}");
         return Err(Error::data(root, problem, remedy));
+    }
+    if let Some(other) = other_layout(root, benchmark) {
+        let problem = format!("is laid out as {}, not as {dataset}", other.name().to_uppercase());
+        return Err(Error::data(root, problem, format!("`propagate {}` reads it", other.name())));
     }
     let any = |folder: &Path| expected.iter().any(|name| folder.join(name).is_dir());
     if any(root) {
@@ -177,6 +183,20 @@ pub(super) fn check_root(root: &Path, dataset: &str, expected: &[&str]) -> Resul
         all => format!("pass the one that is meant: {}", named(all)),
     };
     Err(Error::data(root, problem, remedy))
+}
+
+/// The benchmark whose folders these are, where they are none of the one that was asked for: all
+/// have annotations, and each has folders that no other has.
+fn other_layout(root: &Path, asked: Benchmark) -> Option<Benchmark> {
+    let has = |folders: &[&str]| folders.iter().any(|name| root.join(name).is_dir());
+    let is_of = |benchmark: &Benchmark| match benchmark {
+        Benchmark::Davis => has(&["JPEGImages"]),
+        Benchmark::Vip => has(&["VIP_Fine", "Annotations/Category_ids"]),
+        Benchmark::Jhmdb => has(&["joint_positions", "Rename_Images"]),
+    };
+    let all = [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb];
+    let found = all.into_iter().find(is_of);
+    found.filter(|_| !is_of(&asked))
 }
 
 /// How many folders an error names.

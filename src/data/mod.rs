@@ -112,7 +112,7 @@ pub trait Clip: Sync {
 pub struct Broken {
     /// The clip.
     pub name: String,
-    /// Its place in the list, from 0.
+    /// Its place among the dataset's clips, whole and broken, from 0.
     pub place: usize,
     /// What is wrong with it.
     pub error: Error,
@@ -156,6 +156,27 @@ pub struct Dataset<C> {
     pub notices: Vec<String>,
 }
 
+impl<C: Clip> Dataset<C> {
+    /// The names of all clips in the order of the list, of the broken ones too.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.clips.iter().map(Clip::name).collect();
+        // in the order of their places, so that each finds all before it where they belong
+        for broken in &self.broken {
+            names.insert(broken.place.min(names.len()), &broken.name);
+        }
+        names
+    }
+
+    /// Leaves out all other clips; the list is as long as it was.
+    pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        let names = self.names().into_iter().map(&wanted).collect::<Vec<_>>();
+        let kept_before = |place: usize| names.iter().take(place).filter(|kept| **kept).count();
+        self.clips.retain(|clip| wanted(clip.name()));
+        self.broken.retain(|broken| wanted(&broken.name));
+        self.broken.iter_mut().for_each(|broken| broken.place = kept_before(broken.place));
+    }
+}
+
 /// A dataset whose clips may be broken: what [`check`] reports on, and `open` sorts.
 struct Survey<C> {
     root: PathBuf,
@@ -181,5 +202,36 @@ impl<C> Survey<C> {
         }
         let Self { root, split, notices, .. } = self;
         Ok(Dataset { root, split, clips, broken, listed, notices })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dataset of these clips; those in capitals are broken.
+    fn dataset(names: &[&str]) -> Dataset<LabelClip> {
+        let clip = |name: &&str| {
+            let whole = LabelClip { name: (*name).to_owned(), frames: Vec::new() };
+            let broken = Error::data(name.as_ref(), "is broken", "mend it");
+            (
+                (*name).to_owned(),
+                if name.to_uppercase() == **name { Err(broken) } else { Ok(whole) },
+            )
+        };
+        let (root, split) = (PathBuf::new(), String::new());
+        let clips = names.iter().map(clip).collect();
+        Survey { root, split, clips, notices: Vec::new() }.into_dataset().unwrap()
+    }
+
+    #[test]
+    fn broken_clips_keep_their_places_among_the_others() {
+        let mut set = dataset(&["A", "b", "C", "D", "e", "f", "G"]);
+        assert_eq!(set.names(), ["A", "b", "C", "D", "e", "f", "G"]);
+        set.keep(|name| name != "b" && name != "C");
+        assert_eq!(set.names(), ["A", "D", "e", "f", "G"]);
+        assert_eq!((set.clips.len(), set.broken.len(), set.listed), (2, 3, 7));
+        set.keep(|name| "eG".contains(name));
+        assert_eq!(set.names(), ["e", "G"]);
     }
 }

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use super::listing::{self, check_root};
-use super::{Dataset, LabelClip, Need, Split, Survey, pairing};
+use super::{Benchmark, Dataset, LabelClip, Need, Split, Survey, pairing};
 use crate::error::{Error, Result};
 
 /// Finds the videos of a split and their files. `root` is `VIP_Fine` or the folder that holds it.
@@ -26,7 +26,7 @@ pub fn open(root: &Path, split: &Split, need: Need) -> Result<Dataset<LabelClip>
 pub(super) fn survey(root: &Path, split: &Split, need: Need) -> Result<Survey<LabelClip>> {
     let inner = root.join("VIP_Fine");
     let base = if inner.is_dir() { inner } else { root.to_path_buf() };
-    check_root(&base, "VIP", &["Images", "Annotations"])?;
+    check_root(&base, Benchmark::Vip, &["Images", "Annotations"])?;
     let annotations = base.join("Annotations/Category_ids");
     let images = base.join("Images");
     let needed = match need {

@@ -1,6 +1,7 @@
 //! DAVIS-2017, semi-supervised: object masks through every sequence, scored by J and F (protocols
 //! §2).
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::masks;
@@ -12,6 +13,7 @@ use crate::image::{LabelImage, indexed};
 use crate::metric::davis::{ClipScores, global, ids_above, object_count, scored_frames};
 use crate::progress::Observer;
 use crate::protocol::Protocol;
+use crate::wording::counted;
 
 /// Propagates and scores every sequence.
 ///
@@ -104,14 +106,17 @@ impl<'a> Judge<'a> {
     }
 
     fn finish(self) -> (Option<ClipScores>, Vec<String>) {
-        let mut notes = Vec::new();
-        if self.without_truth > 0 {
-            let (missing, all) = (self.without_truth, self.without_truth + self.scored);
-            notes.push(format!("{missing} of {all} frames to score have no annotation"));
-        } else if self.scored == 0 {
-            notes.push("no frame lies between the first and the last: nothing to score".into());
-        }
-        ((self.scored > 0).then_some(self.scores), notes)
+        let (missing, all) = (self.without_truth, self.without_truth + self.scored);
+        let note = match (all, self.scored) {
+            (0, _) => Some("no frame lies between the first and the last: nothing to score".into()),
+            (_, 0) => Some("no frame but the first has an annotation: nothing to score".into()),
+            _ if missing == 0 => None,
+            _ => Some(format!(
+                "{missing} of {} to score without an annotation: the score is of the others, and not the benchmark's",
+                counted(all, "frame")
+            )),
+        };
+        ((self.scored > 0).then_some(self.scores), note.into_iter().collect())
     }
 }
 
@@ -165,8 +170,28 @@ fn score_clip(
         };
         judge.feed(index, &prediction, Some(&path))?;
     }
-    let (scores, notes) = judge.finish();
+    let (scores, mut notes) = judge.finish();
+    let more = without_truth(&folder, clip);
+    if more > 0 {
+        let predictions = counted(more, "prediction");
+        notes.push(format!(
+            "{predictions} of frames without an annotation: the score is of the others, and not the benchmark's"
+        ));
+    }
     Ok(Done { frames: clip.frames.len(), scores, notes, stages: Stages::default() })
+}
+
+/// How many masks there are of frames that the clip does not know. Where the frames are not at
+/// hand, it knows those with an annotation alone, and one that is lost would be missed by nobody.
+fn without_truth(folder: &Path, clip: &LabelClip) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let masks = entries.map(|entry| entry.path()).filter(|path| {
+        path.extension().is_some_and(|extension| extension == "png")
+            && !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    });
+    let known: HashSet<&str> = clip.frames.iter().map(|frame| &*frame.name).collect();
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    masks.filter(|path| stem(path).is_some_and(|stem| !known.contains(&*stem))).count()
 }
 
 /// The folder of a clip's predictions.

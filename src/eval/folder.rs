@@ -81,7 +81,6 @@ impl RunFolder {
     /// The folder holds a run with another identity, or files that are no run at all, or another
     /// program is at work in it.
     pub fn open(root: &Path, identity: &Value) -> Result<Self> {
-        let file = root.join(IDENTITY);
         create_dir(root)?;
         // no file is made in the folder of somebody else, not even for a moment
         if !root.join(Occupied::NAME).exists() {
@@ -90,23 +89,24 @@ impl RunFolder {
         // from here on nobody else changes what it holds
         let run = Self { root: root.to_path_buf(), _occupied: Occupied::take(root)? };
         refuse_others(root)?;
-        if !file.exists() {
-            write_json(&file, identity)?;
-            return Ok(run);
-        }
-        let differing = differing_keys(&read_json(&file)?, identity);
-        if !differing.is_empty() && root.join("clips").exists() {
-            return Err(Error::data(
-                root,
-                format!("this folder holds a run with other settings ({})", differing.join(", ")),
-                "choose another folder for the setting `out`, or remove this one",
-            ));
-        }
-        if !differing.is_empty() {
-            // That run finished no clip: there is nothing to mix with.
-            write_json(&file, identity)?;
+        if !is_noted(root, identity)? {
+            write_json(&root.join(IDENTITY), identity)?;
         }
         Ok(run)
+    }
+
+    /// Refuses what [`RunFolder::open`] would refuse, and makes nothing.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn check(root: &Path, identity: &Value) -> Result<()> {
+        files::check_folder(root)?;
+        if root.exists() {
+            Occupied::check(root)?;
+            refuse_others(root)?;
+            is_noted(root, identity)?;
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -186,6 +186,27 @@ fn refuse_others(root: &Path) -> Result<()> {
         "this folder is not empty and holds no run of this program",
         "choose another folder for the setting `out`",
     ))
+}
+
+/// Whether the folder says already that its run is this one.
+///
+/// # Errors
+/// It says that it is another, and that one has finished a clip.
+fn is_noted(root: &Path, identity: &Value) -> Result<bool> {
+    let file = root.join(IDENTITY);
+    if !file.exists() {
+        return Ok(false);
+    }
+    let differing = differing_keys(&read_json(&file)?, identity);
+    // where it finished no clip there is nothing to mix with
+    if !differing.is_empty() && root.join("clips").exists() {
+        return Err(Error::data(
+            root,
+            format!("this folder holds a run with other settings ({})", differing.join(", ")),
+            "choose another folder for the setting `out`, or remove this one",
+        ));
+    }
+    Ok(differing.is_empty())
 }
 
 fn differing_keys(stored: &Value, asked: &Value) -> Vec<String> {
@@ -270,6 +291,29 @@ mod tests {
         drop(RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap());
         let error = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap_err();
         assert!(error.to_string().contains("other settings (topk)"), "{error}");
+    }
+
+    /// What is refused is so in the same words, and nothing is made of what is not.
+    #[test]
+    fn a_check_refuses_as_opening_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        std::fs::write(place("file"), b"").unwrap();
+        std::fs::create_dir(place("mine")).unwrap();
+        std::fs::write(place("mine/thesis.tex"), b"...").unwrap();
+        let run = RunFolder::open(&place("done"), &json!({ "topk": 5 })).unwrap();
+        run.commit("clip", &run.stage("clip").unwrap(), &1).unwrap();
+        let busy = RunFolder::check(&place("done"), &json!({ "topk": 5 })).unwrap_err();
+        assert!(busy.to_string().contains("another run is at work"), "{busy}");
+        drop(run);
+        for name in ["file", "file/out", "mine", "done"] {
+            let checked = RunFolder::check(&place(name), &json!({ "topk": 7 })).unwrap_err();
+            let opened = RunFolder::open(&place(name), &json!({ "topk": 7 })).unwrap_err();
+            assert_eq!(checked.to_string(), opened.to_string());
+        }
+        RunFolder::check(&place("done"), &json!({ "topk": 5 })).unwrap();
+        RunFolder::check(&place("new/out"), &json!({})).unwrap();
+        assert!(!place("new").exists());
     }
 
     #[test]

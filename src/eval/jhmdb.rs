@@ -1,5 +1,6 @@
 //! JHMDB: 15 joints through every clip, scored by PCK; protocols §4.
 
+use crate::wording::counted;
 use std::path::Path;
 use std::time::Instant;
 
@@ -146,7 +147,10 @@ fn length_note(frames: usize, annotated: usize) -> Vec<String> {
         return Vec::new();
     }
     let scored = frames.min(annotated);
-    vec![format!("{frames} frames, joints for {annotated}: the first {scored} are scored")]
+    vec![format!(
+        "{}, joints for {annotated}: the first {scored} are scored",
+        counted(frames, "frame")
+    )]
 }
 
 /// Scores poses against the truth of their clip.
@@ -195,7 +199,7 @@ fn score_clip(
     let frames = poses.len();
     notes.extend(length_note(frames, truth.frames));
     if frames < clip.frames.len() {
-        notes.push(format!("predictions for {frames} of {} frames", clip.frames.len()));
+        notes.push(format!("predictions for {frames} of {}", counted(clip.frames.len(), "frame")));
     }
     let scores = Some(distances(&poses, &truth, &clip.joints)?);
     Ok(Done { frames, scores, notes, stages: Stages::default() })

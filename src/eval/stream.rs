@@ -5,6 +5,7 @@
 //! once. So memory is that of a few frames, however long the clip. Where [`super::Cache`] holds the
 //! clip's features, they are read instead.
 
+use crate::wording::counted;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -113,7 +114,7 @@ fn encode_each(
 ) -> Result<()> {
     let size = setup.batch.frames();
     let smaller = |size: usize| {
-        let note = format!("out of memory: from now on {size} frames are encoded at once");
+        let note = format!("out of memory: from now on {} at once", counted(size, "frame"));
         frames.observer.clip_noted(frames.clip, &note);
     };
     std::thread::scope(|scope| {

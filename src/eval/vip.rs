@@ -1,5 +1,6 @@
 //! VIP: body parts through every video, scored by mIoU over all frames; protocols §3.
 
+use crate::wording::counted;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,8 @@ fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<D
 
 fn missing_truth(clip: &LabelClip) -> Vec<String> {
     let missing = clip.frames.iter().filter(|frame| frame.annotation.is_none()).count();
-    let note = format!("{missing} of {} frames have no annotation", clip.frames.len());
+    let frames = counted(clip.frames.len(), "frame");
+    let note = format!("{missing} of {frames} without an annotation: not scored");
     if missing > 0 { vec![note] } else { Vec::new() }
 }
 

@@ -26,16 +26,31 @@ impl Occupied {
     /// Another program works in it, or nothing can be written there.
     pub fn take(folder: &Path) -> Result<Self> {
         Self::hold(folder, |lock| match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(Error::data(
-                folder,
-                "another run is at work in this folder",
-                "let it end, or choose another folder for the setting `out`",
-            )),
+            Err(TryLockError::WouldBlock) => Err(Self::busy(folder)),
             _ => Ok(()),
         })
     }
 
-    /// Does so, where need be once the other program has ended.
+    /// Refuses a folder that another program works in; takes it from nobody, and makes no file.
+    ///
+    /// # Errors
+    /// Another program works in it.
+    pub fn check(folder: &Path) -> Result<()> {
+        match File::open(folder.join(Self::NAME)).map(|lock| lock.try_lock_shared()) {
+            Ok(Err(TryLockError::WouldBlock)) => Err(Self::busy(folder)),
+            _ => Ok(()),
+        }
+    }
+
+    fn busy(folder: &Path) -> Error {
+        Error::data(
+            folder,
+            "another run is at work in this folder",
+            "let it end, or choose another folder for the setting `out`",
+        )
+    }
+
+    /// Takes a folder, where need be once the other program has ended.
     ///
     /// # Errors
     /// Nothing can be written there.
@@ -91,8 +106,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Occupied::take(folder.path()).unwrap();
         let refused = Occupied::take(folder.path()).unwrap_err().to_string();
+        assert_eq!(Occupied::check(folder.path()).unwrap_err().to_string(), refused);
         assert!(refused.contains("another run is at work") && refused.contains("another folder"));
         drop(first);
+        Occupied::check(folder.path()).unwrap();
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
         // what a killed program leaves
         std::fs::write(folder.path().join(Occupied::NAME), b"").unwrap();

@@ -49,7 +49,7 @@ pub fn header<'a>(
             DType::F32 => "F32",
             DType::F16 => "F16",
             other => {
-                return Err(Error::setting(format!("tensor {name}"), format!("is {other:?}")));
+                return Err(Error::failed(format!("tensor {name}"), format!("is {other:?}")));
             }
         };
         let end = offset + shape.iter().product::<usize>() * dtype.size_in_bytes();

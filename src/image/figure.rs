@@ -58,7 +58,7 @@ pub fn png(picture: &Rgb) -> Result<Vec<u8>> {
         writer.write_image_data(&picture.data)?;
         writer.finish()
     });
-    written.map_err(|error| Error::setting("picture", format!("cannot be stored: {error}")))?;
+    written.map_err(|error| Error::failed("picture", format!("cannot be stored: {error}")))?;
     Ok(bytes)
 }
 

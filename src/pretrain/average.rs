@@ -75,7 +75,7 @@ impl Average {
         let values = parameters.spans().join(|span| {
             let key = format!("{PREFIX}{}", span.name);
             let stored = state.get(&key).filter(|tensor| tensor.dims() == span.shape);
-            stored.cloned().ok_or_else(|| Error::setting(key, "is missing or misshapen"))
+            stored.cloned().ok_or_else(|| Error::failed(key, "is missing or misshapen"))
         })?;
         self.values = Tensor::new(values, parameters.values().device())?;
         Ok(())

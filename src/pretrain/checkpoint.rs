@@ -127,7 +127,7 @@ pub fn sweep(folder: &Path) -> Result<()> {
 pub fn save(path: &Path, tensors: HashMap<String, Tensor>, state: &State) -> Result<()> {
     let heads = state.config.encoder.heads;
     let text = serde_json::to_string(state)
-        .map_err(|error| Error::setting("checkpoint", error.to_string()))?;
+        .map_err(|error| Error::failed("checkpoint", error.to_string()))?;
     let heads = heads.to_string();
     let metadata = [(STATE.to_owned(), text), ("num_heads".to_owned(), heads)].into();
     safetensors::write(path, &tensors.into_iter().collect(), &metadata)
@@ -146,7 +146,7 @@ pub fn export(
 ) -> Result<()> {
     let names = init::tensor_names(&state.config.autoencoder().encoder)?;
     let encoder = names.into_iter().map(|name| {
-        let missing = || Error::setting(format!("tensor {name}"), "is missing");
+        let missing = || Error::failed(format!("tensor {name}"), "is missing");
         let tensor = tensors.get(&name).ok_or_else(missing)?.to_dtype(dtype)?;
         Ok((name, tensor))
     });

@@ -310,7 +310,7 @@ impl Config {
     /// # Errors
     /// A number that TOML has no word for.
     pub fn toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| Error::setting("config", error.to_string()))
+        toml::to_string_pretty(self).map_err(|error| Error::failed("config", error.to_string()))
     }
 
     /// The network of this configuration.

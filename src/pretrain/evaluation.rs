@@ -128,7 +128,7 @@ impl Evaluation {
             (Clips::Masks(set), _) => {
                 let outcome = eval::vip::evaluate(set, &setup, &folder, observer)?;
                 let summary = report::vip::summary(&outcome, exclude)
-                    .map_err(|error| Error::setting("vip", error.to_string()))?;
+                    .map_err(|error| Error::failed("vip", error.to_string()))?;
                 measured(&outcome, &summary, "mIoU")
             }
             (Clips::Poses(set), _) => {

@@ -121,8 +121,7 @@ impl Drop for Loader {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name.into()).spawn(body);
-    thread
-        .map_err(|error| Error::setting("workers", format!("the system gives no thread: {error}")))
+    thread.map_err(|error| Error::failed("workers", format!("the system gives no thread: {error}")))
 }
 
 /// Deals the jobs of all epochs to the workers.

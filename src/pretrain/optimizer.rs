@@ -127,7 +127,7 @@ impl AdamW {
             spans.join(|span| {
                 let key = format!("optimizer.{}.{which}", span.name);
                 let tensor = state.get(&key).filter(|tensor| tensor.dims() == span.shape);
-                tensor.cloned().ok_or_else(|| Error::setting(key, "is missing or misshapen"))
+                tensor.cloned().ok_or_else(|| Error::failed(key, "is missing or misshapen"))
             })
         };
         let moments = [stored("mean")?, stored("square")?].concat();

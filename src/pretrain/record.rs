@@ -194,7 +194,7 @@ impl Log {
             return Ok(());
         }
         let mut line = serde_json::to_string(entry)
-            .map_err(|error| Error::setting("log", error.to_string()))?;
+            .map_err(|error| Error::failed("log", error.to_string()))?;
         line.push('\n');
         self.file.write_all(line.as_bytes()).map_err(Error::writing(&self.path))?;
         match entry {

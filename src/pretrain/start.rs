@@ -5,6 +5,7 @@
 //! tensors are taken where they lie beside the encoder in the right shape, and come from the seed
 //! where not. A run of ours needs none of this: [`super::train()`] goes on from its folder.
 
+use crate::wording::counted;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -76,12 +77,18 @@ impl Start {
         let adam = weights::adam_state(path)?;
         let epoch = adam.epoch.ok_or_else(|| Error::weights(path, "says no epoch", remedy))? + 1;
         if epoch >= config.epochs {
-            let problem = format!("has done {epoch} epochs, of {} in all", config.epochs);
+            let problem =
+                format!("has done {}, of {} in all", counted(epoch, "epoch"), config.epochs);
             return Err(Error::weights(path, problem, "raise the setting `epochs`"));
         }
         let steps = moments(path, config, &adam, &mut tensors)?;
         let place = Place { epoch, steps, ..Place::default() };
-        let notice = format!("{}: going on after {epoch} epochs and {steps} steps", path.display());
+        let notice = format!(
+            "{}: going on after {} and {}",
+            path.display(),
+            counted(epoch, "epoch"),
+            counted(steps, "step")
+        );
         notices.insert(0, notice);
         Ok((Self { tensors, place }, notices))
     }

@@ -306,7 +306,7 @@ impl<'a> Trainer<'a> {
                 None => sum = Some(gradients),
             }
         }
-        let gradients = sum.ok_or_else(|| Error::setting("batch", "is empty"))?;
+        let gradients = sum.ok_or_else(|| Error::failed("batch", "is empty"))?;
         let measured = gradients.measure(&losses, self.run.config.optimization.clip_gradient)?;
         let due = epoch * self.steps_per_epoch + step;
         let learning_rate = self.run.config.schedule().at(due, self.steps_per_epoch);
@@ -361,7 +361,7 @@ impl<'a> Trainer<'a> {
                 path.display()
             )
         });
-        Err(Error::setting(
+        Err(Error::failed(
             "loss",
             format!(
                 "is {loss} and the gradient's length {gradient_norm} at step {}: the run stops; begin a new one, in another folder for the setting `out`, with a lower learning rate or with optimization.clip_gradient{init}",

@@ -133,7 +133,7 @@ impl Protocol {
     /// They are no protocol of this version of the program.
     pub fn from_values(values: &Value) -> Result<Self> {
         Self::deserialize(values).map_err(|error| {
-            Error::setting("protocol", format!("its values are not those of a protocol: {error}"))
+            Error::failed("protocol", format!("its values are not those of a protocol: {error}"))
         })
     }
 

@@ -19,14 +19,24 @@ impl std::fmt::Display for Size {
     }
 }
 
+/// The most pixels of a side.
+const LONGEST: usize = 1 << 15;
+
 impl std::str::FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let side = |side: &str| side.parse().ok().filter(|&side| (1..=1 << 15).contains(&side));
-        text.split_once(['x', 'X', '×'])
-            .and_then(|(height, width)| Some(Self { height: side(height)?, width: side(width)? }))
-            .ok_or_else(|| format!("{text:?} is no size; write HEIGHTxWIDTH, for example 480x880"))
+        let digits =
+            |side: &str| !side.is_empty() && side.bytes().all(|byte| byte.is_ascii_digit());
+        let sides = text.split_once(['x', 'X', '×']);
+        let Some((height, width)) = sides.filter(|(a, b)| digits(a) && digits(b)) else {
+            return Err(format!("{text:?} is no size; write HEIGHTxWIDTH, for example 480x880"));
+        };
+        let side = |side: &str| side.parse().ok().filter(|side| (1..=LONGEST).contains(side));
+        match (side(height), side(width)) {
+            (Some(height), Some(width)) => Ok(Self { height, width }),
+            _ => Err(format!("{text}: a side has 1 to {LONGEST} pixels")),
+        }
     }
 }
 

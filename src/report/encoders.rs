@@ -9,6 +9,7 @@ use super::record::WeightsRecord;
 use super::several::{self, Row};
 use super::{Cell, RunRecord, Summary, Table};
 use crate::error::Result;
+use crate::wording::counted;
 
 /// An encoder among others: its row, or why there is none.
 #[derive(Debug, Clone)]
@@ -45,30 +46,53 @@ impl Encoders {
         &self.entries
     }
 
-    /// Names, headlines, a star for the best, and what went wrong where anything did.
+    /// Names, headlines, a star for the best, and the number of a note where anything went wrong:
+    /// what it says would make the table wider than any terminal ([`Encoders::notes`]).
     pub fn table(&self) -> Table {
+        let failed = || self.entries.iter().map(|entry| entry.error.is_some());
+        let numbers = failed().scan(0, |number, failed| {
+            *number += usize::from(failed);
+            Some(if failed { format!("[{number}]") } else { String::new() })
+        });
+        self.with("note", numbers)
+    }
+
+    /// What went wrong, under the numbers that the table has.
+    pub fn notes(&self) -> Vec<String> {
+        let each =
+            self.entries.iter().filter_map(|entry| Some((&entry.name, entry.error.as_ref()?)));
+        let numbered = each.enumerate();
+        numbered.map(|(at, (name, error))| format!("[{}] {name}: {error}", at + 1)).collect()
+    }
+
+    /// The table with what went wrong in it: `weights.csv`.
+    pub fn stored(&self) -> Table {
+        self.with("error", self.entries.iter().map(|entry| entry.error.clone().unwrap_or_default()))
+    }
+
+    /// The table with one more column, where anything went wrong.
+    fn with(&self, column: &str, cells: impl Iterator<Item = String>) -> Table {
         let rows: Vec<Row> = self.entries.iter().map(Entry::row).collect();
         let table = several::table(&["encoder".to_owned()], &rows);
         if self.entries.iter().all(|entry| entry.error.is_none()) {
             return table;
         }
-        let columns = table.columns().iter().cloned().chain(["error".to_owned()]);
-        let mut with_errors = Table::new(columns);
-        for (row, entry) in table.rows().iter().zip(&self.entries) {
-            let error = Cell::from(entry.error.clone().unwrap_or_default());
-            with_errors.push(row.iter().cloned().chain([error]).collect());
+        let mut wider = Table::new(table.columns().iter().cloned().chain([column.to_owned()]));
+        for (row, cell) in table.rows().iter().zip(cells) {
+            wider.push(row.iter().cloned().chain([Cell::Text(cell)]).collect());
         }
-        with_errors
+        wider
     }
 
     /// What stands under the table; `record` holds what all encoders share.
     pub fn lines(&self, record: &RunRecord) -> Vec<String> {
-        let mut lines = record.lines(&Summary::default());
+        let mut lines = self.notes();
+        lines.extend(record.lines(&Summary::default()));
         let failed = self.entries.iter().filter(|entry| entry.row.is_none()).count();
         let failed = if failed > 0 { format!(" ({failed} failed)") } else { String::new() };
-        let all = self.entries.len();
+        let all = counted(self.entries.len(), "encoder");
         lines.push(format!(
-            "weights: {all} encoders{failed}, best first; * marks the best, by its first score"
+            "weights: {all}{failed}, best first; * marks the best, by its first score"
         ));
         let weights = || self.entries.iter().filter_map(|entry| entry.weights.as_ref());
         let noted = weights().flat_map(|of| of.notes.iter().map(move |note| (&of.file, note)));
@@ -109,7 +133,8 @@ impl Encoders {
 
     /// The content of `weights.md`.
     fn markdown(&self, record: &RunRecord) -> String {
-        let title = format!("{}: {} encoders", record.protocol.benchmark, self.entries.len());
+        let encoders = counted(self.entries.len(), "encoder");
+        let title = format!("{}: {encoders}", record.protocol.benchmark);
         let rows: Vec<Row> = self.entries.iter().filter_map(|entry| entry.row.clone()).collect();
         let folders = several::folders(&["encoder".to_owned()], &rows);
         let (table, lines) = (self.table().with_arrows(), self.lines(record));
@@ -122,7 +147,7 @@ impl Encoders {
     /// The folder cannot be written to.
     pub fn write(&self, folder: &Path, record: &RunRecord) -> Result<Value> {
         let json = self.json(record);
-        several::write(folder, "weights", (&json, &self.table(), self.markdown(record)))?;
+        several::write(folder, "weights", (&json, &self.stored(), self.markdown(record)))?;
         Ok(json)
     }
 }
@@ -159,13 +184,15 @@ mod tests {
             entry("high", Some(0.6), None),
         ]);
         insta::assert_snapshot!(encoders.table().markdown(), @r"
-        | encoder  | J&F-Mean | J-Mean | best | error     |
-        |----------|----------|--------|------|-----------|
-        | high     |     60.0 |   50.0 | *    |           |
-        | low      |     20.0 |   50.0 |      |           |
-        | broken   |          |        |      | cut short |
-        | unscored |          |        |      |           |
+        | encoder  | J&F-Mean | J-Mean | best | note |
+        |----------|----------|--------|------|------|
+        | high     |     60.0 |   50.0 | *    |      |
+        | low      |     20.0 |   50.0 |      |      |
+        | broken   |          |        |      | [1]  |
+        | unscored |          |        |      |      |
         ");
+        assert_eq!(encoders.notes(), ["[1] broken: cut short"]);
+        assert!(encoders.stored().csv().contains("\nbroken,,,,cut short\n"));
         let whole = Encoders::new(vec![entry("a", Some(0.5), None)]);
         assert_eq!(whole.table().columns().last().map(String::as_str), Some("best"));
     }

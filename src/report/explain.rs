@@ -6,6 +6,7 @@
 //! changed, the difference to the run itself, and an interval of it ([`super::compare`]).
 //! `explain.md` and `explain.json` store both.
 
+use crate::wording::counted;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -13,16 +14,13 @@ use serde_json::{Value, json};
 
 use super::compare::runs::ScoredRun;
 use super::compare::tables::{between, points};
-use super::compare::{Comparison, Difference, statistics::Resampling, statistics::Verdict};
+use super::compare::{Comparison, Difference, roughness, statistics::Resampling};
 use super::html::propagate::protocol::told as in_sentences;
 use super::record::words;
 use super::{Cell, RunRecord, Table, number};
 use crate::error::Result;
 use crate::files;
 use crate::protocol::{Benchmark, Departure};
-
-/// Fewer objects than this get a warning.
-const FEW: usize = 10;
 
 /// A choice that was changed, and what came of it.
 #[derive(Debug, Clone)]
@@ -88,8 +86,6 @@ impl Ablation {
 
     /// A row for each change.
     pub fn table(&self) -> Table {
-        let by_object = self.benchmark == Benchmark::Davis;
-        let interval = if by_object { "95 % over objects" } else { "95 % over clips" };
         let score = self.score();
         let mut table = Table::new([
             "changed",
@@ -98,7 +94,7 @@ impl Ablation {
             "as in",
             &score,
             "difference",
-            interval,
+            "95 % over clips",
             "verdict",
         ]);
         for change in &self.changes {
@@ -107,15 +103,12 @@ impl Ablation {
                     .map(|text| Cell::Text(text.clone()))
                     .to_vec();
             row.extend(match &change.measured {
-                Ok(of) => {
-                    let over = of.over_objects.or(of.over_clips);
-                    [
-                        Cell::Score(of.score),
-                        points(of.difference).into(),
-                        between(over).into(),
-                        Verdict::of(over).name().into(),
-                    ]
-                }
+                Ok(of) => [
+                    Cell::Score(of.score),
+                    points(of.difference).into(),
+                    between(of.over_clips).into(),
+                    of.verdict.name().into(),
+                ],
                 Err(why) => [f64::NAN.into(), "".into(), "".into(), why.clone().into()],
             });
             table.push(row);
@@ -132,8 +125,10 @@ impl Ablation {
             gap => format!("{} points from what the run's own records say", points(-gap)),
         };
         let mut lines = vec![format!(
-            "The same settings again give {score} {:.1} on these {clips} clips ({objects} objects), {again}.",
-            100.0 * base
+            "The same settings again give {score} {:.1} on {} ({}), {again}.",
+            100.0 * base,
+            counted(*clips, "clip"),
+            counted(*objects, "object")
         )];
         let single = self.measured().filter(|(change, _)| change.setting != "preset");
         let single: Vec<_> = single.collect();
@@ -159,11 +154,7 @@ impl Ablation {
                 points(of.difference)
             ));
         }
-        if self.objects < FEW {
-            lines.push(format!(
-                "Intervals over {objects} objects are rough: they say how these differ, not how others would."
-            ));
-        }
+        lines.extend(roughness(self.clips).map(|few| format!("Note: {few}.")));
         lines
     }
 
@@ -236,8 +227,9 @@ pub fn facts(run: &ScoredRun) -> Result<Vec<String>> {
     let (done, clips) = (&results["dataset"]["done"], &results["dataset"]["clips"]);
     let partial = if results["partial"] == true { ": PARTIAL" } else { "" };
     let mut lines = vec![format!(
-        "{score} {:.1} on {done} of {clips} clips of {}, {}{partial}.",
+        "{score} {:.1} on {done} of {} of {}, {}{partial}.",
         100.0 * first_score(run)?,
+        counted(clips.as_u64().unwrap_or_default(), "clip"),
         text(&results["dataset"]["name"]),
         text(&results["dataset"]["split"]),
     )];
@@ -420,20 +412,20 @@ mod tests {
         let resampling = Resampling { seed: 0, count: 200 };
         let ablation = Ablation::new(&base, &base, resampling, changes).unwrap();
         insta::assert_snapshot!(ablation.table().markdown(), @r#"
-        | changed      | to | from | as in | J&F-Mean | difference | 95 % over objects | verdict           |
-        |--------------|----|------|-------|----------|------------|-------------------|-------------------|
-        | preset       | 5  | 7    | dino  |     55.0 | -10.0      | [-10.0, -10.0]    | worse             |
-        | low          | 5  | 7    | dino  |     55.0 | -10.0      | [-10.0, -10.0]    | worse             |
-        | near         | 5  | 7    | dino  |     65.5 | +0.5       | [0.0, +1.0]       | unclear           |
-        | same         | 5  | 7    | dino  |     65.0 | 0.0        | [0.0, 0.0]        | equal             |
-        | jpeg_decoder | 5  | 7    | dino  |          |            |                   | not in this build |
+        | changed      | to | from | as in | J&F-Mean | difference | 95 % over clips | verdict           |
+        |--------------|----|------|-------|----------|------------|-----------------|-------------------|
+        | preset       | 5  | 7    | dino  |     55.0 | -10.0      | [-10.0, -10.0]  | worse             |
+        | low          | 5  | 7    | dino  |     55.0 | -10.0      | [-10.0, -10.0]  | worse             |
+        | near         | 5  | 7    | dino  |     65.5 | +0.5       | [0.0, +1.0]     | unclear           |
+        | same         | 5  | 7    | dino  |     65.0 | 0.0        | [0.0, 0.0]      | equal             |
+        | jpeg_decoder | 5  | 7    | dino  |          |            |                 | not in this build |
         "#);
         insta::assert_snapshot!(ablation.lesson().join("\n"), @r#"
-        The same settings again give J&F-Mean 65.0 on these 2 clips (2 objects), to the last digit what the run's own records say.
+        The same settings again give J&F-Mean 65.0 on 2 clips (2 objects), to the last digit what the run's own records say.
         Single changes tried: 3. They move J&F-Mean by a point or more: 1; not at all: 1.
         The largest is low 5 in place of 7: -10.0 points.
         Of whole presets, 5 is farthest away: -10.0 points.
-        Intervals over 2 objects are rough: they say how these differ, not how others would.
+        Note: intervals over 2 clips are rough, and a little too narrow.
         "#);
         let explanation = Explanation {
             name: "base".into(),

@@ -1,5 +1,6 @@
 //! The run's record: the scores and everything that determined them.
 
+use crate::wording::counted;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -275,7 +276,9 @@ impl RunRecord {
         let DatasetRecord { name, split, clips, done, frames, .. } = &self.dataset;
         let partial = if self.partial() { " — PARTIAL" } else { "" };
         lines.push(format!(
-            "data: {name}, {split}: {done} of {clips} clips, {frames} frames{partial}"
+            "data: {name}, {split}: {done} of {}, {}{partial}",
+            counted(*clips, "clip"),
+            counted(*frames, "frame")
         ));
         lines.push(self.machine());
         lines.extend(summary.remarks.iter().cloned());
@@ -297,7 +300,7 @@ impl RunRecord {
         if let Some(affinity) = &by.affinity {
             let _ = write!(line, ", affinity in {affinity}");
         }
-        let _ = write!(line, ", {} threads, {:.1} s", by.threads, by.wall_seconds);
+        let _ = write!(line, ", {}, {:.1} s", counted(by.threads, "thread"), by.wall_seconds);
         match by.resumed {
             0 => {}
             1 => line += " (1 clip by an earlier run)",

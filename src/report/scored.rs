@@ -21,7 +21,7 @@ use crate::eval::folder::{record_files, record_path};
 use crate::files::{self, Occupied, write_json};
 
 /// The name of a scoring in the place of a preset's.
-pub(super) const PRESET: &str = "score";
+pub(in crate::report) const PRESET: &str = "score";
 
 /// Refuses a folder that holds anything but an earlier scoring's results; one that is not there yet
 /// or is empty will do.

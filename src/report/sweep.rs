@@ -1,5 +1,6 @@
 //! Several settings side by side: a row for each, the best marked; `sweep.json`, `.csv` and `.md`.
 
+use crate::wording::counted;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -51,7 +52,8 @@ impl Sweep {
         let mut lines = record.lines(&Summary::default());
         let (names, rows) = (self.names.join(", "), self.rows.len());
         lines.push(format!(
-            "sweep: {rows} settings of {names}; * marks the best, by its first score"
+            "sweep: {} of {names}; * marks the best, by its first score",
+            counted(rows, "setting")
         ));
         lines
     }

@@ -31,7 +31,7 @@ impl Cell {
         match self {
             Self::Text(text) => text.clone(),
             Self::Score(score) if score.is_nan() => String::new(),
-            Self::Score(score) => format!("{:.1}", 100.0 * score),
+            Self::Score(score) => decimal(100.0 * score),
             Self::Count(count) => count.to_string(),
         }
     }
@@ -44,6 +44,12 @@ impl Cell {
             _ => self.shown(),
         }
     }
+}
+
+/// With one decimal; what is rounded to nothing has no sign.
+pub fn decimal(value: f64) -> String {
+    let text = format!("{value:.1}");
+    if text == "-0.0" { "0.0".into() } else { text }
 }
 
 /// Lines above, below and under the header, as papers set tables.
@@ -160,6 +166,12 @@ mod tests {
     fn csv_holds_fractions_and_leaves_the_unknown_empty() {
         assert_eq!(table().csv(), "Sequence,J-Mean,Frames\n\"a, b_1\",0.12345,7\nc_1,,0\n");
         assert!(table().with_decimals(3).csv().contains("0.123,7"));
+    }
+
+    #[test]
+    fn nothing_has_no_sign() {
+        let shown = [-0.0004, 0.0004, -0.0, -0.0006].map(|score| Cell::Score(score).shown());
+        assert_eq!(shown, ["0.0", "0.0", "0.0", "-0.1"]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn no_dataset_there() {
     run().refuses(&["; pass the one that is meant: x/a, x/b, x/c/d"]);
     std::fs::create_dir_all(place.path("x/e/Annotations")).unwrap();
     run().refuses(&["; pass the one that is meant: x/a, x/b, x/e, …"]);
-    place.run(&format!("davis --data davis {QUICK} --split no.txt --out out")).exits(1).refuses(&[
+    place.run(&format!("davis --data davis {QUICK} --split no.txt --out out")).exits(2).refuses(&[
         "--split",
         "no.txt",
         "neither val nor train nor a file",
@@ -76,7 +76,7 @@ fn no_dataset_there() {
     let blank =
         place.run(&format!("davis --data davis {QUICK} --split blank.txt --out out")).exits(1);
     blank.refuses(&["blank.txt: lists no clip; write one clip a line"]);
-    place.run("davis --data davis --out out").exits(1).refuses(&["--weights FILE", "pixels"]);
+    place.run("davis --data davis --out out").exits(2).refuses(&["--weights FILE", "pixels"]);
     assert!(!place.path("out").exists());
 }
 
@@ -214,6 +214,51 @@ fn the_first_annotation_missing() {
     one_bad_clip("davis", "sample-01", |p| p.remove(FIRST), &words);
 }
 
+/// Later annotations: the others are scored, and the table says that the number is not the
+/// benchmark's.
+#[test]
+fn later_annotations_missing() {
+    let place = Place::with(&["davis", "vip"]);
+    let later = "davis/Annotations/480p/sample-01/00001.png";
+    place.remove(later);
+    let line = format!("davis --data davis {QUICK} --out out");
+    let note = "sample-01: 1 of 2 frames to score without an annotation: the score is of the others, and not the benchmark's";
+    let ran = place.run(&line).exits(0);
+    assert!(ran.out.contains(note) && place.text("out/results.md").contains(note), "{}", ran.out);
+    assert_eq!(place.json("out/results.json")["notes"][0]["clip"], "sample-01");
+    // without the frames nothing but the prediction tells
+    let ran = place.run("score davis --data davis --predictions out/predictions").exits(0);
+    assert!(
+        ran.out.contains("sample-01: 1 prediction of frames without an annotation"),
+        "{}",
+        ran.out
+    );
+    place.remove("vip/Annotations/Category_ids/videos2/000000000003.png");
+    let ran = place.run(&format!("vip --data vip {QUICK} --out v")).exits(0);
+    assert!(
+        ran.out.contains("videos2: 1 of 4 frames without an annotation: not scored"),
+        "{}",
+        ran.out
+    );
+}
+
+/// A folder of another benchmark's names the command that reads it.
+#[test]
+fn another_benchmarks_folder() {
+    let all = ["davis", "vip", "jhmdb"];
+    let place = Place::with(&all);
+    for data in all {
+        for asked in all.into_iter().filter(|asked| *asked != data) {
+            let words = format!("{data}: is laid out as {}, not as", data.to_uppercase());
+            let reads = format!("`propagate {data}` reads it");
+            for line in [format!("{asked} {QUICK}"), format!("check {asked}")] {
+                let ran = place.run(&format!("{line} --data {data}")).exits(1);
+                ran.refuses(&[&words, &reads]);
+            }
+        }
+    }
+}
+
 /// A link that leads nowhere is found when the clip's turn comes; it costs that clip alone.
 #[cfg(unix)]
 #[test]
@@ -240,7 +285,7 @@ fn joints_that_cannot_be_read() {
         bytes[name + 16..name + 24].copy_from_slice(&f64::NAN.to_le_bytes());
         place.write(MAT, bytes);
     };
-    let words = [MAT, "holds 1 joints that are no finite numbers", again];
+    let words = [MAT, "holds joints that are no finite numbers (1)", again];
     one_bad_clip("jhmdb", clip, broken, &words);
     one_bad_clip("jhmdb", clip, |p| p.write(MAT, "not MATLAB"), &[MAT, "is no MATLAB file", again]);
     one_bad_clip("jhmdb", clip, |p| p.write(MAT, "MATLAB 7.3 MAT-file"), &[MAT, "v7.3", "-v7"]);

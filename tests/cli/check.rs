@@ -55,6 +55,17 @@ fn damage_is_found_before_a_run() {
     {
         assert!(deep.out.contains(part), "{part:?} is not in {}", deep.out);
     }
+    place.remove("davis/Annotations/480p/sample-01/00001.png");
+    let later = place.run("check davis --data davis --json").exits(3).json();
+    let found = later["errors"].as_array().unwrap();
+    let found = found.iter().find(|found| found["clip"] == "sample-01").unwrap();
+    assert!(found["path"].as_str().unwrap().ends_with("sample-01/00001.png"), "{found}");
+    assert_eq!(found["problem"], "is not there (1 of 2 frames to score lack it)");
+    // predicted, not scored: meant so
+    place.remove("davis/Annotations/480p/sample-01/00002.png");
+    let later = place.run("check davis --data davis --json").exits(3).json();
+    assert!(!later["errors"].to_string().contains("sample-01/"), "{later}");
+    assert!(later["warnings"].to_string().contains("can be predicted, not scored"), "{later}");
     place.change_mask("vip/Annotations/Category_ids/videos1/000000000001.png", |_| 31);
     let ran = place.run("check vip --data vip").exits(3);
     assert!(ran.out.contains("error: ") && ran.out.contains("31"), "{}", ran.out);
@@ -70,10 +81,10 @@ fn folders_that_are_no_datasets() {
     place.run("check davis --data nowhere").exits(1).refuses(&["nowhere", "no such folder"]);
     place.run("check vip --data empty").exits(1).refuses(&["empty", "Images and Annotations"]);
     place.run("check davis --data davis/JPEGImages/480p").exits(1).refuses(&["pass ", "/davis"]);
-    place.run("check jhmdb").exits(1).refuses(&["--data ROOT", "JHMDB_ROOT"]);
+    place.run("check jhmdb").exits(2).refuses(&["--data ROOT", "JHMDB_ROOT"]);
     place
         .run("check davis --data davis --split train.txt")
-        .exits(1)
+        .exits(2)
         .refuses(&["train.txt", "check the path"]);
 }
 
@@ -119,7 +130,7 @@ fn encoders_that_are_in_no_file() {
         assert_eq!(json["file"], word);
         place
             .run(&format!("check weights {word} --checkpoint-key model"))
-            .exits(1)
+            .exits(2)
             .refuses(&[word]);
     }
 }

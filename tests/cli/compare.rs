@@ -79,7 +79,9 @@ fn other_protocols_and_other_data_are_refused() {
     run("--out part --limit 2");
     place.run(&format!("vip --data vip {QUICK} --out parts")).exits(0);
     let refused = place.run("compare a topk --out compared").exits(1);
-    refused.refuses(&["topk: protocol: propagation.topk is 3, the baseline has 7", "--force"]);
+    refused
+        .says(&["topk: protocol: propagation.topk is 3, the baseline has 7\n"])
+        .refuses(&["1 difference", "--force"]);
     assert!(!place.path("compared").exists());
     let forced = place.run("compare a topk --force --out compared").exits(0);
     assert!(forced.out.contains("NOT COMPARABLE: topk: protocol: propagation.topk is 3"));
@@ -99,7 +101,9 @@ fn other_protocols_and_other_data_are_refused() {
     });
     run("--out labels");
     let refused = place.run("compare a labels").exits(1);
-    refused.refuses(&["labels: data: other frames or given labels in sample-01"]);
+    refused
+        .says(&["labels: data: other frames or given labels in sample-01\n"])
+        .refuses(&["1 difference"]);
     place.change_mask(given, |id| u8::from(id > 0));
     run("--out fewer");
     let refused = place.run("compare a fewer --force").exits(1);
@@ -113,7 +117,7 @@ fn folders_without_a_finished_run() {
     let place = Place::with(&["davis"]);
     place.run(&format!("davis --data davis {QUICK} --out a")).exits(0);
     place.run(&format!("davis --data davis {QUICK} --out sweep --sweep topk=2,3")).exits(0);
-    place.run("compare a").exits(1).refuses(&["pass another folder"]);
+    place.run("compare a").exits(2).refuses(&["pass another folder"]);
     place.run("compare a none").exits(1).refuses(&["none: is not there"]);
     place.run("compare a sweep").exits(1).refuses(&["sweep: is the folder of a sweep"]);
     place.run("compare").exits(2);
@@ -137,7 +141,7 @@ fn tables_are_sent_on() {
     assert!(ran.out.contains("verdict"), "the table is shown too");
     assert_eq!(place.json("c.json")["baseline"], "a");
     assert_eq!(place.text("c.md"), markdown);
-    let mixed = place.run("compare a b --export-csv - --json").exits(1);
+    let mixed = place.run("compare a b --export-csv - --json").exits(2);
     mixed.refuses(&["stdout takes one output"]);
 }
 
@@ -157,7 +161,7 @@ fn tables_of_runs_are_sent_on() {
     let sweep = format!("{line} --out s --sweep topk=2,3 --export-markdown -");
     let ran = place.run(&sweep).exits(0);
     assert!(ran.out.starts_with("| topk | J&F-Mean ↑ |"), "{}", ran.out);
-    let mixed = place.run(&format!("{line} --out b --export-csv - --export-json -")).exits(1);
+    let mixed = place.run(&format!("{line} --out b --export-csv - --export-json -")).exits(2);
     mixed.refuses(&["stdout takes one output"]);
     assert!(!place.path("b").exists(), "refused before anything is done");
 }
@@ -173,5 +177,10 @@ fn scored_predictions_are_compared() {
     let scored = place.run("compare sa sb --json").exits(0).json();
     let runs = place.run("compare a b --json").exits(0).json();
     assert_eq!(scored["runs"][1]["differences"], runs["runs"][1]["differences"]);
-    place.run("compare sa b").exits(1).refuses(&["b: protocol: "]);
+    let mixed = place.run("compare sa b").exits(1);
+    mixed
+        .says(&["b: protocol: how the baseline's masks were made is not known"])
+        .refuses(&["(1 difference"]);
+    place.run(&format!("davis --data davis {QUICK} --predict-only --out p")).exits(0);
+    place.run("compare a p").exits(1).refuses(&["p: was predicted, not scored", "propagate score"]);
 }

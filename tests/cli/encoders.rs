@@ -47,6 +47,12 @@ fn a_broken_one_is_a_row() {
     let ran = place.run(&format!("{line} --weights w --out out")).exits(3);
     assert!(ran.err.contains("broken: failed: w/broken.pth"), "{}", ran.err);
     assert!(ran.out.contains("2 encoders (1 failed)"), "{}", ran.out);
+    // what went wrong stands under the table, which stays as wide as it was
+    assert!(ran.out.contains("\n  [1] broken: w/broken.pth: "), "{}", ran.out);
+    let table = ran.out.lines().take_while(|line| !line.starts_with("  [1]"));
+    assert!(table.map(|line| line.chars().count()).max() < Some(100), "{}", ran.out);
+    let pasted = place.run(&format!("{line} --weights w --out out --export-markdown -")).exits(3);
+    assert!(pasted.out.contains("| [1]  |\n\n- [1] broken: w/broken.pth: "), "{}", pasted.out);
     let rows = &place.json("out/weights.json")["rows"];
     assert_eq!((&rows[0]["name"], &rows[1]["name"]), (&"a".into(), &"broken".into()));
     assert!(
@@ -59,7 +65,7 @@ fn a_broken_one_is_a_row() {
     assert!(ran.err.is_empty(), "{}", ran.err);
     assert_eq!(place.json("listed/weights.json")["rows"].as_array().unwrap().len(), 2);
     let all = place.run(&format!("{line} --weights w/broken.pth w/none.pth --out none")).exits(1);
-    all.refuses(&["none of the 2 encoders could be evaluated"]);
+    all.refuses(&["0 of 2 encoders could be evaluated"]);
 }
 
 fn golden(name: &str) -> Vec<u8> {
@@ -71,8 +77,8 @@ fn golden(name: &str) -> Vec<u8> {
 fn several_encoders_where_they_make_no_sense() {
     let place = Place::with(&["davis"]);
     let run = |more: &str| place.run(&format!("{DAVIS} --weights pixels sample --out out {more}"));
-    run("--sweep topk=2,3").exits(1).refuses(&["--sweep: takes one encoder"]);
-    run("--per-item").exits(1).refuses(&["--per-item"]);
+    run("--sweep topk=2,3").exits(2).refuses(&["--sweep: takes one encoder"]);
+    run("--per-item").exits(2).refuses(&["--per-item"]);
     let dry = run("--dry-run").exits(0);
     assert!(dry.out.contains("pixels (patches of 16): out/pixels"), "{}", dry.out);
     assert!(!place.path("out").exists());
@@ -80,5 +86,5 @@ fn several_encoders_where_they_make_no_sense() {
     let empty = place.run(&format!("{DAVIS} --weights empty")).exits(1);
     empty.refuses(&["empty: no checkpoint"]);
     let features = "features --weights pixels sample --images davis --out f.safetensors";
-    place.run(features).exits(1).says(&["error: "]);
+    place.run(features).exits(2).says(&["error: "]);
 }

@@ -104,10 +104,10 @@ fn a_few_clips_make_a_partial_result() {
     let ran = place.run(&line).exits(0);
     assert!(ran.out.contains("2 of 3 clips") && ran.err.contains("[2/2] sample-02"), "{}", ran.err);
     let line = format!("davis --data davis {QUICK} --sequences sample-00,bear --out none");
-    place.run(&line).exits(1).refuses(&["\"bear\"", "there are 3, such as sample-00, sample-01"]);
+    place.run(&line).exits(2).refuses(&["\"bear\"", "there are 3, such as sample-00, sample-01"]);
     place
         .run(&format!("davis --data davis {QUICK} --limit 0 --out none"))
-        .exits(1)
+        .exits(2)
         .refuses(&["--limit"]);
     assert!(!place.path("none").exists());
 }
@@ -225,7 +225,7 @@ fn the_environment_names_the_folder() {
         .output()
         .unwrap();
     assert!(output.status.success());
-    place.run(&format!("vip {QUICK}")).exits(1).refuses(&[
+    place.run(&format!("vip {QUICK}")).exits(2).refuses(&[
         "--data ROOT",
         "VIP_ROOT",
         "--data sample",

@@ -39,7 +39,7 @@ fn a_run_in_words() {
 fn every_choice_is_measured() {
     let place = Place::with(&["davis"]);
     place.run(&format!("davis --data davis {QUICK} --out a")).exits(0);
-    let line = "explain a --data davis --weights pixels --ablate --limit 2";
+    let line = "explain a --data davis --ablate --limit 2";
     let ran = place.run(line).exits(0);
     let json = place.json("a/explain.json");
     let ablation = &json["ablation"];
@@ -77,17 +77,24 @@ fn every_choice_is_measured() {
     assert_eq!(again.out, ran.out);
     assert_eq!(again.err.matches("frames/s").count(), 1, "{}", again.err);
     let folders = "a/ablation/as-run a/ablation/propagation.topk-10";
-    place.run(&format!("compare {folders}")).exits(1).refuses(&["propagation.topk is 10"]);
+    place
+        .run(&format!("compare {folders}"))
+        .exits(1)
+        .says(&["propagation.topk-10: protocol: propagation.topk is 10, the baseline has 7\n"])
+        .refuses(&["(1 difference, named above)", "--force"]);
     // Some of them only.
     let some = place.run(&format!("{line} --only propagation.topk,preset --json")).exits(0);
     let some = &some.json()["ablation"]["changes"];
     assert_eq!(some.as_array().unwrap().len(), 2 + 6, "{some}");
-    let unknown = place.run(&format!("{line} --only colour")).exits(1);
-    unknown.refuses(&["\"colour\" is nothing that is tried", "propagation.topk"]);
+    let unknown = place.run(&format!("{line} --only colour")).exits(2);
+    unknown.refuses(&["\"colour\" is no setting", "There are", "propagation.topk"]);
+    for (typed, meant) in [("topk", "propagation.topk"), ("frame_filtr", "frame_filter")] {
+        let ran = place.run(&format!("{line} --only {typed}")).exits(2);
+        ran.refuses(&[&format!("did you mean {meant}?")]);
+    }
     // Other weights are not those of the run.
-    let other = place.run("explain a --data davis --weights random:vitti16@0 --ablate").exits(1);
+    let other = place.run("explain a --data davis --weights random:vitti16@0 --ablate").exits(2);
     other.refuses(&["--weights: these are not the weights of a (pixels)"]);
-    place.run("explain a --data davis --ablate").exits(2).says(&["--weights"]);
 }
 
 /// The encoder that is run again is the run's, of all that its file holds.
@@ -107,6 +114,15 @@ fn the_encoder_is_that_of_the_run() {
     let again = place.json("a/ablation/as-run/results.json");
     assert_eq!(again["weights"], weights);
     assert_eq!(again["provenance"]["encoder"], "tensor");
+    // the record says which file it was, and what was in it
+    let recorded = line.replace("--weights dino.pth ", "");
+    assert_eq!(&place.run(&recorded).exits(0).json()["ablation"], ablation);
+    let whole = std::fs::read(place.path("dino.pth")).unwrap();
+    place.cut("dino.pth", 0.9);
+    place.run(&recorded).exits(2).refuses(&["a was made with dino.pth", "other weights by now"]);
+    place.remove("dino.pth");
+    place.run(&recorded).exits(2).refuses(&["a was made with dino.pth, which is not there"]);
+    place.write("dino.pth", whole);
     // what is typed all the same must be that too
     place.run(&format!("{line} {chosen}")).exits(0);
     for (other, words) in [
@@ -114,21 +130,21 @@ fn the_encoder_is_that_of_the_run() {
         ("--checkpoint-key teacher", "--checkpoint-key: a was made by the dict student"),
         ("--encoder fused", "--encoder: a was encoded by tensor"),
     ] {
-        place.run(&format!("{line} {other}")).exits(1).refuses(&[words]);
+        place.run(&format!("{line} {other}")).exits(2).refuses(&[words]);
     }
     // an earlier version's record, which does not say how many heads there were
     let mut results = place.json("a/results.json");
     let old = results["weights"].as_object_mut().unwrap();
     old.remove("heads").and(old.remove("dictionary")).unwrap();
     place.write("a/results.json", results.to_string());
-    place.run(line).exits(1).refuses(&["--heads", "4heads", "pass what it was made with"]);
+    place.run(line).exits(2).refuses(&["--heads", "4heads", "pass what it was made with"]);
     place.run(&format!("{line} --heads 4")).exits(0);
     // an entry that nobody asked for is named too
     place.run(&format!("{run} --out b")).exits(0);
     assert_eq!(place.json("b/results.json")["weights"]["dictionary"], "teacher");
     let line = line.replace("explain a", "explain b");
     place.run(&line).exits(0);
-    place.run(&format!("{line} --checkpoint-key student")).exits(1).refuses(&["the dict teacher"]);
+    place.run(&format!("{line} --checkpoint-key student")).exits(2).refuses(&["the dict teacher"]);
 }
 
 /// Scores of predictions that came from elsewhere: no table of nothing, and nothing of encoding.

@@ -55,11 +55,14 @@ fn what_cannot_be_read_or_named() {
     place.run(&line("broken")).exits(1).refuses(&["broken/0.png", "copy or extract"]);
     place.run(&line("nowhere.jpg")).exits(1).refuses(&["nowhere.jpg", "check the path"]);
     let twice = "davis/JPEGImages/480p/sample-00 davis/JPEGImages/480p/sample-01";
-    place.run(&line(twice)).exits(1).refuses(&["both be stored as 00000"]);
-    place.run("features --images nothing --out f.safetensors").exits(1).refuses(&["nothing"]);
+    place.run(&line(twice)).exits(2).refuses(&["both be stored as 00000"]);
+    place
+        .run("features --images nothing --out f.safetensors")
+        .exits(2)
+        .refuses(&["--weights FILE"]);
     place
         .run("features --images good.jpg --out f.safetensors")
-        .exits(1)
+        .exits(2)
         .refuses(&["--weights FILE"]);
     assert_eq!(place.text("good.safetensors"), "an earlier file");
 }

@@ -24,6 +24,7 @@ mod room;
 mod sample;
 mod score;
 mod settings;
+mod status;
 mod streams;
 mod sweep;
 mod targets;

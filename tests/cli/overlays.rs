@@ -110,12 +110,13 @@ fn overlays_that_fail_lose_no_result() {
     let place = Place::with(&["davis"]);
     evaluate(&place, "davis", "--overlays none");
     place.write("out/overlays", b"a file in the way");
-    let ran = evaluate(&place, "davis", "--overlays png");
+    let line = format!("davis --data davis {QUICK} --out out --overlays png");
+    let ran = place.run(&line).exits(3);
     assert!(ran.err.contains("no overlays: cannot create out/overlays"), "{}", ran.err);
     assert!(ran.out.contains("J&F-Mean") && place.path("out/results.json").exists());
     place.remove("out/overlays");
     place.remove("out/predictions/sample-01/00001.png");
-    let ran = evaluate(&place, "davis", "--overlays png");
+    let ran = place.run(&line).exits(3);
     assert!(ran.err.contains("sample-01: no overlay: cannot read"), "{}", ran.err);
     assert!(ran.err.contains("2 overlays in"), "{}", ran.err);
 }
@@ -154,7 +155,7 @@ fn figures_have_a_row_for_each_clip() {
     place.remove("out/clips/sample-01.json");
     place
         .run(&format!("{line} --sequences sample-01"))
-        .exits(1)
+        .exits(2)
         .refuses(&["sample-01", "not done"]);
 }
 
@@ -163,7 +164,7 @@ fn runs_that_cannot_be_drawn() {
     let place = Place::with(&["davis"]);
     evaluate(&place, "davis", "--overlays none");
     place.run("overlays nowhere --data davis").exits(1).refuses(&["nowhere", "holds no run"]);
-    place.run("overlays out --data davis --overlays none").exits(1).refuses(&["--overlays"]);
+    place.run("overlays out --data davis --overlays none").exits(2).refuses(&["--overlays"]);
     place.run("overlays out --data nothing").exits(1).refuses(&["nothing"]);
     // other labels under the same names
     place.change_mask("davis/Annotations/480p/sample-01/00000.png", |id| u8::from(id > 0));
@@ -176,7 +177,7 @@ fn runs_that_cannot_be_drawn() {
     // none at all: the reason stands in the last line too
     place.write("out/clips/sample-01.json", b"{");
     let ran = place.run("overlays out --data davis --sequences sample-01").exits(1);
-    ran.refuses(&["none of the 1 clips could be drawn; sample-01: ", "damaged"]);
+    ran.refuses(&["0 of 1 clip could be drawn; sample-01: ", "damaged"]);
     place.remove("out/clips/sample-02.json");
     let ran = place.run("overlays out --data davis --sequences sample-02").exits(1);
     ran.refuses(&["could be drawn; sample-02: this run has not done it; pass its own --data"]);

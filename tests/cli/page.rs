@@ -178,6 +178,8 @@ fn a_page_that_cannot_be_written_loses_nothing() {
     place.run(&format!("{line} --report none")).exits(0);
     let before = place.files("out");
     std::os::unix::fs::symlink("/dev/full", place.path("out/report.html.partial")).unwrap();
-    place.run(&line).exits(0).says(&["no report: ", "report.html", "results in out"]);
+    let ran = place.run(&line).exits(3);
+    assert!(ran.out.contains("J&F-Mean"), "{}", ran.out);
+    ran.says(&["no report: cannot write out/report.html: No space left", "results in out"]);
     assert_same(&place.files("out"), &before, "changed");
 }

@@ -30,11 +30,11 @@ fn folders_of_others_are_left_alone() {
     let before = place.files("davis");
     place
         .run(&format!("davis --data davis {QUICK} --out davis"))
-        .exits(1)
+        .exits(2)
         .refuses(&["davis is what this command reads"]);
     place
         .run(&format!("davis --data davis {QUICK} --out new/../davis"))
-        .exits(1)
+        .exits(2)
         .refuses(&["davis is what this command reads"]);
     assert_same(&place.files("davis"), &before, "changed");
 }

@@ -7,7 +7,7 @@ fn three_layouts_by_default_one_on_request() {
     let place = Place::new();
     let ran = place.run("sample --out all --clips 1 --frames 2 --size 48x80").exits(0);
     assert!(ran.out.is_empty(), "{}", ran.out);
-    assert_eq!(ran.err.lines().last(), Some("1 clips of 2 frames in all/jhmdb"));
+    assert_eq!(ran.err.lines().last(), Some("1 clip of 2 frames in all/jhmdb"));
     for file in [
         "davis/ImageSets/2017/val.txt",
         "davis/JPEGImages/480p/sample-00/00001.jpg",
@@ -49,7 +49,7 @@ fn sizes_that_cannot_be_rendered() {
     for (knob, name) in
         [("--clips 0", "--clips"), ("--frames 0", "--frames"), ("--size 8x8", "height")]
     {
-        place.run(&format!("sample --out s {knob}")).exits(1).refuses(&[name]);
+        place.run(&format!("sample --out s {knob}")).exits(2).refuses(&[name]);
     }
     assert!(!place.path("s").exists());
 }

@@ -65,8 +65,8 @@ fn only_what_decides_a_score_is_recorded() {
     assert_eq!(vip, r#"{"exclude_first_frame":true,"score_size":{"fixed":"48x80"}}"#);
     assert_eq!(values("jhmdb", ""), r#"{"grid_of_arrays":"20x20"}"#);
     let place = predicted("jhmdb");
-    place.run(&score("jhmdb", "--score-size 48x80")).exits(1).refuses(&["--score-size", "JHMDB"]);
-    place.run(&score("jhmdb", "--exclude-first-frame")).exits(1).refuses(&["for vip"]);
+    place.run(&score("jhmdb", "--score-size 48x80")).exits(2).refuses(&["--score-size", "JHMDB"]);
+    place.run(&score("jhmdb", "--exclude-first-frame")).exits(2).refuses(&["for vip"]);
 }
 
 /// It draws nothing, and takes no flag of what is drawn.
@@ -271,7 +271,7 @@ fn a_folder_of_no_predictions() {
         .exits(1)
         .refuses(&["nowhere: no such folder"]);
     let ran = place.run("score davis --data davis --predictions out").exits(1);
-    ran.refuses(&["none of the 3 clips", "pass --predictions out/predictions"]);
+    ran.refuses(&["0 of 3 clips", "pass --predictions out/predictions"]);
     let before = place.files("out");
     place.run(&score("davis", "--out out")).exits(1).refuses(&[
         "out: ",

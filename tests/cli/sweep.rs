@@ -126,13 +126,13 @@ fn sweeps_that_make_no_sense() {
     run("--sweep topk=5,5").exits(2).says(&["topk 5 is there twice"]);
     run("--sweep topk=5 --per-item").exits(2).says(&["cannot be used with"]);
     run("--sweep topk=5 --predict-only").exits(2).says(&["cannot be used with"]);
-    run("--sweep topk=5,0").exits(1).refuses(&["--topk: at least one neighbour is needed"]);
+    run("--sweep topk=5,0").exits(2).refuses(&["--topk: at least one neighbour is needed"]);
     run("--sweep temperature=0.1,-1")
-        .exits(1)
+        .exits(2)
         .refuses(&["--temperature: must be a number above 0"]);
-    run("--sweep radius=nan").exits(1).refuses(&["--radius: must be a number above 0"]);
-    run("--sweep topk=5 topk=7").exits(1).refuses(&["--sweep: topk is there twice"]);
-    run("--sweep topk=5,7 --topk 6").exits(1).refuses(&["topk is set by --topk too"]);
+    run("--sweep radius=nan").exits(2).refuses(&["--radius: must be a number above 0"]);
+    run("--sweep topk=5 topk=7").exits(2).refuses(&["--sweep: topk is there twice"]);
+    run("--sweep topk=5,7 --topk 6").exits(2).refuses(&["topk is set by --topk too"]);
     assert!(!place.path("out").exists());
 }
 

@@ -15,7 +15,7 @@ fn no_command_writes_over_what_it_reads_or_over_files_of_other_kinds() {
     place.run(&format!("davis --data davis {QUICK} --out out -q")).exits(0);
     let before = place.files(".");
     let refused = |line: &str, words: &[&str]| {
-        place.run(line).exits(1).refuses(words);
+        place.run(line).exits(2).refuses(words);
         assert_same(&place.files("."), &before, line);
     };
     let features = format!("features --weights w.safetensors --images {IMAGE} --out");
@@ -47,7 +47,7 @@ fn no_command_writes_over_what_it_reads_or_over_files_of_other_kinds() {
 fn exports_that_cannot_be_written_are_refused_before_the_run() {
     let place = Place::with(&["davis"]);
     let run = |more: &str| place.run(&format!("davis --data davis {QUICK} --out out {more}"));
-    run("--export-csv nowhere/x.csv").exits(1).refuses(&["--export-csv", "nowhere; make it first"]);
+    run("--export-csv nowhere/x.csv").exits(2).refuses(&["--export-csv", "nowhere; make it first"]);
     assert!(!place.path("out").exists(), "it ran");
     // the folder of results is there by then
     run("--export-csv out/x.csv --export-json a.json").exits(0);
@@ -62,14 +62,14 @@ fn nothing_is_written_into_a_datasets_folder() {
         let before = place.files(benchmark);
         let line = format!("{benchmark} --data {benchmark} {QUICK}");
         for more in [format!("--out {benchmark}/x"), format!("--out a --cache {benchmark}/c")] {
-            place.run(&format!("{line} {more}")).exits(1).refuses(&["leaves as it is"]);
+            place.run(&format!("{line} {more}")).exits(2).refuses(&["leaves as it is"]);
         }
         // where nothing is said, results go to ./runs
         let mut inside = place.command();
         inside.current_dir(place.path(benchmark));
         let words = format!("{benchmark} --data . {QUICK}");
         let output = inside.args(words.split_whitespace()).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(2));
         assert_same(&place.files(benchmark), &before, benchmark);
     }
 }

@@ -89,7 +89,7 @@ fn queries_that_cannot_be_traced() {
     let place = Place::with(&["davis"]);
     let line = |rest: &str| format!("trace davis --data davis {RANDOM} --out a.png {rest}");
     let refused = |rest: &str, words: &[&str]| {
-        place.run(&line(rest)).exits(1).refuses(words);
+        place.run(&line(rest)).exits(2).refuses(words);
     };
     let clip = "--sequence sample-00";
     refused(&format!("{clip} --frame 1 --point 160,50"), &["--point", "X 0 to 159", "Y 0 to 95"]);
@@ -98,13 +98,13 @@ fn queries_that_cannot_be_traced() {
     refused(&format!("{clip} --frame 4 --point 5,5"), &["--frame", "1 to 3"]);
     refused("--sequence bear --frame 1 --point 5,5", &["bear", "such as sample-00"]);
     for point in ["5", "5;5", "-1,5", "5,5,5", "a,b"] {
-        let ran = place.run(&line(&format!("{clip} --frame 1 --point={point}"))).exits(2);
+        let ran = place.run(&line(&format!("{clip} --frame 1 --point {point}"))).exits(2);
         assert!(ran.err.contains("--point") && ran.err.contains("X,Y"), "{}", ran.err);
     }
     assert!(!place.path("a.png").exists());
     place
         .run(&format!("trace davis --data davis {clip} --frame 1 --point 5,5 --out a.png"))
-        .exits(1)
+        .exits(2)
         .refuses(&["--weights FILE"]);
 }
 

@@ -1,13 +1,15 @@
 //! What both programs need: threads and memory at their start, the place of the sample clips, the
 //! command line for the record, messages to the user ([`streams`], with flags where the library
-//! names settings: [`flags`]), signals that ask to stop ([`interrupt`]), what must not be written
-//! over ([`targets`]), the library's enums as arguments ([`values`]), and manual pages ([`pages`]).
+//! names settings: [`flags`]), wrong usage told apart from failure ([`usage`]), signals that ask to
+//! stop ([`interrupt`]), what must not be written over ([`targets`]), the library's enums as
+//! arguments ([`values`]), and manual pages ([`pages`]).
 
 pub(crate) mod flags;
 pub(crate) mod interrupt;
 pub(crate) mod pages;
 pub(crate) mod streams;
 pub(crate) mod targets;
+pub(crate) mod usage;
 pub(crate) mod values;
 
 use std::path::{Path, PathBuf};

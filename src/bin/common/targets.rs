@@ -4,6 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::usage::usage;
 use anyhow::{Result, bail};
 
 /// What a command reads, by places ([`place`]).
@@ -34,18 +35,20 @@ impl Inputs {
         let fits = file.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending));
         let shown = file.display();
         if file.is_dir() {
-            bail!(
+            bail!(usage!(
                 "{flag}: {shown} is a folder; name a file, such as {}",
                 file.join(format!("new.{ending}")).display()
-            );
+            ));
         }
         if !fits && always {
-            bail!("{flag}: what is written is .{ending}; name a file that ends so, not {shown}");
+            bail!(usage!(
+                "{flag}: what is written is .{ending}; name a file that ends so, not {shown}"
+            ));
         }
         if !fits && file.exists() {
-            bail!(
+            bail!(usage!(
                 "{flag}: {shown} is there and does not end in .{ending}: it is not replaced; name another file"
-            );
+            ));
         }
         Ok(())
     }
@@ -54,14 +57,14 @@ impl Inputs {
     pub(crate) fn spare(&self, flag: &str, path: &Path) -> Result<()> {
         let wanted = place(path);
         if self.files.contains(&wanted) || self.folders.contains(&wanted) {
-            bail!("{flag}: {} is what this command reads; name another", path.display());
+            bail!(usage!("{flag}: {} is what this command reads; name another", path.display()));
         }
         if let Some(folder) = self.folders.iter().find(|folder| wanted.starts_with(folder)) {
-            bail!(
+            bail!(usage!(
                 "{flag}: {} is in {}, which this command reads and leaves as it is; name another place",
                 path.display(),
                 folder.display()
-            );
+            ));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use cropmae::pretrain::evaluation::Evaluation;
 use cropmae::protocol::Benchmark;
 
 use crate::args::{Cli, EvaluationArg};
+use crate::common::usage::usage;
 use crate::common::{self, interrupt::Interruptible, streams::note};
 use crate::due::Due;
 
@@ -81,12 +82,12 @@ fn refuse_twice(evaluations: &[EvaluationArg]) -> anyhow::Result<()> {
     for EvaluationArg { benchmarks, root } in evaluations {
         for benchmark in benchmarks {
             if let Some(earlier) = roots.insert(benchmark.name(), root) {
-                anyhow::bail!(
+                anyhow::bail!(usage!(
                     "--eval: {} is given twice, with {} and with {}; give it once",
                     benchmark.name(),
                     earlier.display(),
                     root.display(),
-                );
+                ));
             }
         }
     }

@@ -8,6 +8,7 @@ use cropmae::pretrain::{average, checkpoint};
 use crate::args::{ExportArgs, ExportType};
 use crate::common::streams;
 use crate::common::targets::Inputs;
+use crate::common::usage::usage;
 
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     spare(args)?;
@@ -40,8 +41,10 @@ fn spare(args: &ExportArgs) -> anyhow::Result<()> {
     Inputs::default().spare_file("--out", &args.out, "safetensors", true)?;
     ensure!(
         !args.out.is_file() || !checkpoint::is_ours(&args.out)?,
-        "--out: {} is a checkpoint of a training run, which is not replaced; name another file",
-        args.out.display()
+        usage!(
+            "--out: {} is a checkpoint of a training run, which is not replaced; name another file",
+            args.out.display()
+        )
     );
     Ok(())
 }

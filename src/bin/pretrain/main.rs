@@ -25,7 +25,7 @@ use cropmae::pretrain::train::Ended;
 use cropmae::pretrain::{Run, page, train};
 
 use args::{Cli, Command};
-use common::{interrupt, streams};
+use common::{interrupt, streams, usage};
 use evaluations::Evaluations;
 use pictures::Pictures;
 use progress::Bars;
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Err(error) if streams::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             streams::error(&error);
-            ExitCode::FAILURE
+            ExitCode::from(usage::status(&error))
         }
     }
 }
@@ -105,7 +105,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
     };
     let device = device::open_saying(cli.device, cli.dtype, &say)?;
-    let data = cli.data.as_deref().ok_or_else(|| anyhow::anyhow!("--data is missing"))?;
+    let data = cli.data.as_deref().ok_or_else(|| usage::usage!("--data is missing"))?;
     plan::check_out(&cli.out, data)?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
     let workers = cli.workers.unwrap_or_else(plan::cores);

@@ -16,6 +16,7 @@ use cropmae::pretrain::{Config, checkpoint};
 
 use crate::args::Cli;
 use crate::common::targets::Inputs;
+use crate::common::usage::usage;
 
 /// More threads than this do not decode faster than any device computes.
 const MOST_WORKERS: usize = 16;
@@ -55,7 +56,7 @@ pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
         _ => "",
     };
     // as text: it names a key, whose value a file, --set or a flag may have given
-    bail!("{error}{more}")
+    bail!(usage!("{error}{more}"))
 }
 
 fn replace<T>(value: &mut T, with: Option<T>) {
@@ -144,9 +145,9 @@ pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     names.sort();
     match names.first() {
         None => Ok(()),
-        Some(name) => bail!(
+        Some(name) => bail!(usage!(
             "--out: {} holds {name} and no training run; name a new folder, or that of a run to go on with",
             out.display()
-        ),
+        )),
     }
 }

@@ -4,23 +4,30 @@
 //! features share them: as in a sweep, a clip is encoded once for all of these.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use cropmae::data::Need;
 use cropmae::device::Precision;
 use cropmae::eval::{Cache, Kept, Run, RunFolder, Setup};
 use cropmae::image::decode;
 use cropmae::model::config::PositionRule;
 use cropmae::model::source::Source;
 use cropmae::model::vit::Implementation;
+use cropmae::model::weights::sha256;
+use cropmae::nearest::nearest;
 use cropmae::protocol::{Preset, Protocol, ablation};
 use cropmae::report::compare::runs::ScoredRun;
 use cropmae::report::compare::statistics::Resampling;
 use cropmae::report::explain::{self, Ablation, Change};
 use cropmae::report::record::{self, ProtocolRecord};
+use cropmae::wording::counted;
 use serde_json::{Value, json};
 use strum::VariantArray;
 
 use crate::args::{ExplainArgs, ModelArgs, RunArgs};
+use crate::clips::Clips;
+use crate::common::usage::usage;
 use crate::evaluate::{self, Ready, Shared};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
@@ -67,8 +74,9 @@ pub(crate) fn ablation(
     let wanted =
         |setting: &str| args.only.is_empty() || args.only.iter().any(|only| setting == only);
     narrow(&mut trials, &args.only)?;
+    let weights = weights(run, &args.model.weights)?;
     let (top, shared) = (args.folder.join("ablation"), open(run, args, say)?);
-    let all = All { run, args, shared: &shared, top: &top };
+    let all = All { run, args, weights, shared: &shared, top: &top };
     let (partial, impossible) = all.measure(&trials, say)?;
     if interrupt::asked() {
         say.line("interrupted: what is done is kept, and the same command goes on");
@@ -91,16 +99,49 @@ pub(crate) fn ablation(
     Ok(Some((Ablation::new(&recorded, &base, resampling, changes)?, partial)))
 }
 
+/// The encoder: what was typed, or what the run's record says, where that is still what it was.
+fn weights(run: &ScoredRun, typed: &[Source]) -> Result<Vec<Source>> {
+    if !typed.is_empty() {
+        return Ok(typed.to_vec());
+    }
+    // refuses what was scored without an encoder
+    dtype_of(run)?;
+    let recorded = &run.results["weights"];
+    let source: Source = recorded["file"]
+        .as_str()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|why| usage!("--weights: {why}"))?;
+    if let Source::File(path) = &source {
+        let (name, file) = (&run.name, path.display());
+        ensure!(
+            path.is_file(),
+            usage!(
+                "--weights: {name} was made with {file}, which is not there; pass the file where it is now"
+            )
+        );
+        ensure!(
+            recorded["sha256"] == *sha256(path)?,
+            usage!(
+                "--weights: {name} was made with {file}, which holds other weights by now; pass the file as it was"
+            )
+        );
+    }
+    Ok(vec![source])
+}
+
 /// The data and the device.
 fn open(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Shared> {
     let dtype = dtype_of(run)?;
     let typed = (args.run.dtype != Precision::F32).then_some(args.run.dtype);
     ensure!(
         typed.is_none_or(|typed| typed == dtype),
-        "--dtype: the run was encoded in {}; leave it out",
-        dtype.name()
+        usage!("--dtype: the run was encoded in {}; leave it out", dtype.name())
     );
-    Shared::open(run.benchmark, &args.data, &RunArgs { dtype, ..args.run.clone() }, &args.work, say)
+    let start = Instant::now();
+    let clips = Clips::open(run.benchmark, &args.data, Need::Frames, say)?;
+    let device = RunArgs { dtype, ..args.run.clone() };
+    Shared::of(start, run.benchmark, (clips, &args.data), &device, &args.work, say)
 }
 
 /// The run itself, then every departure from it, those that share features together.
@@ -164,6 +205,7 @@ fn narrowed(mut run: ScoredRun, shared: &Shared) -> ScoredRun {
 struct All<'a> {
     run: &'a ScoredRun,
     args: &'a ExplainArgs,
+    weights: Vec<Source>,
     shared: &'a Shared,
     top: &'a Path,
 }
@@ -181,7 +223,8 @@ impl All<'_> {
         let place = RunFolder::open(self.top, &json!({ "of": hash, "weights_sha256": sha256 }))?;
         place.clean()?;
         let (count, clips) = (trials.len(), self.shared.clips.list().len());
-        say.line(&format!("{count} settings of {clips} clips, each in {}", self.top.display()));
+        let (settings, clips) = (counted(count, "setting"), counted(clips, "clip"));
+        say.line(&format!("{settings} of {clips}, each in {}", self.top.display()));
         let bars = Bars::new(self.run.benchmark, &self.shared.clips, count, self.args.quiet);
         interrupt::listen();
         let (mut done, mut impossible): (Vec<Value>, Vec<(Value, String)>) = Default::default();
@@ -256,33 +299,41 @@ impl All<'_> {
         let (theirs, ours) = (&run.results["weights"], &ready.weights);
         ensure!(
             theirs["sha256"] == *ours.sha256,
-            "--weights: these are not the weights of {} ({}): pass those",
-            run.name,
-            record::words(&theirs["file"])
+            usage!(
+                "--weights: these are not the weights of {} ({}): pass those",
+                run.name,
+                record::words(&theirs["file"])
+            )
         );
         ensure!(
             theirs["arch"] == *ours.arch,
-            "--heads, --arch: {} was made by {}, and this is {}: pass what it was made with",
-            run.name,
-            record::words(&theirs["arch"]),
-            ours.arch
+            usage!(
+                "--heads, --arch: {} was made by {}, and this is {}: pass what it was made with",
+                run.name,
+                record::words(&theirs["arch"]),
+                ours.arch
+            )
         );
         // earlier versions noted neither heads nor the dict
         ensure!(
             theirs["heads"].is_null() || theirs["dictionary"] == json!(ours.dictionary),
-            "--checkpoint-key: {} was made by the dict {}, and this is {}: leave it out",
-            run.name,
-            record::words(&theirs["dictionary"]),
-            ours.dictionary.as_deref().unwrap_or("none")
+            usage!(
+                "--checkpoint-key: {} was made by the dict {}, and this is {}: leave it out",
+                run.name,
+                record::words(&theirs["dictionary"]),
+                ours.dictionary.as_deref().unwrap_or("none")
+            )
         );
         let (theirs, ours) = (&run.results["provenance"]["encoder"], &ready.provenance.encoder);
         ensure!(
             // other number types may be computed by others
             theirs.is_null() || *theirs == json!(ours) || dtype != dtype_of(run)?,
-            "--encoder: {} was encoded by {}, and this would be by {}: leave it out",
-            run.name,
-            record::words(theirs),
-            ours.as_deref().unwrap_or("none")
+            usage!(
+                "--encoder: {} was encoded by {}, and this would be by {}: leave it out",
+                run.name,
+                record::words(theirs),
+                ours.as_deref().unwrap_or("none")
+            )
         );
         Ok(())
     }
@@ -293,10 +344,18 @@ impl All<'_> {
         let (of, typed) = (&self.run.results["weights"], &self.args.model);
         let layer = of["layer"].as_str().unwrap_or_default().parse().unwrap_or(typed.layer);
         let (mut heads, mut checkpoint_key) = (typed.heads, typed.checkpoint_key.clone());
-        // what is no file says itself what it is, and takes no such words
-        if matches!(&*typed.weights, [Source::File(_)]) {
-            heads = heads.or(of["heads"].as_u64().and_then(|heads| heads.try_into().ok()));
-            checkpoint_key = checkpoint_key.or(of["checkpoint_key"].as_str().map(Into::into));
+        let mut patch_size = typed.patch_size;
+        match &*self.weights {
+            [Source::File(_)] => {
+                heads = heads.or(of["heads"].as_u64().and_then(|heads| heads.try_into().ok()));
+                checkpoint_key = checkpoint_key.or(of["checkpoint_key"].as_str().map(Into::into));
+            }
+            [Source::Pixels] => {
+                let arch = of["arch"].as_str().and_then(|arch| arch.strip_prefix("patches of "));
+                patch_size = patch_size.or(arch.and_then(|patch| patch.parse().ok()));
+            }
+            // what else is no file says itself what it is, and takes no such words
+            _ => {}
         }
         let by_tensors = self.run.results["provenance"]["encoder"] == "tensor";
         let encoder = match typed.encoder {
@@ -304,7 +363,17 @@ impl All<'_> {
             typed => typed,
         };
         let positions = trial.positions;
-        ModelArgs { layer, heads, checkpoint_key, encoder, positions, ..typed.clone() }
+        let weights = self.weights.clone();
+        ModelArgs {
+            weights,
+            patch_size,
+            layer,
+            heads,
+            checkpoint_key,
+            encoder,
+            positions,
+            ..typed.clone()
+        }
     }
 
     /// The trial's protocol as its results will say it: departures are those from the run's preset,
@@ -351,11 +420,22 @@ fn narrow(trials: &mut Vec<Trial>, only: &[String]) -> Result<()> {
                 names.push(&trial.setting);
             }
         }
-        bail!("--only: {unknown:?} is nothing that is tried; {} are", names.join(", "));
+        let meant = meant(unknown, &names);
+        let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
+        let names = names.join(", ");
+        bail!(usage!(
+            "--only: {unknown:?} is no setting that is changed here; {meant}There are {names}"
+        ));
     }
     let mut first = true;
     trials.retain(|trial| std::mem::take(&mut first) || only.contains(&trial.setting));
     Ok(())
+}
+
+/// The setting that was probably meant; its last part will do, `topk`.
+fn meant<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
+    let last = |name: &&'a str| name.rsplit('.').next() == Some(unknown);
+    names.iter().copied().find(last).or_else(|| nearest(unknown, names.iter().copied()))
 }
 
 /// The other JPEG decoder: this build's, where the run was made by the other's.

@@ -7,25 +7,29 @@ use cropmae::image::{Rgb, decode, heat};
 use cropmae::model::vit::{Layer, Vit};
 use cropmae::model::{Encoder, source};
 use cropmae::protocol::Protocol;
+use cropmae::wording::counted;
 
 use crate::args::AttentionArgs;
+use crate::common::usage::usage;
 use crate::images::{self, Figures};
 use crate::show::Notes;
 use crate::{Outcome, plan};
 
 pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
+    let source = plan::source(&args.model, false)?;
+    if matches!(args.model.layer, Layer::MeanLast(_)) {
+        bail!(usage!("--layer: attention is of one block; pass last or its number"));
+    }
     let images = images::list(&args.images.paths)?;
     images::spare(&args.out, &args.images.paths, &images)?;
     let device = plan::open_device(&args.run, &say)?;
-    if matches!(args.model.layer, Layer::MeanLast(_)) {
-        bail!("--layer: attention is of one block; pass last or its number");
-    }
-    let source = plan::source(&args.model, false)?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     let Encoder::Vit(vit) = loaded.encoder else {
-        bail!("--weights: raw pixels attend to nothing; pass a checkpoint or random:vits16@0");
+        bail!(usage!(
+            "--weights: raw pixels attend to nothing; pass a checkpoint or random:vits16@0"
+        ));
     };
     loaded.notes.iter().for_each(|note| say.line(note));
     let protocol = plan::protocol_of_images(args.images.frame_filter, args.images.size)?;
@@ -35,7 +39,8 @@ pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
     }
     let heads = vit.config().heads;
     let figure = figures.finish()?;
-    say.line(&format!("attention of {heads} heads, {} images, {}", images.len(), figure.display()));
+    let (heads, images) = (counted(heads, "head"), counted(images.len(), "image"));
+    say.line(&format!("attention of {heads}, {images}, {}", figure.display()));
     Ok(Outcome::Done)
 }
 

@@ -3,6 +3,7 @@
 //!
 //! The exit status is 3 if something would stop an evaluation or make its scores wrong.
 
+use cropmae::wording::counted;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -17,6 +18,7 @@ use serde_json::json;
 
 use crate::args::{CheckArgs, CheckDataArgs, CheckWhat};
 use crate::common::flags::flagged;
+use crate::common::usage::usage;
 use crate::show::Notes;
 use crate::{Outcome, clips, show};
 
@@ -68,10 +70,6 @@ fn described(report: &Report) -> String {
     text + &format!("\n{verdict}\n")
 }
 
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 fn row(clip: &ClipFacts) -> Vec<Cell> {
     let size = |(width, height): (usize, usize)| format!("{height}x{width}");
     vec![
@@ -103,7 +101,7 @@ fn encoder(source: &Source, key: Option<&String>, as_json: bool) -> Result<Outco
         let found = weights::inspect(file, &overrides)?;
         return checkpoint(file, weights::sha256(file)?, found, as_json);
     }
-    ensure!(key.is_none(), "--checkpoint-key: {source} has no entries; leave it out");
+    ensure!(key.is_none(), usage!("--checkpoint-key: {source} has no entries; leave it out"));
     match source::made(source)? {
         Some(Checkpoint { report, config, family, sha256, .. }) => {
             let found = (report, Some(config), Some(family));

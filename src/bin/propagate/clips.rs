@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cropmae::data::{self, Clip, Dataset, LabelClip, Need, PoseClip, Split};
 use cropmae::overlay::{Overlay, Style};
 use cropmae::protocol::Benchmark;
 use cropmae::report::record::DatasetRecord;
+use std::collections::HashSet;
 
 use crate::args::DataArgs;
 use crate::common;
+use crate::common::usage::{Usage, usage};
 use crate::show::Notes;
+use cropmae::nearest::nearest;
 
 /// The clips of a benchmark.
 pub(crate) enum Clips {
@@ -28,8 +31,8 @@ impl Clips {
     ) -> Result<Self> {
         let root = root(benchmark, args.data.as_deref(), say)?;
         let split = split(&args.split)?;
-        let masks = |set| narrowed(set, args, |clip: &LabelClip| &clip.name).map(Self::Masks);
-        let poses = |set| narrowed(set, args, |clip: &PoseClip| &clip.name).map(Self::Poses);
+        let masks = |set| narrowed(set, args).map(Self::Masks);
+        let poses = |set| narrowed(set, args).map(Self::Poses);
         let clips = match (benchmark, need) {
             (Benchmark::Davis, _) => masks(data::davis::open(&root, &split, need)?),
             (Benchmark::Vip, _) => masks(data::vip::open(&root, &split, need)?),
@@ -43,8 +46,8 @@ impl Clips {
     /// Leaves out all other clips.
     pub(crate) fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
         match self {
-            Self::Masks(set) => set.clips.retain(|clip| wanted(&clip.name)),
-            Self::Poses(set) => set.clips.retain(|clip| wanted(&clip.name)),
+            Self::Masks(set) => set.keep(wanted),
+            Self::Poses(set) => set.keep(wanted),
         }
     }
 
@@ -169,9 +172,9 @@ pub(crate) fn split(text: &str) -> Result<Split> {
         "val" => Ok(Split::Val),
         "train" => Ok(Split::Train),
         _ if file.exists() && !file.is_dir() => Ok(Split::File(file.to_path_buf())),
-        _ => bail!(
+        _ => bail!(usage!(
             "--split: {text:?} is neither val nor train nor a file of clip names; check the path"
-        ),
+        )),
     }
 }
 
@@ -199,7 +202,9 @@ pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Re
     let variable = variable(benchmark);
     let found = data.map(PathBuf::from).or_else(|| std::env::var_os(&variable).map(PathBuf::from));
     let Some(found) = found else {
-        bail!("where is the dataset? Pass --data ROOT, set {variable}, or try --data sample");
+        bail!(usage!(
+            "where is the dataset? Pass --data ROOT, set {variable}, or try --data sample"
+        ));
     };
     if !data.is_some_and(common::is_sample) {
         return Ok(found);
@@ -207,45 +212,50 @@ pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Re
     common::sample_root(benchmark, &|line| say.line(line))
 }
 
-/// Only the clips of `--sequences` and `--limit`.
-fn narrowed<C>(
-    mut dataset: Dataset<C>,
-    args: &DataArgs,
-    name: impl Fn(&C) -> &String,
-) -> Result<Dataset<C>> {
-    // the places that broken clips leave free are those of whole ones, in order
-    let taken: Vec<usize> = dataset.broken.iter().map(|broken| broken.place).collect();
-    let mut places: Vec<usize> = (0..dataset.listed).filter(|at| !taken.contains(at)).collect();
-    let wanted: Vec<&str> = args.sequences.iter().map(|name| name.trim()).collect();
-    if !wanted.is_empty() {
-        let known = |wanted: &str| {
-            dataset.clips.iter().any(|clip| name(clip) == wanted)
-                || dataset.broken.iter().any(|broken| broken.name == wanted)
-        };
-        if let Some(unknown) = wanted.iter().find(|wanted| !known(wanted)) {
-            let names: Vec<&str> = dataset.clips.iter().take(8).map(|c| name(c).as_str()).collect();
-            bail!(
-                "no clip is called {unknown:?} in {}; there are {}, such as {}",
-                dataset.split,
-                dataset.listed,
-                names.join(", ")
-            );
-        }
-        let each = dataset.clips.iter().zip(places);
-        places =
-            each.filter(|(c, _)| wanted.contains(&name(c).as_str())).map(|(_, at)| at).collect();
-        dataset.clips.retain(|clip| wanted.contains(&name(clip).as_str()));
-        dataset.broken.retain(|broken| wanted.contains(&broken.name.as_str()));
+/// Only the clips of `--sequences`, and of these the first of the list that `--limit` allows,
+/// broken or not: no other clip stands in for a broken one.
+fn narrowed<C: Clip>(mut dataset: Dataset<C>, args: &DataArgs) -> Result<Dataset<C>> {
+    let names = dataset.names();
+    let wanted = wanted(&args.sequences)?;
+    if let Some(unknown) = wanted.iter().find(|wanted| !names.contains(wanted)) {
+        bail!(unknown_clip(unknown, &names, &dataset.split));
     }
-    if let Some(limit) = args.limit {
-        anyhow::ensure!(limit > 0, "--limit: at least one clip is needed");
-        // the first of the list, broken or not: no other clip stands in for a broken one
-        let broken = dataset.broken.iter().map(|broken| broken.place);
-        let mut first: Vec<usize> = places.iter().copied().chain(broken).collect();
-        first.sort_unstable();
-        first.truncate(limit);
-        dataset.clips.truncate(places.iter().filter(|at| first.contains(at)).count());
-        dataset.broken.retain(|broken| first.contains(&broken.place));
-    }
+    let limit = args.limit.unwrap_or(usize::MAX);
+    ensure!(limit > 0, usage!("--limit: at least one clip is needed"));
+    let asked = names.iter().filter(|name| wanted.is_empty() || wanted.contains(name));
+    let asked: HashSet<String> = asked.take(limit).map(|name| (*name).to_owned()).collect();
+    dataset.keep(|name| asked.contains(name));
     Ok(dataset)
 }
+
+/// The names that were typed.
+fn wanted(typed: &[String]) -> Result<Vec<&str>> {
+    let names: Vec<&str> = typed.iter().map(|name| name.trim()).collect();
+    for (index, name) in names.iter().enumerate() {
+        ensure!(
+            !name.is_empty(),
+            usage!(
+                "--sequences: a name is empty; write the clips as A,B, with nothing after the last"
+            )
+        );
+        ensure!(
+            !names[..index].contains(name),
+            usage!("--sequences: {name} is there twice; name each clip once")
+        );
+    }
+    Ok(names)
+}
+
+/// What is said of a clip that is not in the list.
+fn unknown_clip(unknown: &str, names: &[&str], split: &str) -> Usage {
+    let near = nearest(unknown, names.iter().copied());
+    let there = match near {
+        Some(near) => format!("did you mean {near}? There are {}", names.len()),
+        None => format!("there are {}", names.len()),
+    };
+    let some: Vec<&str> = names.iter().copied().take(NAMED).collect();
+    usage!("no clip is called {unknown:?} in {split}; {there}, such as {}", some.join(", "))
+}
+
+/// How many clips are named where one is not found.
+const NAMED: usize = 8;

@@ -3,8 +3,10 @@
 use anyhow::{Result, bail, ensure};
 use cropmae::Error;
 use cropmae::report::compare::{self, Comparison, statistics::Resampling};
+use cropmae::wording::counted;
 
 use crate::args::CompareArgs;
+use crate::common::usage::usage;
 use crate::show::Notes;
 use crate::targets::Inputs;
 use crate::{Outcome, common, export, show};
@@ -27,7 +29,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
             }
         },
     };
-    ensure!(runs.len() > 1, "one run has nothing to be compared with: pass another folder");
+    ensure!(runs.len() > 1, usage!("one run has nothing to be compared with: pass another folder"));
     let resampling = Resampling { seed: args.seed, count: args.resamples };
     let comparison = Comparison::new(runs, baseline, resampling)?;
     refuse(&comparison, args.force)?;
@@ -52,14 +54,14 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
 
 /// Fails where runs differ in more than their encoders, unless that is wanted.
 fn refuse(comparison: &Comparison, force: bool) -> Result<()> {
-    let reasons: Vec<String> =
-        comparison.disagreements().into_iter().map(|(run, why)| format!("{run}: {why}")).collect();
+    let reasons = comparison.disagreements();
     if force || reasons.is_empty() {
         return Ok(());
     }
+    reasons.iter().for_each(|(run, why)| show::note(&format!("{run}: {why}")));
+    let differences = counted(reasons.len(), "difference");
     bail!(
-        "these runs differ in more than their encoders: {}; --force compares them all the same and marks it",
-        reasons.join("; ")
+        "these runs differ in more than their encoders ({differences}, named above); --force compares them all the same and marks it"
     )
 }
 

@@ -8,7 +8,10 @@ use cropmae::metric::pck::JointDistances;
 use cropmae::protocol::Protocol;
 use cropmae::report::{self, Summary};
 
-/// An outcome without its kind of scores.
+use crate::common::flags::flagged;
+
+/// An outcome without its kind of scores; what it says names settings by the flags that were typed,
+/// on the terminal and in files.
 #[derive(Clone)]
 pub(crate) struct Done {
     /// None where nothing was scored.
@@ -32,7 +35,7 @@ impl Done {
     ) -> Result<Self> {
         let scored = outcome.scores().next().is_some();
         let of_record = |record: &cropmae::eval::Record<S>| {
-            record.notes.iter().map(|note| (record.clip.clone(), note.clone())).collect::<Vec<_>>()
+            record.notes.iter().map(|note| (record.clip.clone(), flagged(note))).collect::<Vec<_>>()
         };
         Ok(Self {
             summary: scored.then(|| summarize(outcome)).transpose()?,
@@ -44,7 +47,7 @@ impl Done {
             failures: outcome
                 .failures
                 .iter()
-                .map(|failure| (failure.clip.clone(), failure.problem.clone()))
+                .map(|failure| (failure.clip.clone(), flagged(&failure.problem)))
                 .collect(),
         })
     }

@@ -15,9 +15,11 @@ use cropmae::protocol::{self, Benchmark, Protocol};
 use cropmae::report::encoders::Entry;
 use cropmae::report::record::ProtocolRecord;
 use cropmae::report::{Encoders, RunRecord};
+use cropmae::wording::counted;
 use serde_json::json;
 
 use crate::args::EvaluateArgs;
+use crate::common::usage::usage;
 use crate::done::Done;
 use crate::evaluate::{self, Ready, Shared};
 use crate::overlays::Drawn;
@@ -31,33 +33,54 @@ const EXTENSIONS: [&str; 3] = ["safetensors", "pth", "pt"];
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     ensure!(
         args.propagation.sweep.is_empty(),
-        "--sweep: takes one encoder; run it for each, and set the results side by side with `propagate compare`"
+        usage!(
+            "--sweep: takes one encoder; run it for each, and set the results side by side with `propagate compare`"
+        )
     );
-    ensure!(!args.output.per_item, "--per-item: the table of several encoders has a row for each");
+    ensure!(
+        !args.output.per_item,
+        usage!("--per-item: the table of several encoders has a row for each")
+    );
     let say = Notes::new(args.output.quiet);
     let sources = expanded(&args.model.weights)?;
     let names = names(&sources);
     let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
-    let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, &say)?;
+    let shared = Shared::open(benchmark, args, &say)?;
     let asked = json!({ "weights": names, "protocol": protocol.hash, "data": shared.data });
     let out = args.output.out.clone().unwrap_or_else(|| {
         let (hash, preset) = (protocol::hash(&asked), &protocol.preset);
         Path::new("runs").join(format!("{}-{preset}-weights-{}", benchmark.name(), &hash[..8]))
     });
     let all = All { args, shared: &shared, used: &used, protocol: &protocol, out: &out, say: &say };
+    evaluate::check_cache(&args.output)?;
     if args.output.dry_run {
+        RunFolder::check(&out, &asked)?;
         return all.dry_run(&sources, &names);
     }
     let _top = RunFolder::open(&out, &asked)?;
     interrupt::listen();
-    let (entries, done) = all.each(&sources, &names)?;
+    let Each { entries, done, whole } = all.each(&sources, &names)?;
     if done.is_empty() && interrupt::asked() {
         say.line("interrupted before a clip was done; the same command begins again");
         return Ok(Outcome::Interrupted);
     }
-    ensure!(!done.is_empty(), "none of the {} encoders could be evaluated", sources.len());
+    ensure!(!done.is_empty(), "{}", none_of(sources.len()));
     let (_, record) = shared.record(protocol.clone(), None, Done::together(&done));
-    all.finish(&Encoders::new(entries), &record)
+    all.finish(&Encoders::new(entries), &record, whole)
+}
+
+fn none_of(encoders: usize) -> String {
+    format!("0 of {} could be evaluated", counted(encoders, "encoder"))
+}
+
+/// What became of the encoders.
+struct Each {
+    /// A row for each.
+    entries: Vec<Entry>,
+    /// What those that did not fail have done.
+    done: Vec<Done>,
+    /// Whether all of their pictures and pages could be written.
+    whole: bool,
 }
 
 /// What all encoders share.
@@ -85,10 +108,19 @@ impl All<'_> {
     }
 
     fn dry_run(&self, sources: &[Source], names: &[String]) -> Result<Outcome> {
-        let mut lines = Vec::new();
+        let (mut lines, mut failed) = (Vec::new(), 0);
         for (source, name) in sources.iter().zip(names) {
-            let ready = self.ready(source)?;
+            // one that cannot be used would be a row with the reason, and stop none of the others
+            let ready = match self.ready(source) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    failed += 1;
+                    show::note(&format!("{name}: {}", show::explained(&error)));
+                    continue;
+                }
+            };
             let folder = self.folder(&ready, name);
+            RunFolder::check(&folder, &ready.identity(self.protocol))?;
             if lines.is_empty() {
                 let (clips, loaded) = (&ready.clips, &ready.loaded);
                 lines = plan::describe(clips, self.used, loaded, ready.engine, self.out)?;
@@ -96,23 +128,24 @@ impl All<'_> {
             }
             lines.push(format!("  {name} ({}): {}", ready.loaded.arch, folder.display()));
         }
+        ensure!(failed < sources.len(), "{}", none_of(sources.len()));
         show::text(&(lines.join("\n") + "\n"))?;
-        Ok(Outcome::Done)
+        Ok(if failed > 0 { Outcome::Partial } else { Outcome::Done })
     }
 
-    /// Evaluates the encoders one after the other, until asked to stop: a row for each, and what
-    /// those that did not fail have done.
-    fn each(&self, sources: &[Source], names: &[String]) -> Result<(Vec<Entry>, Vec<Done>)> {
-        let (mut entries, mut done) = (Vec::new(), Vec::new());
+    /// Evaluates the encoders one after the other, until asked to stop.
+    fn each(&self, sources: &[Source], names: &[String]) -> Result<Each> {
+        let mut each = Each { entries: Vec::new(), done: Vec::new(), whole: true };
         for (index, (source, name)) in sources.iter().zip(names).enumerate() {
             if interrupt::asked() {
                 break;
             }
             self.say.line(&format!("encoder {} of {}: {name}", index + 1, sources.len()));
             match self.one(source, name) {
-                Ok((entry, of)) => {
-                    entries.push(entry);
-                    done.push(of);
+                Ok((entry, of, whole)) => {
+                    each.entries.push(entry);
+                    each.done.push(of);
+                    each.whole &= whole;
                 }
                 Err(error) if is_fatal(&error) => return Err(error),
                 // stopped before its first clip was done: neither done nor wrong
@@ -121,15 +154,16 @@ impl All<'_> {
                     let error = show::explained(&error);
                     show::note(&format!("{name}: failed: {error}"));
                     let (name, error) = (name.clone(), Some(error));
-                    entries.push(Entry { name, weights: None, row: None, error });
+                    each.entries.push(Entry { name, weights: None, row: None, error });
                 }
             }
         }
-        Ok((entries, done))
+        Ok(each)
     }
 
-    /// Evaluates an encoder into its folder.
-    fn one(&self, source: &Source, name: &str) -> Result<(Entry, Done)> {
+    /// Evaluates an encoder into its folder; also whether its pictures and its page could be
+    /// written.
+    fn one(&self, source: &Source, name: &str) -> Result<(Entry, Done, bool)> {
         let Self { args, used, protocol, .. } = self;
         let ready = self.ready(source)?;
         let to = self.folder(&ready, name);
@@ -142,24 +176,26 @@ impl All<'_> {
             bail!("none of the clips could be done{}", first.unwrap_or_default());
         }
         let failed = done.failures.len();
-        let error =
-            (failed > 0).then(|| format!("{failed} of {} clips failed", ready.clips.asked()));
+        let error = (failed > 0)
+            .then(|| format!("{failed} of {} failed", counted(ready.clips.asked(), "clip")));
         let values = vec![name.to_owned()];
         let (row, keeps) =
             evaluate::stored_row(&ready, (*protocol).clone(), values, done.clone(), &to)?;
         let benchmark = ready.benchmark;
         let drawn = Drawn { benchmark, clips: &ready.clips, folder: &to };
-        evaluate::draw(&args.output, &drawn, keeps, &done.failures, self.say);
+        let whole = evaluate::draw(&args.output, &drawn, keeps, &done.failures, self.say);
         let (weights, name) = (Some(ready.weights), name.to_owned());
-        Ok((Entry { name, weights, row: Some(row), error }, done))
+        Ok((Entry { name, weights, row: Some(row), error }, done, whole))
     }
 
     /// Stores and shows the table.
-    fn finish(&self, encoders: &Encoders, record: &RunRecord) -> Result<Outcome> {
+    fn finish(&self, encoders: &Encoders, record: &RunRecord, whole: bool) -> Result<Outcome> {
         let output = &self.args.output;
         evaluate::failures_if_quiet(output, record);
         let json = encoders.write(self.out, record)?;
-        export::several(output, &encoders.table(), &encoders.lines(record), &json)?;
+        let table = (&encoders.table(), &*encoders.notes());
+        let (stored, lines) = (encoders.stored(), encoders.lines(record));
+        export::several(output, table, &stored, &lines, &json)?;
         let out = self.out.display();
         self.say
             .line(&format!("the table is in {out}; it names the folder of each encoder's results"));
@@ -167,8 +203,8 @@ impl All<'_> {
             self.say.line("interrupted: the same command goes on with what is left");
             return Ok(Outcome::Interrupted);
         }
-        let whole = encoders.entries().iter().all(|entry| entry.error.is_none());
-        Ok(if whole { Outcome::Done } else { Outcome::Partial })
+        let none_failed = encoders.entries().iter().all(|entry| entry.error.is_none());
+        Ok(if whole && none_failed { Outcome::Done } else { Outcome::Partial })
     }
 }
 

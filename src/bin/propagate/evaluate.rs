@@ -1,6 +1,7 @@
 //! `propagate davis|vip|jhmdb`: one encoder with one setting. [`crate::sweep`] and
 //! [`crate::encoders`] build on it.
 
+use cropmae::wording::counted;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use candle_core::Device;
 use cropmae::data::Need;
 use cropmae::device::{self, peak_memory};
 use cropmae::eval::{self, Batch, Cache, Kept, RunFolder, Setup};
+use cropmae::files::check_folder;
 use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{self, Loaded, Source};
 use cropmae::propagation::{Arithmetic, Engine};
@@ -25,7 +27,7 @@ use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, export, interrupt, page, plan, show};
+use crate::{Outcome, common, export, interrupt, page, plan, show, targets};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     let say = Notes::new(args.output.quiet);
@@ -33,7 +35,9 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let ready = Ready::new(benchmark, args, &used, &say)?;
     let identity = ready.identity(&protocol);
     let out = plan::out(&args.output, &protocol, &identity);
+    check_cache(&args.output)?;
     if args.output.dry_run {
+        RunFolder::check(&out, &identity)?;
         let mut lines = plan::describe(&ready.clips, &used, &ready.loaded, ready.engine, &out)?;
         lines.extend(ready.cache_line(args, &used)?);
         show::text(&(lines.join("\n") + "\n"))?;
@@ -50,6 +54,11 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     finish(&args.output, &drawn, summary, record, &say)
 }
 
+/// Refuses a place where no features can be kept, before a folder of results is made.
+pub(crate) fn check_cache(args: &OutputArgs) -> Result<()> {
+    Ok(args.cache.as_ref().map_or(Ok(()), |cache| check_folder(&cache.folder))?)
+}
+
 /// What a run needs whatever its encoder.
 pub(crate) struct Shared {
     start: Instant,
@@ -62,16 +71,25 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn open(
+    /// Of an evaluation: a folder that is no dataset is told of first, then what must not be
+    /// written over, and both before a device is asked for.
+    pub(crate) fn open(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
+        let start = Instant::now();
+        let clips = Clips::open(benchmark, &args.data, Need::Frames, say)?;
+        targets::spare(benchmark, args)?;
+        Self::of(start, benchmark, (clips, &args.data), &args.run, &args.work, say)
+    }
+
+    /// Of these clips, which the arguments beside them chose.
+    pub(crate) fn of(
+        start: Instant,
         benchmark: Benchmark,
-        args: &DataArgs,
+        (clips, args): (Clips, &DataArgs),
         run: &RunArgs,
         work: &WorkArgs,
         say: &Notes,
     ) -> Result<Self> {
-        let start = Instant::now();
-        let devices = plan::open_devices(run, say)?;
-        let clips = Rc::new(Clips::open(benchmark, args, Need::Frames, say)?);
+        let (devices, clips) = (plan::open_devices(run, say)?, Rc::new(clips));
         let affinity = work.affinity;
         let provenance = Provenance {
             affinity: (affinity != Arithmetic::F32).then(|| affinity.name().into()),
@@ -123,7 +141,7 @@ impl Ready {
         used: &Protocol,
         say: &Notes,
     ) -> Result<Self> {
-        let shared = Shared::open(benchmark, &args.data, &args.run, &args.work, say)?;
+        let shared = Shared::open(benchmark, args, say)?;
         let sample = args.data.data.as_deref().is_some_and(common::is_sample);
         let source = plan::source(&args.model, sample)?;
         let ready = Self::with(&shared, &source, &args.model, args.run.dtype, used, say)?;
@@ -300,9 +318,10 @@ fn finish(
     if interrupted && record.dataset.done == 0 {
         return Ok(Outcome::Interrupted);
     }
-    anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
+    ensure_some(&record, clips)?;
     let stored = stored(out);
     keep_unchanged(stored.as_ref(), &mut record);
+    let whole;
     match summary {
         Some(summary) => {
             let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
@@ -311,7 +330,7 @@ fn finish(
             }
             let row = record.row(&summary);
             export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
-            draw(args, drawn, keep, &record.failures, say);
+            whole = draw(args, drawn, keep, &record.failures, say);
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),
@@ -322,7 +341,7 @@ fn finish(
                 let json = record.json(&Summary::default());
                 show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
             }
-            overlays::after(drawn, &args.overlay, say);
+            whole = overlays::after(drawn, &args.overlay, say);
             say.line(match args.predict_only {
                 true => "nothing was scored, as asked for",
                 false => "nothing was scored: no frame but the given first ones has a truth",
@@ -330,7 +349,17 @@ fn finish(
             say.line(&format!("predictions in {}", out.join("predictions").display()));
         }
     }
-    Ok(outcome(interrupted, &record))
+    Ok(outcome(interrupted, &record, whole))
+}
+
+/// Fails where not a single clip could be done: there is no table of the others then.
+pub(crate) fn ensure_some(record: &RunRecord, clips: &Clips) -> Result<()> {
+    let asked = counted(clips.asked(), "clip");
+    anyhow::ensure!(
+        record.dataset.done > 0,
+        "0 of {asked} could be done: what failed stands above"
+    );
+    Ok(())
 }
 
 /// Whether a signal kept clips from being done; that is said.
@@ -339,15 +368,16 @@ pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> boo
     let interrupted = interrupt::asked() && done + record.failures.len() < asked;
     if interrupted {
         say.line(&format!(
-            "interrupted: {done} of {asked} clips are done; the same command goes on"
+            "interrupted: {done} of {} done; the same command goes on",
+            counted(asked, "clip")
         ));
     }
     interrupted
 }
 
-/// What the exit status says of a run.
-pub(crate) fn outcome(interrupted: bool, record: &RunRecord) -> Outcome {
-    match (interrupted, record.failures.is_empty()) {
+/// What the exit status says of a run; `whole` is whether all pictures and pages could be written.
+pub(crate) fn outcome(interrupted: bool, record: &RunRecord, whole: bool) -> Outcome {
+    match (interrupted, record.failures.is_empty() && whole) {
         (true, _) => Outcome::Interrupted,
         (false, true) => Outcome::Done,
         (false, false) => Outcome::Partial,
@@ -381,18 +411,17 @@ pub(crate) fn store(
 }
 
 /// Draws what was stored: overlays, and the page, but where the folder `keeps` the results of more
-/// clips, whose page it keeps too.
+/// clips, whose page it keeps too. Whether all of it could be written.
 pub(crate) fn draw(
     args: &OutputArgs,
     drawn: &Drawn<'_>,
     keeps: bool,
     failures: &[(String, String)],
     say: &Notes,
-) {
-    overlays::after(drawn, &args.overlay, say);
-    if !keeps {
-        page::after(args.report, drawn.folder, drawn.clips, failures, say);
-    }
+) -> bool {
+    let drawn_all = overlays::after(drawn, &args.overlay, say);
+    let page = keeps || page::after(args.report, drawn.folder, drawn.clips, failures, say);
+    drawn_all && page
 }
 
 /// Stores results as a single run would have, for the table of several; also whether the folder

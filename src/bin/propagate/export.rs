@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::args::{ExportArgs, OutputArgs};
 use crate::common::flags::flagged;
 use crate::common::targets::place;
+use crate::common::usage::usage;
 use crate::show;
 use crate::targets::Inputs;
 
@@ -30,7 +31,9 @@ pub(crate) fn check(
     let outputs = exports + usize::from(json);
     ensure!(
         exports == 0 || outputs == 1,
-        "stdout takes one output: leave `-` to one of --export-markdown, --export-csv, --export-json, and --json out"
+        usage!(
+            "stdout takes one output: leave `-` to one of --export-markdown, --export-csv, --export-json, and --json out"
+        )
     );
     let kinds = [("--export-markdown", "md"), ("--export-csv", "csv"), ("--export-json", "json")];
     for ((flag, ending), file) in kinds.into_iter().zip(args.files()) {
@@ -50,7 +53,7 @@ fn writable(flag: &str, file: &Path, out: Option<&Path>) -> Result<()> {
         return files::Pending::create(file).map(drop).context(flag.to_owned());
     }
     let made = out.is_some_and(|out| folder == place(out));
-    ensure!(made, "{flag}: there is no folder {}; make it first", folder.display());
+    ensure!(made, usage!("{flag}: there is no folder {}; make it first", folder.display()));
     Ok(())
 }
 
@@ -73,10 +76,11 @@ pub(crate) fn write(args: &ExportArgs, markdown: &str, csv: &Table, json: &Value
 }
 
 /// Shows the table of several results, `lines` under it, or their JSON, and writes what is asked
-/// for.
+/// for: `table` for people, with what its cells point to (`notes`), and `stored` for programs.
 pub(crate) fn several(
     args: &OutputArgs,
-    table: &Table,
+    (table, notes): (&Table, &[String]),
+    stored: &Table,
     lines: &[String],
     json: &Value,
 ) -> Result<()> {
@@ -86,7 +90,9 @@ pub(crate) fn several(
         let lines = lines.iter().map(|line| format!("  {}\n", flagged(line)));
         show::text(&format!("{}\n{}", table.text(), lines.collect::<String>()))?;
     }
-    write(&args.export, &table.clone().with_arrows().markdown(), table, json)
+    let notes: String = notes.iter().map(|note| format!("- {note}\n")).collect();
+    let markdown = format!("{}\n\n{notes}", table.clone().with_arrows().markdown());
+    write(&args.export, &markdown, stored, json)
 }
 
 fn is_stdout(file: &Path) -> bool {

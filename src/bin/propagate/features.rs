@@ -1,5 +1,6 @@
 //! `propagate features`: patch features and CLS of images, for other programs.
 
+use cropmae::wording::counted;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -18,6 +19,7 @@ use crate::{Outcome, images, plan};
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
+    let source = plan::source(&args.model, false)?;
     let images = images::list(&args.images.paths)?;
     images
         .values()
@@ -25,7 +27,6 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
         .with_weights(&args.model.weights)
         .spare_file("--out", &args.out, "safetensors", true)?;
     let device = plan::open_device(&args.run, &say)?;
-    let source = plan::source(&args.model, false)?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     }
     // whose bytes are always in the same order
     safetensors::write(&args.out, &stored, &about)?;
-    let noun = if images.len() == 1 { "image" } else { "images" };
-    say.line(&format!("features of {} {noun} in {}", images.len(), args.out.display()));
+    let images = counted(images.len(), "image");
+    say.line(&format!("features of {images} in {}", args.out.display()));
     Ok(Outcome::Done)
 }

@@ -9,6 +9,7 @@ use cropmae::files;
 use cropmae::image::{Rgb, figure};
 
 use crate::common::targets::place;
+use crate::common::usage::usage;
 use crate::targets::Inputs;
 
 /// Rows of figure.png; more do not fit a page.
@@ -37,11 +38,11 @@ pub(crate) fn list(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
         for file in files {
             let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(other) = found.insert(name.clone(), file.clone()) {
-                bail!(
+                bail!(usage!(
                     "{} and {} would both be stored as {name}; store them in files of their own",
                     other.display(),
                     file.display()
-                );
+                ));
             }
         }
     }
@@ -64,11 +65,11 @@ pub(crate) fn spare(
     folders.fold(Inputs::default(), |all, path| all.with(path)).spare("--out", out)?;
     let wanted = place(out);
     if let Some(image) = images.values().find(|image| place(image).parent() == Some(&wanted)) {
-        bail!(
+        bail!(usage!(
             "--out: {} holds {}, which this command reads; name another folder",
             out.display(),
             image.display()
-        );
+        ));
     }
     Ok(())
 }
@@ -86,10 +87,10 @@ impl Figures {
     /// Creates the folder for these images' figures.
     pub(crate) fn create(folder: &Path, images: &BTreeMap<String, PathBuf>) -> Result<Self> {
         if let Some(image) = images.get(Self::ALL) {
-            bail!(
+            bail!(usage!(
                 "{}: its file would be that of the figure of all images; rename it",
                 image.display()
-            );
+            ));
         }
         std::fs::create_dir_all(folder).map_err(Error::creating(folder))?;
         Ok(Self { folder: folder.to_path_buf(), rows: Vec::new() })

@@ -35,18 +35,13 @@ mod sweep;
 mod targets;
 mod trace;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use cropmae::data::Need;
 use cropmae::protocol::Benchmark;
 
 use args::{Cli, Command, EvaluateArgs};
-use clips::Clips;
 use common::interrupt;
-use show::Notes;
-use targets::Inputs;
 
 /// Keeps freed buffers: candle frees and takes back large ones all the time.
 #[global_allocator]
@@ -74,7 +69,7 @@ fn main() -> ExitCode {
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
-            ExitCode::FAILURE
+            ExitCode::from(common::usage::status(&error))
         }
     }
 }
@@ -110,7 +105,6 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
 
 /// One run, or one for each of several encoders or settings.
 fn evaluate(benchmark: Benchmark, args: &EvaluateArgs) -> anyhow::Result<Outcome> {
-    spare(benchmark, args)?;
     if encoders::asked_for(&args.model.weights) {
         encoders::run(benchmark, args)
     } else if args.propagation.sweep.is_empty() {
@@ -118,27 +112,4 @@ fn evaluate(benchmark: Benchmark, args: &EvaluateArgs) -> anyhow::Result<Outcome
     } else {
         sweep::run(benchmark, args)
     }
-}
-
-/// Refuses what an evaluation would write over what it reads, or into the dataset's folder.
-fn spare(benchmark: Benchmark, args: &EvaluateArgs) -> anyhow::Result<()> {
-    let (data, output) = (&args.data, &args.output);
-    let inputs = Inputs::default()
-        .with_data(benchmark, data.data.as_deref(), &data.split)
-        .with_weights(&args.model.weights);
-    let usual = Path::new("runs");
-    let folders = [
-        ("--out", Some(output.out.as_deref().unwrap_or(usual))),
-        ("--cache", output.cache.as_ref().map(|cache| &*cache.folder)),
-    ];
-    let spared = folders
-        .into_iter()
-        .try_for_each(|(flag, folder)| folder.map_or(Ok(()), |folder| inputs.spare(flag, folder)));
-    let spared = spared
-        .and_then(|()| export::check(&output.export, output.json, &inputs, output.out.as_deref()));
-    if spared.is_err() && args.data.data.is_some() {
-        // a folder that is no dataset at all is the first thing to be told of
-        Clips::open(benchmark, data, Need::Frames, &Notes::new(true))?;
-    }
-    spared
 }

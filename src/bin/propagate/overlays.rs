@@ -5,6 +5,7 @@
 
 mod ffmpeg;
 
+use cropmae::wording::counted;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::args::{Kind, OverlayArgs, OverlaysArgs};
 use crate::clips::Clips;
+use crate::common::usage::usage;
 use crate::show::{self, Notes};
 use crate::targets::Inputs;
 
@@ -56,26 +58,33 @@ pub(crate) fn run(args: &OverlaysArgs) -> Result<Outcome> {
     }
     let kind = args.overlay.overlays;
     if kind == Kind::None {
-        bail!("--overlays: none leaves nothing to do; pass png, mp4 or gif");
+        bail!(usage!("--overlays: none leaves nothing to do; pass png, mp4 or gif"));
     }
     let summary = drawn.all(&args.overlay, args.width.map(usize::from), &say)?;
     if summary.drawn + summary.kept == 0 {
-        let clips = clips.asked();
+        let clips = counted(clips.asked(), "clip");
         let why = summary.why.map_or(String::new(), |why| format!("; {why}"));
-        bail!("{}: none of the {clips} clips could be drawn{why}", args.run.display());
+        bail!("{}: 0 of {clips} could be drawn{why}", args.run.display());
     }
     say.line(&summary.words(&args.run));
     Ok(if summary.failed == 0 { Outcome::Done } else { Outcome::Partial })
 }
 
-/// Draws the clips of a run whose results are stored; what cannot be drawn is a note.
-pub(crate) fn after(drawn: &Drawn<'_>, args: &OverlayArgs, say: &Notes) {
+/// Draws the clips of a run whose results are stored; what cannot be drawn is said, whatever is
+/// quiet, and loses nothing of them. Whether all that is done was drawn.
+pub(crate) fn after(drawn: &Drawn<'_>, args: &OverlayArgs, say: &Notes) -> bool {
     if args.overlays == Kind::None {
-        return;
+        return true;
     }
     match drawn.all(args, None, say) {
-        Ok(summary) => say.line(&summary.words(drawn.folder)),
-        Err(error) => show::note(&format!("no overlays: {}", show::explained(&error))),
+        Ok(summary) => {
+            say.line(&summary.words(drawn.folder));
+            summary.failed == 0
+        }
+        Err(error) => {
+            show::note(&format!("no overlays: {}", show::explained(&error)));
+            false
+        }
     }
 }
 
@@ -113,8 +122,8 @@ impl Summary {
     fn words(&self, folder: &Path) -> String {
         let place = folder.join("overlays");
         let place = place.display();
-        let plural = if self.drawn == 1 { "" } else { "s" };
-        let drawn = format!("{} overlay{plural} in {place}, {:.1} s", self.drawn, self.seconds);
+        let overlays = counted(self.drawn, "overlay");
+        let drawn = format!("{overlays} in {place}, {:.1} s", self.seconds);
         match (self.drawn, self.kept) {
             (0, 0) => format!("no overlays in {place}"),
             (0, _) => format!("overlays in {place}, as they were"),
@@ -237,7 +246,7 @@ impl Drawn<'_> {
             if self.is_done(index, name).with_context(|| name.to_owned())? {
                 overlays.push(self.overlay(index, style).with_context(|| name.to_owned())?);
             } else if !args.data.sequences.is_empty() {
-                bail!("{name}: this run has not done it; leave it out of --sequences");
+                bail!(usage!("{name}: this run has not done it; leave it out of --sequences"));
             }
         }
         if overlays.is_empty() {
@@ -278,6 +287,9 @@ fn renew(place: &Path, kind: Kind, style: &Style) -> Result<(), Error> {
 
 /// Whether a file was written after another.
 fn is_newer(path: &Path, than: &Path) -> bool {
-    let written = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    let written = |path: &Path| {
+        let data = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        data.modified().ok()
+    };
     written(path).zip(written(than)).is_some_and(|(this, that)| this >= that)
 }

@@ -11,28 +11,31 @@ use cropmae::report::html::propagate::Evaluation;
 use crate::Outcome;
 use crate::args::{DataArgs, Report, ReportArgs};
 use crate::clips::{Clips, is_named};
-use crate::show::Notes;
+use crate::common::flags::explained;
+use crate::show::{Notes, note};
 
 /// Writes the page of a run whose results are stored; that it cannot be written loses nothing of
-/// them. `failures` are the clips that have none.
+/// them, and is said whatever is quiet: whether all is well. `failures` are the clips that have
+/// none.
 pub(crate) fn after(
     kind: Report,
     out: &Path,
     clips: &Clips,
     failures: &[(String, String)],
     say: &Notes,
-) {
+) -> bool {
     if kind == Report::None {
-        return;
+        return true;
     }
     let failed = |name: &str| failures.iter().any(|(clip, _)| clip == name);
     let names = clips.list().into_iter().map(|(name, _)| name).filter(|name| !failed(name));
     let names: Vec<String> = names.map(str::to_owned).collect();
     let written = Evaluation::read(out, Some(&names)).and_then(|of| write(out, &of, Some(clips)));
-    match written {
+    match &written {
         Ok(path) => say.line(&format!("report in {}", path.display())),
-        Err(error) => say.line(&format!("no report: {}", error.explained())),
+        Err(error) => note(&format!("no report: {}", explained(error))),
     }
+    written.is_ok()
 }
 
 /// `propagate report`.

@@ -1,6 +1,7 @@
 //! Turns arguments into a plan: the complete protocol, the encoder, the device and the output
 //! folder.
 
+use cropmae::wording::counted;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
 use crate::clips::{Clips, folder_name};
 use crate::common;
+use crate::common::flags::flagged;
+use crate::common::usage::usage;
 use crate::show::Notes;
 
 /// The preset with everything that was typed put over it.
@@ -38,10 +41,12 @@ pub(crate) fn protocol(
     used.exclude_first_frame |= args.exclude_first_frame;
     used.propagation.validate()?;
     if benchmark == Benchmark::Jhmdb && used.score_size != ScoreSize::Native {
-        bail!("--score-size: joints are scored in pixels of their frames; leave it out for jhmdb");
+        bail!(usage!(
+            "--score-size: joints are scored in pixels of their frames; leave it out for jhmdb"
+        ));
     }
     if benchmark != Benchmark::Vip && used.exclude_first_frame {
-        bail!("--exclude-first-frame: only vip counts the given first frame");
+        bail!(usage!("--exclude-first-frame: only vip counts the given first frame"));
     }
     let record = ProtocolRecord::of_run(args.preset, &used)?;
     Ok((used, record))
@@ -82,11 +87,11 @@ pub(crate) fn protocol_of_images(frame_filter: FrameFilter, size: SizeArg) -> Re
 pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
     match (&*model.weights, sample) {
         ([source], _) => Ok(source.clone()),
-        ([_, ..], _) => bail!("--weights: only davis, vip and jhmdb take several encoders"),
+        ([_, ..], _) => bail!(usage!("--weights: only davis, vip and jhmdb take several encoders")),
         ([], true) => Ok(Source::Sample),
-        ([], false) => bail!(
+        ([], false) => bail!(usage!(
             "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
-        ),
+        )),
     }
 }
 
@@ -105,13 +110,13 @@ pub(crate) fn choices(model: &ModelArgs) -> Choices {
 
 /// The device of a verb that needs just one; `main` has set its threads.
 pub(crate) fn open_device(args: &RunArgs, say: &Notes) -> Result<Device> {
-    anyhow::ensure!(args.device.len() == 1, "--device: this takes one device");
+    anyhow::ensure!(args.device.len() == 1, usage!("--device: this takes one device"));
     Ok(open_devices(args, say)?.remove(0))
 }
 
 /// The devices, at least one and all of a kind; why `auto` takes no GPU is said.
 pub(crate) fn open_devices(args: &RunArgs, say: &Notes) -> Result<Vec<Device>> {
-    anyhow::ensure!(!args.device.is_empty(), "--device: at least one device is needed");
+    anyhow::ensure!(!args.device.is_empty(), usage!("--device: at least one device is needed"));
     let devices: Vec<Device> = args
         .device
         .iter()
@@ -119,7 +124,10 @@ pub(crate) fn open_devices(args: &RunArgs, say: &Notes) -> Result<Vec<Device>> {
         .collect::<cropmae::Result<_>>()?;
     let cpus = devices.iter().filter(|device| device.is_cpu()).count();
     let mixed = cpus != 0 && cpus != devices.len();
-    anyhow::ensure!(!mixed, "--device: CPU and GPU differ in the last digits; use one kind");
+    anyhow::ensure!(
+        !mixed,
+        usage!("--device: CPU and GPU differ in the last digits; use one kind")
+    );
     Ok(devices)
 }
 
@@ -179,7 +187,7 @@ pub(crate) fn affinity(
 /// The encoder's part of the record.
 pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs) -> WeightsRecord {
     let guessed = loaded.heads.filter(|_| loaded.heads_guessed).map(|heads| {
-        format!("heads: {heads}, guessed from the width; the setting `heads` sets it")
+        flagged(&format!("heads: {heads}, guessed from the width; the setting `heads` sets it"))
     });
     WeightsRecord {
         file: source.to_string(),
@@ -324,7 +332,8 @@ pub(crate) fn features_size(
         1e6.. => format!("{:.1} MB", bytes / 1e6),
         _ => format!("{:.0} kB", bytes / 1e3),
     };
-    Ok(format!("{} a frame, {} for {frames} frames", words(bytes), words(bytes * frames as f64)))
+    let all = counted(frames, "frame");
+    Ok(format!("{} a frame, {} for {all}", words(bytes), words(bytes * frames as f64)))
 }
 
 /// What `--dry-run` says.
@@ -339,8 +348,12 @@ pub(crate) fn describe(
     let frames = clips.frames();
     let (whole, asked) = (list.len(), clips.asked());
     let mut lines = vec![match whole == asked {
-        true => format!("{whole} clips, {frames} frames"),
-        false => format!("{whole} of {asked} clips, {frames} frames; `propagate check` says why"),
+        true => format!("{}, {}", counted(whole, "clip"), counted(frames, "frame")),
+        false => format!(
+            "{whole} of {}, {}; `propagate check` says why",
+            counted(asked, "clip"),
+            counted(frames, "frame")
+        ),
     }];
     let grid = grid(clips, protocol, loaded.encoder.patch())?;
     let mut engine = engine;
@@ -350,12 +363,18 @@ pub(crate) fn describe(
         let context = protocol.propagation.queue.saturating_add(1);
         let bytes = (4 * rows * columns * loaded.encoder.width()) as f64 * context as f64;
         lines.push(format!("frames {frame} -> input {input} -> grid {rows}x{columns}"));
-        lines.push(format!("context of {context} frames: {:.1} MiB", bytes / 1048576.0));
+        lines.push(format!(
+            "context of {}: {:.1} MiB",
+            counted(context, "frame"),
+            bytes / 1048576.0
+        ));
     }
     let by = loaded.encoder.implementation().map_or(String::new(), |by| format!(", {by}"));
     lines.push(format!("encoder: {} ({}{by}), {engine:?} affinity", loaded.arch, loaded.family));
     lines.push(format!("output: {}", out.display()));
-    lines.extend(list.iter().map(|(name, frames)| format!("  {name}: {frames} frames")));
+    lines.extend(
+        list.iter().map(|(name, frames)| format!("  {name}: {}", counted(*frames, "frame"))),
+    );
     Ok(lines)
 }
 

@@ -12,9 +12,11 @@ use cropmae::pretrain::random::{Purpose, Stream};
 use cropmae::pretrain::restore::{self, Restored, Told};
 use cropmae::pretrain::train::mask;
 use cropmae::pretrain::views::{Pair, draw};
+use cropmae::wording::counted;
 use sha2::{Digest, Sha256};
 
 use crate::args::{Answer, ReconstructArgs};
+use crate::common::usage::usage;
 use crate::images::{self, Figures};
 use crate::show::Notes;
 use crate::{Outcome, plan};
@@ -24,7 +26,9 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<Outcome> {
     let weights = args.weights.to_string_lossy();
     ensure!(
         matches!(weights.parse(), Ok(Source::File(_))),
-        "--weights: {weights} comes without a decoder; pass a checkpoint of `pretrain`, CropMAE or MAE"
+        usage!(
+            "--weights: {weights} comes without a decoder; pass a checkpoint of `pretrain`, CropMAE or MAE"
+        )
     );
     let images = images::list(&args.images)?;
     images::spare(&args.out, &args.images, &images)?;
@@ -44,7 +48,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<Outcome> {
     if let Some(strategy) = args.strategy {
         ensure!(
             restored.model.config.method != Method::Mae,
-            "--strategy: this is a MAE, which sees one view; leave it out"
+            usage!("--strategy: this is a MAE, which sees one view; leave it out")
         );
         restored.views.strategy = strategy;
     }
@@ -55,7 +59,8 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<Outcome> {
         figures.add(name, rows)?;
     }
     let figure = figures.finish()?;
-    say.line(&format!("reconstructions of {} images, {}", images.len(), figure.display()));
+    let images = counted(images.len(), "image");
+    say.line(&format!("reconstructions of {images}, {}", figure.display()));
     Ok(Outcome::Done)
 }
 

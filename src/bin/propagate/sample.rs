@@ -3,6 +3,7 @@
 use anyhow::Result;
 use cropmae::protocol::Benchmark;
 use cropmae::sample::{self, Settings};
+use cropmae::wording::counted;
 use strum::VariantArray;
 
 use crate::args::SampleArgs;
@@ -26,7 +27,8 @@ pub(crate) fn run(args: &SampleArgs) -> Result<Outcome> {
         let root = args.out.join(benchmark.name());
         sample::render(&root, benchmark, &settings)?;
         let Settings { clips, frames, .. } = settings;
-        show::note(&format!("{clips} clips of {frames} frames in {}", root.display()));
+        let (clips, frames) = (counted(clips, "clip"), counted(frames, "frame"));
+        show::note(&format!("{clips} of {frames} in {}", root.display()));
     }
     Ok(Outcome::Done)
 }

@@ -1,6 +1,7 @@
 //! `propagate score davis|vip|jhmdb`: scores the predictions of any program, without frames or
 //! weights.
 
+use cropmae::wording::counted;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -128,10 +129,10 @@ fn finish(
             true => format!("; pass --predictions {}", inner.display()),
             false => String::new(),
         };
-        bail!("none of the {asked} clips could be scored{hint}");
+        bail!("0 of {} could be scored{hint}", counted(asked, "clip"));
     }
     if args.strict && missing > 0 {
-        bail!("{missing} of {asked} clips could not be scored");
+        bail!("{missing} of {} could not be scored", counted(asked, "clip"));
     }
     let Some(summary) = summary else {
         bail!("nothing to score: no frame but the given first ones has a truth");

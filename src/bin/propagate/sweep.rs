@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs, ProtocolArgs};
 use crate::clips::Clips;
+use crate::common::usage::usage;
 use crate::done::Done;
 use crate::evaluate::{self, Ready};
 use crate::overlays::Drawn;
@@ -42,7 +43,11 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         combinations.iter().map(|one| ready.identity(&one.protocol)).collect();
     let out = out(args, &protocol, &identities);
     let folders = folders(args, &out, &combinations, &identities);
+    evaluate::check_cache(&args.output)?;
     if args.output.dry_run {
+        RunFolder::check(&out, &swept(&identities))?;
+        let mut places = folders.iter().zip(&identities);
+        places.try_for_each(|(to, identity)| RunFolder::check(to, identity))?;
         let mut lines = plan::describe(&ready.clips, &used, &ready.loaded, ready.engine, &out)?;
         lines.extend(ready.cache_line(args, &used)?);
         let places = combinations.iter().zip(&folders);
@@ -50,7 +55,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         show::text(&(lines.join("\n") + "\n"))?;
         return Ok(Outcome::Done);
     }
-    let top = RunFolder::open(&out, &json!({ "sweep": identities }))?;
+    let top = RunFolder::open(&out, &swept(&identities))?;
     // where a killed sweep has left features
     top.clean()?;
     let opened =
@@ -61,15 +66,21 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let done = evaluate_each(&ready, args, &combinations, &opened, &cache)?;
     top.clean()?;
     let (_, record) = ready.record(protocol, Done::together(&done));
+    let mut whole = true;
     let mut sweep = Sweep { names: names(&args.propagation.sweep), rows: Vec::new() };
     for ((one, done), folder) in combinations.into_iter().zip(done).zip(&folders) {
         let failures = done.failures.clone();
         let (row, keeps) = evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?;
         sweep.rows.push(row);
         let drawn = Drawn { benchmark, clips: &ready.clips, folder };
-        evaluate::draw(&args.output, &drawn, keeps, &failures, &say);
+        whole &= evaluate::draw(&args.output, &drawn, keeps, &failures, &say);
     }
-    finish(args, &out, &ready.clips, &sweep, &record, &say)
+    finish(args, &out, &ready.clips, (&sweep, whole), &record, &say)
+}
+
+/// All that decides a sweep's table.
+fn swept(identities: &[Value]) -> Value {
+    json!({ "sweep": identities })
 }
 
 /// What was swept.
@@ -83,9 +94,15 @@ fn combinations(benchmark: Benchmark, args: &PropagationArgs) -> Result<Vec<Comb
     for (index, axis) in axes.iter().enumerate() {
         let name = &axis.name;
         let twice = axes[..index].iter().any(|earlier| earlier.name == *name);
-        anyhow::ensure!(!twice, "--sweep: {name} is there twice; write its values in one list");
+        anyhow::ensure!(
+            !twice,
+            usage!("--sweep: {name} is there twice; write its values in one list")
+        );
         let typed = axis.values.iter().any(|(_, value)| overlap(&args.protocol.affinity, value));
-        anyhow::ensure!(!typed, "--sweep: {name} is set by --{name} too; leave one of them out");
+        anyhow::ensure!(
+            !typed,
+            usage!("--sweep: {name} is set by --{name} too; leave one of them out")
+        );
     }
     let mut found = vec![(Vec::new(), args.protocol.affinity.clone())];
     for axis in axes {
@@ -212,12 +229,12 @@ pub(crate) fn evaluate_runs(ready: &Ready, runs: &[Run<'_>]) -> Result<Vec<Done>
     }
 }
 
-/// Stores and shows the table.
+/// Stores and shows the table; `whole` is whether all pictures and pages could be written.
 fn finish(
     args: &EvaluateArgs,
     out: &Path,
     clips: &Clips,
-    sweep: &Sweep,
+    (sweep, whole): (&Sweep, bool),
     record: &RunRecord,
     say: &Notes,
 ) -> Result<Outcome> {
@@ -226,9 +243,10 @@ fn finish(
     if interrupted && record.dataset.done == 0 {
         return Ok(Outcome::Interrupted);
     }
-    anyhow::ensure!(record.dataset.done > 0, "none of the {} clips could be done", clips.asked());
+    evaluate::ensure_some(record, clips)?;
     let json = sweep.write(out, record)?;
-    export::several(&args.output, &sweep.table(), &sweep.lines(record), &json)?;
+    let table = sweep.table();
+    export::several(&args.output, (&table, &[]), &table, &sweep.lines(record), &json)?;
     say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
-    Ok(evaluate::outcome(interrupted, record))
+    Ok(evaluate::outcome(interrupted, record, whole))
 }

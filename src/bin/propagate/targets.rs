@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use cropmae::model::source::Source;
 use cropmae::protocol::Benchmark;
 
-use crate::clips;
+use crate::args::EvaluateArgs;
 pub(crate) use crate::common::targets::Inputs;
+use crate::{clips, export};
 
 impl Inputs {
     /// Adds the files of these encoders, and the lists that name them.
@@ -27,6 +29,21 @@ impl Inputs {
             None => all,
         }
     }
+}
+
+/// Refuses what an evaluation would write over what it reads, or into the dataset's folder, which
+/// is known to be one by then.
+pub(crate) fn spare(benchmark: Benchmark, args: &EvaluateArgs) -> Result<()> {
+    let (data, output) = (&args.data, &args.output);
+    let inputs = Inputs::default()
+        .with_data(benchmark, data.data.as_deref(), &data.split)
+        .with_weights(&args.model.weights);
+    // where nothing is said, results go there
+    inputs.spare("--out", output.out.as_deref().unwrap_or(Path::new("runs")))?;
+    if let Some(cache) = &output.cache {
+        inputs.spare("--cache", &cache.folder)?;
+    }
+    export::check(&output.export, output.json, &inputs, output.out.as_deref())
 }
 
 /// The file of an `@list`.

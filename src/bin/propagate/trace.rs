@@ -1,6 +1,6 @@
 //! `propagate trace`: the neighbours from which one patch of a frame takes its labels.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use cropmae::data::Need;
 use cropmae::eval::trace::{self, Query, Traced};
 use cropmae::eval::{Batch, Setup};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{DataArgs, TraceArgs};
 use crate::clips::Clips;
+use crate::common::usage::usage;
 use crate::interrupt::Interruptible;
 use crate::show::Notes;
 use crate::targets::Inputs;
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
         .with_weights(&args.model.weights)
         .spare_file("--out", &args.out, "png", true)?;
     let (protocol, _) = plan::protocol(benchmark, &args.protocol)?;
+    ensure!(!args.sequence.trim().is_empty(), usage!("--sequence: name a clip"));
     let device = plan::open_device(&args.run, &say)?;
     let clips = Clips::open(benchmark, &data(args), Need::Frames, &say)?;
     let sample = args.data.as_deref().is_some_and(common::is_sample);

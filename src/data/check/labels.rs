@@ -10,6 +10,7 @@ use crate::data::LabelClip;
 use crate::data::davis::{MaskKind, read_mask};
 use crate::error::Result;
 use crate::image::indexed;
+use crate::wording::counted;
 
 /// Whose rules the ids follow.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,6 +33,9 @@ pub(super) fn check(clip: &LabelClip, dataset: Dataset, depth: Depth) -> Checked
     let paths: Vec<&Path> =
         clip.frames.iter().filter_map(|frame| frame.annotation.as_deref()).collect();
     checked.facts.annotations = paths.len();
+    if dataset == Dataset::Davis {
+        missing(clip, &mut checked);
+    }
     // Without the first mask nothing is known of the clip's ids.
     match paths.first().map(|path| (path, indexed::read(path))) {
         Some((_, Ok(first))) => {
@@ -48,6 +52,28 @@ pub(super) fn check(clip: &LabelClip, dataset: Dataset, depth: Depth) -> Checked
         None => {}
     }
     checked
+}
+
+/// DAVIS: an error where a frame that is scored lacks its annotation, since a score without it is
+/// not the benchmark's; a warning where all do: they can be predicted. VIP is scored where it is
+/// annotated.
+fn missing(clip: &LabelClip, checked: &mut Checked) {
+    let scored = clip.frames.get(1..clip.frames.len().saturating_sub(1)).unwrap_or_default();
+    let mut without = scored.iter().filter(|frame| frame.annotation.is_none());
+    let annotated = clip.frames.first().and_then(|frame| frame.annotation.as_deref());
+    let (Some(frame), Some(folder)) = (without.next(), annotated.and_then(Path::parent)) else {
+        return;
+    };
+    let path = folder.join(format!("{}.png", frame.name));
+    let (count, all) = (1 + without.count(), scored.len());
+    if count == all {
+        let problem = "no frame but the first is annotated: the clip can be predicted, not scored";
+        checked.warn(folder, problem, "fine if meant so");
+        return;
+    }
+    let problem = format!("is not there ({count} of {} to score lack it)", counted(all, "frame"));
+    let remedy = "extract the annotations again: scores without them are not the benchmark's";
+    checked.fail(&path, problem, remedy);
 }
 
 /// The annotations that can be read; the others become one error.

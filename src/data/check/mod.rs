@@ -11,6 +11,7 @@ mod labels;
 mod pose;
 mod report;
 
+use crate::wording::counted;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -129,8 +130,10 @@ fn labelled(
     let binary = report.clips.iter().filter(|clip| clip.binary).count();
     let clips = report.clips.len();
     if binary > 0 {
-        report
-            .add("black and white masks", format!("255 is object 1 in {binary} of {clips} clips"));
+        report.add(
+            "black and white masks",
+            format!("255 is object 1 in {binary} of {}", counted(clips, "clip")),
+        );
     }
     let later = report.clips.iter().filter(|clip| !clip.later_ids.is_empty()).count();
     report.add("clips with ids that appear later", later.to_string());

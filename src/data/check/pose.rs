@@ -1,6 +1,7 @@
 //! One clip with joints: whether there are as many as frames, and whether they lie inside the
 //! frames.
 
+use crate::wording::counted;
 use std::path::Path;
 
 use super::{Checked, Depth, frames};
@@ -23,7 +24,8 @@ fn places(joints: &Joints, clip: &PoseClip, checked: &mut Checked) {
     checked.facts.annotations = joints.frames;
     let (labelled, frames) = (joints.frames, clip.frames.len());
     if labelled != frames {
-        let problem = format!("has joints for {labelled} frames, but the clip has {frames}");
+        let problem =
+            format!("has joints for {}, but the clip has {frames}", counted(labelled, "frame"));
         checked.warn(&clip.joints, problem, "fine: frames without joints are not scored");
     }
     if let Some((width, height)) = checked.facts.frame_size {

@@ -6,6 +6,7 @@
 //! Here these pictures are cut up and placed side by side: first the columns that do not change,
 //! then the reconstruction of every epoch.
 
+use crate::wording::counted;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -78,7 +79,7 @@ pub(super) fn markup(config: &Config, pictures: &[(u64, Rgb)]) -> Result<Option<
             cells.push(cell(newest, (sample, column), side, &format!("sample {}", sample + 1))?);
         }
         for (epochs, picture) in &pictures {
-            let words = format!("sample {} after {epochs} epochs", sample + 1);
+            let words = format!("sample {} after {}", sample + 1, counted(*epochs, "epoch"));
             cells.push(cell(picture, (sample, names.len()), side, &words)?);
         }
         rows.push(cells);

@@ -59,7 +59,7 @@ pub fn svg(log: &[Entry]) -> Result<Option<String>> {
         root.present()
     });
     drop(root);
-    drawn.map_err(|error| Error::setting("loss.svg", error.to_string()))?;
+    drawn.map_err(|error| Error::failed("loss.svg", error.to_string()))?;
     Ok(Some(text))
 }
 

@@ -1,11 +1,18 @@
 //! Whether runs may be compared: they need the same task, clips and protocol.
 
+use crate::wording::counted;
 use std::collections::BTreeMap;
+
+use serde_json::json;
 
 use super::runs::ScoredRun;
 use crate::error::{Error, Result};
 use crate::protocol;
 use crate::report::record::words;
+use crate::report::scored;
+
+/// The one setting that scoring masks shares with making them.
+const SIZE: &str = "score_size";
 
 /// What keeps a run from being compared with the baseline, in words; nothing where they agree.
 ///
@@ -13,7 +20,17 @@ use crate::report::record::words;
 pub(crate) fn disagreements(run: &ScoredRun, baseline: &ScoredRun) -> Vec<String> {
     let mut found = Vec::new();
     let values = |run: &ScoredRun| run.results["protocol"]["values"].clone();
-    for departure in protocol::departures(&values(baseline), &values(run)) {
+    let (mut theirs, mut ours) = (values(baseline), values(run));
+    let scoring = |run: &ScoredRun| run.results["protocol"]["preset"] == scored::PRESET;
+    if scoring(run) != scoring(baseline) {
+        let whose = if scoring(run) { "its" } else { "the baseline's" };
+        found.push(format!(
+            "protocol: how {whose} masks were made is not known: they were scored as they lay"
+        ));
+        // what is known of both
+        (theirs, ours) = (json!({ SIZE: theirs[SIZE] }), json!({ SIZE: ours[SIZE] }));
+    }
+    for departure in protocol::departures(&theirs, &ours) {
         let (used, other) = (words(&departure.used), words(&departure.preset));
         let setting = match departure.setting.as_str() {
             "" => "the protocol",
@@ -104,7 +121,7 @@ pub(crate) fn narrow(runs: &mut [ScoredRun]) -> Result<Option<String>> {
     let common: Vec<&String> =
         all.iter().filter(|clip| runs.iter().all(|run| has(run, clip))).collect();
     if common.is_empty() {
-        return Err(Error::setting("compare", "the runs have no scored clip in common"));
+        return Err(Error::failed("compare", "the runs have no scored clip in common"));
     }
     let common: Vec<String> = common.into_iter().cloned().collect();
     for run in runs.iter_mut() {
@@ -116,10 +133,11 @@ pub(crate) fn narrow(runs: &mut [ScoredRun]) -> Result<Option<String>> {
         if counts.windows(2).any(|pair| pair[0] != pair[1]) {
             let problem =
                 format!("{clip} has {counts:?} objects in the runs: their given labels differ");
-            return Err(Error::setting("compare", problem + ", and there are no pairs to compare"));
+            return Err(Error::failed("compare", problem + ", and there are no pairs to compare"));
         }
     }
     let (kept, of) = (common.len(), all.len());
-    Ok((kept < of)
-        .then(|| format!("PARTIAL: compared over the {kept} of {of} clips that all runs have")))
+    Ok((kept < of).then(|| {
+        format!("PARTIAL: compared over the {kept} of {} that all runs have", counted(of, "clip"))
+    }))
 }

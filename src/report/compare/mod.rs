@@ -11,6 +11,7 @@ pub(crate) mod scatter;
 pub mod statistics;
 pub mod tables;
 
+use crate::wording::counted;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -101,13 +102,13 @@ impl Comparison {
     /// They are of several benchmarks, or have nothing in common.
     pub fn new(mut runs: Vec<ScoredRun>, baseline: usize, resampling: Resampling) -> Result<Self> {
         let Some(benchmark) = runs.get(baseline).map(|run| run.benchmark) else {
-            return Err(Error::setting("compare", "there is no such baseline"));
+            return Err(Error::failed("compare", "there is no such baseline"));
         };
         if let Some(other) = runs.iter().find(|run| run.benchmark != benchmark) {
             let (name, theirs) = (&other.name, other.benchmark);
             let problem =
                 format!("{name} is of {theirs}, the baseline of {benchmark}: they share no score");
-            return Err(Error::setting("compare", problem));
+            return Err(Error::failed("compare", problem));
         }
         let disagreements: Vec<Vec<String>> =
             runs.iter().map(|run| agreement::disagreements(run, &runs[baseline])).collect();
@@ -117,12 +118,7 @@ impl Comparison {
         notes.splice(0..0, agreement::narrow(&mut runs)?);
         let differences = differences(&runs, benchmark, baseline, resampling);
         let clips = per_clip(&runs, benchmark);
-        if clips.len() < FEW {
-            notes.push(match clips.len() {
-                1 => "unclear: one clip cannot tell how others would differ".to_owned(),
-                count => format!("intervals over {count} clips are rough, and a little too narrow"),
-            });
-        }
+        notes.extend(roughness(clips.len()));
         let objects = runs[baseline].objects().iter().sum();
         let each = runs.iter().zip(disagreements);
         let runs = each.map(|(run, disagreements)| compared(run, disagreements));
@@ -144,6 +140,17 @@ impl Comparison {
     pub fn disagreements(&self) -> Vec<(&str, &str)> {
         let each = self.runs.iter();
         each.flat_map(|run| run.disagreements.iter().map(move |why| (&*run.name, &**why))).collect()
+    }
+}
+
+/// What is to be known of intervals over so few clips; nothing where there are enough.
+pub fn roughness(clips: usize) -> Option<String> {
+    match clips {
+        1 => Some("unclear: one clip cannot tell how others would differ".to_owned()),
+        few if few < FEW => {
+            Some(format!("intervals over {few} clips are rough, and a little too narrow"))
+        }
+        _ => None,
     }
 }
 
@@ -172,11 +179,13 @@ fn compared(run: &ScoredRun, disagreements: Vec<String>) -> Result<Compared> {
 
 /// Says where `results.json` is of other clips than the records beside it.
 fn stale(run: &ScoredRun) -> Option<String> {
-    let (done, found) = (run.results["dataset"]["done"].as_u64()?, run.clips().len() as u64);
+    let done = usize::try_from(run.results["dataset"]["done"].as_u64()?).ok()?;
+    let found = run.clips().len();
     (done != found).then(|| {
         format!(
-            "{}: results.json is of {done} clips, its folder holds scores of {found}, which count here",
-            run.name
+            "{}: results.json is of {}, its folder holds scores of {found}, which count here",
+            run.name,
+            counted(done, "clip")
         )
     })
 }

@@ -30,7 +30,7 @@ pub(crate) fn svg(comparison: &Comparison) -> Result<String> {
     let drawn =
         root.fill(&WHITE).and_then(|()| draw(&root, comparison)).and_then(|()| root.present());
     drop(root);
-    drawn.map_err(|error| Error::setting("per-clip.svg", error.to_string()))?;
+    drawn.map_err(|error| Error::failed("per-clip.svg", error.to_string()))?;
     Ok(text)
 }
 

@@ -1,5 +1,6 @@
 //! A comparison as files: `compare.md`, `compare.csv`, `compare.json`.
 
+use crate::wording::counted;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -142,10 +143,14 @@ impl Comparison {
         let baseline = &self.runs[self.baseline];
         lines.push(format!("baseline: {}, protocol {}", baseline.name, baseline.protocol));
         let objects = match self.by_object() {
-            true => format!(", {} objects", self.objects),
+            true => format!(", {}", counted(self.objects, "object")),
             false => String::new(),
         };
-        lines.push(format!("data: {}, {} clips{objects}", self.benchmark, self.clips.len()));
+        lines.push(format!(
+            "data: {}, {}{objects}",
+            self.benchmark,
+            counted(self.clips.len(), "clip")
+        ));
         lines.push(format!(
             "intervals: {} %, paired bootstrap, {} resamples, seed {}; over clips, all objects of a clip come along",
             100.0 * CONFIDENCE,
@@ -243,7 +248,8 @@ impl Comparison {
     }
 }
 
-/// A difference of fractions in points: `+1.5`, and plain `0.0` where there is none.
+/// A difference of fractions in points: `+1.5`, and plain `0.0` where there is none. One that is
+/// but rounded to nothing keeps its sign, `-0.0`: a verdict may be made of it.
 pub fn points(difference: f64) -> String {
     match difference {
         0.0 => "0.0".into(),
@@ -310,6 +316,7 @@ mod tests {
     #[test]
     fn points_have_signs() {
         assert_eq!([points(0.0), points(0.0149), points(-0.1)], ["0.0", "+1.5", "-10.0"]);
+        assert_eq!([points(-0.0), points(-0.0004), points(f64::NAN)], ["0.0", "-0.0", ""]);
         assert_eq!(between(None), "");
     }
 

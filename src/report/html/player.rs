@@ -158,7 +158,7 @@ fn taken(stills: &[(usize, Vec<u8>)]) -> usize {
 /// The picture has no pixels, or more than a JPEG can hold.
 pub fn jpeg(picture: &Rgb, quality: u8) -> Result<Vec<u8>> {
     let wrong =
-        |what: String| Error::setting("report", format!("a picture cannot be shown: {what}"));
+        |what: String| Error::failed("report", format!("a picture cannot be shown: {what}"));
     let side = |side: usize| u16::try_from(side).map_err(|error| wrong(error.to_string()));
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, quality);

@@ -8,8 +8,9 @@ Examples:
   propagate davis --data DAVIS --weights dino.pth --preset dino
   propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-Exit status: 0 success, 1 failure, 2 wrong usage, 3 some clips failed (check: errors found),
-130 stopped by Ctrl-C, 143 by SIGTERM: finished clips are kept, and the same command continues.";
+Exit status: 0 success, 1 failure (no clip could be done), 2 wrong usage, 3 done, but for some
+clips, pictures or the page (check: errors found), 130 stopped by Ctrl-C, 143 by SIGTERM: finished
+clips are kept, and the same command continues.";
 
 pub(super) const EVALUATE_EXAMPLES: &str = "\
 Examples:

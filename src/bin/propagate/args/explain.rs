@@ -10,7 +10,7 @@ pub(super) const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   propagate explain runs/mine                          what was done, in words
   propagate explain runs/mine --data DAVIS             … and its predictions scored again
-  propagate explain runs/mine --data DAVIS --weights w.pth --ablate --limit 3
+  propagate explain runs/mine --data DAVIS --ablate --limit 3
                                                        how much each choice moves the score
 
 --ablate runs the encoder again with one choice changed at a time: every value that a preset has,
@@ -23,7 +23,10 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "RUN")]
     pub(crate) folder: PathBuf,
     /// Repeat the run with each setting changed alone, and write RUN/explain.md and .json
-    #[arg(long, requires = "weights")]
+    ///
+    /// Without --weights it takes the file that the run was made with, if that is still there and
+    /// still the same.
+    #[arg(long)]
     pub(crate) ablate: bool,
     /// Change only these settings, by their names in the table:
     /// frame_filter,propagation.topk,preset

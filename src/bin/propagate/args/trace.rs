@@ -39,7 +39,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "T", help_heading = "Query")]
     pub(crate) frame: usize,
     /// A pixel of the frame as released, counted from 0: the patch that holds it is traced
-    #[arg(long, value_name = "X,Y", value_parser = parse_point, help_heading = "Query")]
+    #[arg(long, value_name = "X,Y", value_parser = parse_point, allow_hyphen_values = true, help_heading = "Query")]
     pub(crate) point: (usize, usize),
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -63,5 +63,9 @@ pub(crate) struct TraceArgs {
 
 fn parse_point(text: &str) -> Result<(usize, usize), String> {
     let point = text.split_once(',').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
-    point.ok_or_else(|| format!("{text:?} is no pixel; write X,Y, for example 310,220"))
+    point.ok_or_else(|| {
+        format!(
+            "{text:?} is no pixel; write X,Y, whole numbers counted from 0, for example 310,220"
+        )
+    })
 }

@@ -12,6 +12,7 @@ mod published;
 mod run;
 mod scores;
 
+use crate::wording::counted;
 use std::path::Path;
 
 use maud::{Markup, html};
@@ -97,8 +98,8 @@ impl Evaluation {
                     b { (weights.arch) } " (" (weights.family) (weights.choices()) ")"
                 }
                 @else { "Predictions of another program" }
-                " on " b { (dataset.done) @if dataset.done == 1 { " clip" } @else { " clips" } }
-                ", " (dataset.frames) " frames of " (dataset.name) ", by the protocol "
+                " on " b { (counted(dataset.done, "clip")) }
+                ", " (counted(dataset.frames, "frame")) " of " (dataset.name) ", by the protocol "
                 b { (protocol.preset) } " v" (protocol.version) "."
             }
             div.badges {
@@ -264,11 +265,6 @@ fn showcase(
     any.then(|| Section::new("films", title, body))
 }
 
-/// A count with its noun.
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 /// With a capital at the beginning, unless the first word has one anywhere (`mIoU`).
 fn capital(text: &str) -> String {
     let word = text.split(' ').next().unwrap_or_default();
@@ -311,7 +307,6 @@ mod tests {
     fn words_for_people() {
         assert_eq!(capital("joints are"), "Joints are");
         assert_eq!(capital("mIoU is"), "mIoU is");
-        assert_eq!((counted(1, "clip"), counted(2, "clip")), ("1 clip".into(), "2 clips".into()));
         assert_eq!((percent(0.5), percent(f64::NAN)), ("50.0".into(), "–".into()));
     }
 }

@@ -3,6 +3,7 @@
 //! They hold only what the sources print. Rows of another patch size or backbone family are left
 //! out, since they cannot be compared.
 
+use crate::wording::counted;
 use maud::{Markup, html};
 
 use super::{Evaluation, percent};
@@ -153,7 +154,8 @@ fn reasons(record: &RunRecord) -> Vec<String> {
     let (count, words) = clips(protocol.benchmark);
     let mut reasons = Vec::new();
     if (dataset.done, dataset.clips) != (count, count) {
-        reasons.push(format!("they are of {words}, this run is of {} clips", dataset.done));
+        reasons
+            .push(format!("they are of {words}, this run is of {}", counted(dataset.done, "clip")));
     }
     if !["cropmae", "cropmae-480x880"].contains(&&*protocol.preset) {
         let preset = &protocol.preset;

@@ -1,5 +1,6 @@
 //! Time and place of a run: seconds by stage, memory, versions and hashes.
 
+use crate::wording::counted;
 use maud::{Markup, html};
 
 use super::percent;
@@ -40,8 +41,8 @@ pub(super) fn time(record: &RunRecord) -> Markup {
     let wall = match by.resumed {
         0 => format!("{seconds:.1} s from start to table, {} frames/s", rate(seconds)),
         some => format!(
-            "{seconds:.1} s of the last run; earlier runs had done {some} of {} clips",
-            record.dataset.done
+            "{seconds:.1} s of the last run; earlier runs had done {some} of {}",
+            counted(record.dataset.done, "clip")
         ),
     };
     let mut lines = vec![("Whole run".to_owned(), html! { (wall) })];
