@@ -57,6 +57,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "image",
             "kernel",
             "model",
+            "nearest",
             "progress",
             "propagation",
             "protocol",
