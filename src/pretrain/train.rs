@@ -111,9 +111,11 @@ pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Ended> {
     let (mut log, made) = Log::open(run.folder, trainer.place)?;
     watcher.started(trainer.place, trainer.steps_per_epoch, &made);
     log.push(&Entry::Session(run.session(trainer.place.steps)))?;
-    match steps(&mut trainer, &mut log, watcher) {
+    let mut batches = Batches::start(run, trainer.place)?;
+    match steps(&mut trainer, &mut batches, &mut log, watcher) {
         Ok(()) => Ok(Ended::Finished(trainer.model)),
         Err(Error::Stopped) => {
+            // before the threads are waited for that load: whoever asked may not wait for long
             trainer.save()?;
             Ok(Ended::Stopped(trainer.place))
         }
@@ -125,9 +127,13 @@ pub fn train(run: &Run<'_>, watcher: &dyn Watcher) -> Result<Ended> {
 ///
 /// # Errors
 /// Those of [`train`], or [`Error::Stopped`] between two steps.
-fn steps(trainer: &mut Trainer<'_>, log: &mut Log, watcher: &dyn Watcher) -> Result<()> {
+fn steps(
+    trainer: &mut Trainer<'_>,
+    batches: &mut Batches,
+    log: &mut Log,
+    watcher: &dyn Watcher,
+) -> Result<()> {
     let run = trainer.run;
-    let mut batches = Batches::start(run, trainer.place)?;
     let stops = || watcher.stops();
     let (mut since, mut ahead) = (Instant::now(), None);
     while trainer.place.epoch < run.config.epochs {

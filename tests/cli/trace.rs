@@ -108,38 +108,47 @@ fn queries_that_cannot_be_traced() {
         .refuses(&["--weights FILE"]);
 }
 
-/// Ctrl-C ends it without a word, and leaves nothing.
+/// Ctrl-C ends it without a word, and leaves nothing; so does SIGTERM, with a status of its own.
 #[cfg(target_os = "linux")]
 #[test]
 fn interrupted_it_leaves_nothing() {
-    use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
     let place = Place::new();
     place.sample("davis", 1, 200);
     let line = format!(
         "trace davis --data davis {RANDOM} --threads 1 --sequence sample-00 --frame 199 --point 5,5 --out a.png -q"
     );
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
+        let (code, words) = interrupted(&place, &line, signal);
+        assert_eq!((code, words), (Some(status), [String::new(), String::new()]));
+        let left = place.path(".").read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["davis"]);
+    }
+}
+
+/// Runs it until signals are questions, and sends one; the exit status and what it said.
+#[cfg(target_os = "linux")]
+fn interrupted(place: &Place, line: &str, signal: &str) -> (Option<i32>, [String; 2]) {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
     let mut command = Command::new(env!("CARGO_BIN_EXE_propagate"));
     command.args(line.split_whitespace()).current_dir(place.path("."));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // from when on the signal is a question: the second bit of those that are caught
+    // from when on signals are questions: the bit of SIGTERM, which is registered last
     let listens = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
-        u64::from_str_radix(caught, 16).unwrap() & 2 != 0
+        u64::from_str_radix(caught, 16).unwrap() & (1 << 14) != 0
     };
     let begin = Instant::now();
     while !listens() {
         assert!(begin.elapsed() < Duration::from_secs(60), "it does not get there");
         std::thread::sleep(Duration::from_micros(200));
     }
-    // it is caught by two in turn
+    // it is caught by three in turn
     std::thread::sleep(Duration::from_millis(2));
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let output = child.wait_with_output().unwrap();
     let words = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    assert_eq!((output.status.code(), words), (Some(130), [String::new(), String::new()]));
-    let left = place.path(".").read_dir().unwrap().map(|entry| entry.unwrap().file_name());
-    assert_eq!(left.collect::<Vec<_>>(), ["davis"]);
+    (output.status.code(), words)
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use candle_core::Device;
 use cropmae::Error;
-use cropmae::files::is_left;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
@@ -134,14 +133,12 @@ pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     let Ok(entries) = std::fs::read_dir(out) else { return Ok(()) };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let mut names: Vec<String> = names.collect::<std::io::Result<_>>()?;
-    let run = |name: &String| name == "config.toml" || name.starts_with("checkpoint-");
+    // also where a start was killed that had only begun the first of these
+    let run = |name: &String| name.starts_with("config.toml") || name.starts_with("checkpoint-");
     if names.iter().any(run) {
         return Ok(());
     }
-    // a start that was killed may have left no more than these
-    names.retain(|name| {
-        !name.starts_with('.') && !is_left(name.as_ref(), |name| name == "config.toml")
-    });
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     match names.first() {
         None => Ok(()),

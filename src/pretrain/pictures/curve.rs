@@ -101,12 +101,7 @@ fn draw_losses<'a>(
         .label("learning rate")
         .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], of_rate));
     line(&mut chart, &thinned(&losses), BLUE.mix(0.25).stroke_width(1), None)?;
-    line(
-        &mut chart,
-        &smoothed(&losses),
-        BLUE.stroke_width(2),
-        Some("training loss, mean over a fiftieth of the run"),
-    )?;
+    line(&mut chart, &smoothed(&losses), BLUE.stroke_width(2), Some("training loss, smoothed"))?;
     if let Some((_, floor)) = floor.first() {
         let dashes = GREEN.stroke_width(1);
         let ends = [(along.start, *floor), (along.end, *floor)];
