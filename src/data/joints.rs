@@ -106,7 +106,7 @@ mod tests {
             (file(&[variable("pos_img", &[2, 15, 0], &[])]), "not 2x15xT"),
             (
                 file(&[variable("pos_img", &[2, 15], &[f64::NAN; 30])]),
-                "holds 15 joints that are no",
+                "holds joints that are no finite numbers (15)",
             ),
         ];
         for (bytes, words) in cases {
