@@ -107,16 +107,17 @@ struct Network {
 fn network(path: &Path, config: &Config) -> Result<Network> {
     let wanted = config.autoencoder();
     let loaded = weights::load(path, &Overrides::default())?;
-    let mut tensors = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?.snapshot()?;
+    let seeded = Parameters::seeded(&wanted, config.seed, &Device::Cpu)?;
+    let mut tensors = seeded.snapshot()?;
     refuse_another(path, &loaded, &wanted.encoder, &tensors)?;
     let mut rest = Vec::new();
-    for (name, seeded) in &mut tensors {
+    // not the tables of positions, which are fixed and none of the parameters
+    for (name, seeded) in seeded.iter() {
         match loaded.tensors.get(name).filter(|tensor| tensor.dims() == seeded.dims()) {
-            Some(tensor) => *seeded = tensor.clone(),
-            None => rest.push(name.clone()),
+            Some(tensor) => drop(tensors.insert(name.to_owned(), tensor.clone())),
+            None => rest.push(name.to_owned()),
         }
     }
-    rest.sort();
     let mut beside = weights::beside(path, &rest)?;
     let mut decoder = HashMap::new();
     for name in rest {
