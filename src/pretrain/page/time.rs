@@ -152,7 +152,7 @@ mod tests {
         let html = markup(&config, &pictures).unwrap().unwrap().into_string();
         assert_eq!(html.matches("<img ").count(), MOST_SAMPLES * (3 + pictures.len()));
         assert_eq!(html.matches("<th ").count(), 3 + pictures.len());
-        assert!(html.contains("epoch 1<") && html.contains("sample 6 after 1 epochs"), "{html}");
+        assert!(html.contains("epoch 1<") && html.contains("sample 6 after 1 epoch\""));
         config.views.size = 64;
         assert!(markup(&config, &pictures).unwrap().is_none(), "pictures of another run");
         assert!(read(&folder.path().join("none")).unwrap().is_empty());
