@@ -32,8 +32,9 @@ use crate::common::values::value_of;
     In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, report.html\n  \
     (curves, reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, its\n  \
     visible part, its reconstruction) and event files for TensorBoard (tensorboard --logdir runs).\n\
-    Ctrl-C or SIGTERM stops a run after the step at work, with a checkpoint of exactly this place\n  \
-    (exit status 130 or 143); a second one ends it at once. The same command again continues it."
+    Exit status: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM: after the\n  \
+    step at work, with a checkpoint of exactly this place. A second signal ends the run at once. The\n  \
+    same command again continues it."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
