@@ -114,7 +114,7 @@ fn features_in_tf32_are_close_to_those_in_f32() {
     let program = std::env::var_os("PROPAGATE");
     let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_propagate").into());
     let features = |dtype: &str| {
-        let file = out.path().join(dtype);
+        let file = out.path().join(format!("{dtype}.safetensors"));
         let mut command = Command::new(&program);
         command.arg("features").arg("--images").arg(picture).arg("--out").arg(&file);
         command.args(["--weights", "random:vits16@0", "--size", "128x224", "--normalize"]);
