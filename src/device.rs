@@ -187,8 +187,16 @@ pub fn peak_memory() -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The GPU that tests compare with the CPU, where there is one; `REQUIRE_GPU` makes a missing
+    /// one a failure.
+    pub(crate) fn gpu() -> Option<Device> {
+        let opened = open(Choice::Cuda(0));
+        assert!(opened.is_ok() || std::env::var_os("REQUIRE_GPU").is_none(), "{opened:?}");
+        opened.ok()
+    }
 
     #[test]
     fn devices_are_parsed() {

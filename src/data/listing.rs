@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+use strum::VariantArray;
+
 use super::Benchmark;
 use crate::error::{Error, Result};
 use crate::files::list;
@@ -52,7 +54,7 @@ pub(super) fn name(path: &Path) -> String {
 }
 
 /// A file's name without its extension.
-pub(super) fn stem(path: &Path) -> String {
+pub(crate) fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -194,8 +196,7 @@ fn other_layout(root: &Path, asked: Benchmark) -> Option<Benchmark> {
         Benchmark::Vip => has(&["VIP_Fine", "Annotations/Category_ids"]),
         Benchmark::Jhmdb => has(&["joint_positions", "Rename_Images"]),
     };
-    let all = [Benchmark::Davis, Benchmark::Vip, Benchmark::Jhmdb];
-    let found = all.into_iter().find(is_of);
+    let found = Benchmark::VARIANTS.iter().copied().find(is_of);
     found.filter(|_| !is_of(&asked))
 }
 

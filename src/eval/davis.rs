@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::masks;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
 use crate::data::davis::{MaskKind, first_mask, read_mask};
-use crate::data::{Dataset, LabelClip};
+use crate::data::{Dataset, LabelClip, listing};
 use crate::error::{Error, Result};
 use crate::image::{LabelImage, indexed};
 use crate::metric::davis::{ClipScores, global, ids_above, object_count, scored_frames};
@@ -184,14 +184,9 @@ fn score_clip(
 /// How many masks there are of frames that the clip does not know. Where the frames are not at
 /// hand, it knows those with an annotation alone, and one that is lost would be missed by nobody.
 fn without_truth(folder: &Path, clip: &LabelClip) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let masks = entries.map(|entry| entry.path()).filter(|path| {
-        path.extension().is_some_and(|extension| extension == "png")
-            && !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-    });
     let known: HashSet<&str> = clip.frames.iter().map(|frame| &*frame.name).collect();
-    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    masks.filter(|path| stem(path).is_some_and(|stem| !known.contains(&*stem))).count()
+    let masks = listing::files(folder, &["png"]).unwrap_or_default();
+    masks.iter().filter(|mask| !known.contains(&*listing::stem(mask))).count()
 }
 
 /// The folder of a clip's predictions.

@@ -71,14 +71,12 @@ fn waves(shape: &[usize], device: &Device) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Choice, open};
+    use crate::device::tests::gpu;
     use crate::model::init;
 
     #[test]
     fn whole_kernels_stay_far_below_what_is_allowed() {
-        let opened = open(Choice::Cuda(0));
-        assert!(opened.is_ok() || std::env::var_os("REQUIRE_GPU").is_none(), "{opened:?}");
-        let Ok(device) = opened else { return eprintln!("skipped: no GPU") };
+        let Some(device) = gpu() else { return eprintln!("skipped: no GPU") };
         let config = VitConfig { registers: 4, ..VitConfig::named("vits16").unwrap() };
         let config = VitConfig { depth: 2, ..config };
         let checkpoint = init::random(&config, 0).unwrap();

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::*;
 use crate::autoencoder::tape::{Tape, Value};
+use crate::device::tests::gpu;
 
 /// A tensor of numbers around zero, the same in both number types.
 fn numbers(shape: &[usize], seed: usize) -> Tensor {
@@ -44,13 +45,6 @@ fn forward(inputs: &[Tensor], operation: Operation<'_>) -> Tensor {
 
 fn factors(out: &Tensor) -> Tensor {
     numbers(out.dims(), 99).to_dtype(out.dtype()).unwrap().to_device(out.device()).unwrap()
-}
-
-/// A GPU, where this build and this machine have one.
-fn gpu() -> Option<Device> {
-    let opened = crate::device::open(crate::device::Choice::Cuda(0));
-    assert!(opened.is_ok() || std::env::var_os("REQUIRE_GPU").is_none(), "{opened:?}");
-    opened.ok()
 }
 
 /// On a GPU the operation gives what the plain one does in f64: in f32 up to the order of sums of
