@@ -24,6 +24,7 @@ use crate::autoencoder::{
 use crate::device::Uploads;
 use crate::error::{Error, Result};
 use crate::files::{self, Occupied};
+use crate::wording::counted;
 
 /// The network at the end of an epoch.
 #[derive(Debug)]
@@ -215,11 +216,11 @@ impl<'a> Trainer<'a> {
         let occupied = Occupied::take(run.folder)?;
         checkpoint::sweep(run.folder)?;
         let stored = stored(run)?;
+        let config = run.config.autoencoder();
+        trial::pass(&config, run.config.masking_ratio, (run.device, run.dtype))?;
         // also where the run goes on: the file may have been changed or lost meanwhile
         let text = run.config.toml()?;
         files::write(&run.folder.join("config.toml"), text.as_bytes())?;
-        let config = run.config.autoencoder();
-        trial::pass(&config, run.config.masking_ratio, (run.device, run.dtype))?;
         let start = stored.as_ref().or(run.start.as_ref());
         let parameters = match start {
             Some(start) => Parameters::from_tensors(&config, &start.tensors, run.device)?,
@@ -447,8 +448,8 @@ fn steps_per_epoch(run: &Run<'_>) -> Result<u64> {
     let (samples, batch) = (run.samples.len(), run.config.optimization.batch_size);
     match (samples / batch) as u64 {
         0 => {
-            let counted = if samples == 1 { "1 sample" } else { &format!("{samples} samples") };
-            let problem = format!("is {batch}, and the data has {counted}: take a smaller batch");
+            let samples = counted(samples, "sample");
+            let problem = format!("is {batch}, and the data has {samples}: take a smaller batch");
             Err(Error::setting("optimization.batch_size", problem))
         }
         steps => Ok(steps),

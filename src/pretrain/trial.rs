@@ -184,7 +184,7 @@ fn gap(ours: &[f32], theirs: &[f32]) -> f64 {
 mod tests {
     use super::*;
     use crate::autoencoder::{DecoderConfig, Method};
-    use crate::device::{Choice, open};
+    use crate::device::tests::gpu;
     use crate::model::VitConfig;
 
     fn config() -> AutoencoderConfig {
@@ -207,9 +207,7 @@ mod tests {
 
     #[test]
     fn whole_kernels_stay_far_below_what_is_allowed() {
-        let opened = open(Choice::Cuda(0));
-        assert!(opened.is_ok() || std::env::var_os("REQUIRE_GPU").is_none(), "{opened:?}");
-        let Ok(device) = opened else { return eprintln!("skipped: no GPU") };
+        let Some(device) = gpu() else { return eprintln!("skipped: no GPU") };
         let wide = VitConfig { depth: 1, ..VitConfig::named("vits16").unwrap() };
         let usual = DecoderConfig { width: 256, depth: 1, heads: 8, hidden: 1024, dropout: 0.1 };
         for (encoder, decoder, ratio) in
