@@ -39,10 +39,10 @@ fn misfit_below(whole: &Table, base: &Table, over: &Table, above: &str) -> Optio
 /// What a value's type should be, where it is another one than that of `wanted`.
 fn wrong_type(wanted: &Value, value: &Value) -> Option<String> {
     let (fits, need) = match wanted {
-        Value::Integer(_) if is_number(value) => {
-            (is_whole(value), "a whole number from 0 on".into())
+        Value::Integer(_) => {
+            let from = if is_number(value) { " from 0 on" } else { "" };
+            (is_whole(value), format!("a whole number{from}"))
         }
-        Value::Integer(_) => (is_whole(value), "a whole number".to_owned()),
         Value::Float(_) => (is_number(value), "a number".to_owned()),
         Value::Boolean(_) => (value.is_bool(), "true or false".to_owned()),
         Value::Array(wanted) => {
