@@ -1,6 +1,5 @@
 //! JHMDB: 15 joints through every clip, scored by PCK; protocols §4.
 
-use crate::wording::counted;
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,6 +21,7 @@ use crate::progress::Observer;
 use crate::propagation::LabelMap;
 use crate::propagation::joints::{first_frame, read_out};
 use crate::protocol::Size;
+use crate::wording::counted;
 
 /// Propagates and scores every clip.
 ///

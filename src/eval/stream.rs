@@ -5,7 +5,6 @@
 //! once. So memory is that of a few frames, however long the clip. Where [`super::Cache`] holds the
 //! clip's features, they are read instead.
 
-use crate::wording::counted;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -22,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::image::decode;
 use crate::progress::Observer;
 use crate::protocol::Size;
+use crate::wording::counted;
 
 /// A frame as the encoder takes it.
 struct Prepared {

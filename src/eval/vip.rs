@@ -1,6 +1,5 @@
 //! VIP: body parts through every video, scored by mIoU over all frames; protocols §3.
 
-use crate::wording::counted;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,7 @@ use crate::metric::ScoreError;
 use crate::metric::miou::{Confusion, VIP_CLASSES};
 use crate::progress::Observer;
 use crate::protocol::{Protocol, ScoreSize};
+use crate::wording::counted;
 
 /// A video's confusion matrices: the given first frame apart, so that mIoU can be had with it (as
 /// published) and without.

@@ -5,7 +5,6 @@
 //! tensors are taken where they lie beside the encoder in the right shape, and come from the seed
 //! where not. A run of ours needs none of this: [`super::train()`] goes on from its folder.
 
-use crate::wording::counted;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::VitConfig;
 use crate::model::pos_embed::sincos_table;
 use crate::model::weights::{self, AdamState, Checkpoint, Overrides};
+use crate::wording::counted;
 
 /// What a run begins with.
 #[derive(Debug, Clone)]

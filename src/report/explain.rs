@@ -6,7 +6,6 @@
 //! changed, the difference to the run itself, and an interval of it ([`super::compare`]).
 //! `explain.md` and `explain.json` store both.
 
-use crate::wording::counted;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -21,6 +20,7 @@ use super::{Cell, RunRecord, Table, number};
 use crate::error::Result;
 use crate::files;
 use crate::protocol::{Benchmark, Departure};
+use crate::wording::counted;
 
 /// A choice that was changed, and what came of it.
 #[derive(Debug, Clone)]

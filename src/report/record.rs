@@ -1,6 +1,5 @@
 //! The run's record: the scores and everything that determined them.
 
-use crate::wording::counted;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use super::{Summary, Table};
 use crate::error::Result;
 use crate::eval::Stages;
 use crate::protocol::{self, Benchmark, Departure, Preset, Protocol};
+use crate::wording::counted;
 
 /// The encoder's part of the record.
 #[derive(Debug, Clone, Serialize, Deserialize)]

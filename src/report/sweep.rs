@@ -1,6 +1,5 @@
 //! Several settings side by side: a row for each, the best marked; `sweep.json`, `.csv` and `.md`.
 
-use crate::wording::counted;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -8,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::several::{self, Row};
 use super::{RunRecord, Summary, Table};
 use crate::error::Result;
+use crate::wording::counted;
 
 /// All settings of a sweep.
 #[derive(Debug, Clone)]

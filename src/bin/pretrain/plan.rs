@@ -119,6 +119,7 @@ pub(crate) fn held_out(
     let samples = samples(cli, config, path, 0)?;
     Ok(Some(HeldOut::new(config, samples, MOST, workers, device)?))
 }
+
 /// Refuses a folder to write into that is, or lies in, the data, and one that holds anything but a
 /// run.
 pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {

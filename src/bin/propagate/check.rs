@@ -3,7 +3,6 @@
 //!
 //! The exit status is 3 if something would stop an evaluation or make its scores wrong.
 
-use cropmae::wording::counted;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -14,6 +13,7 @@ use cropmae::model::source::{self, Source};
 use cropmae::model::weights::{self, Checkpoint, Family, KeyReport, Overrides};
 use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
+use cropmae::wording::counted;
 use serde_json::json;
 
 use crate::args::{CheckArgs, CheckDataArgs, CheckWhat};

@@ -1,19 +1,19 @@
 //! Which clips to process: opens or renders a dataset, and selects the clips asked for.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use cropmae::data::{self, Clip, Dataset, LabelClip, Need, PoseClip, Split};
+use cropmae::nearest::nearest;
 use cropmae::overlay::{Overlay, Style};
 use cropmae::protocol::Benchmark;
 use cropmae::report::record::DatasetRecord;
-use std::collections::HashSet;
 
 use crate::args::DataArgs;
 use crate::common;
 use crate::common::usage::{Usage, usage};
 use crate::show::Notes;
-use cropmae::nearest::nearest;
 
 /// The clips of a benchmark.
 pub(crate) enum Clips {

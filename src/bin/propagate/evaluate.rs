@@ -1,7 +1,6 @@
 //! `propagate davis|vip|jhmdb`: one encoder with one setting. [`crate::sweep`] and
 //! [`crate::encoders`] build on it.
 
-use cropmae::wording::counted;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
@@ -19,6 +18,7 @@ use cropmae::protocol::{Benchmark, Protocol};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
 use cropmae::report::several::Row;
 use cropmae::report::{self, RunRecord, Summary};
+use cropmae::wording::counted;
 use serde_json::{Value, json};
 
 use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs, WorkArgs};

@@ -1,6 +1,5 @@
 //! `propagate features`: patch features and CLS of images, for other programs.
 
-use cropmae::wording::counted;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -11,6 +10,7 @@ use cropmae::files::safetensors;
 use cropmae::image::decode;
 use cropmae::model::encoder::Tokens;
 use cropmae::model::source;
+use cropmae::wording::counted;
 
 use crate::args::FeaturesArgs;
 use crate::show::Notes;

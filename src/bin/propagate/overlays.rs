@@ -5,7 +5,6 @@
 
 mod ffmpeg;
 
-use cropmae::wording::counted;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -18,6 +17,7 @@ use cropmae::files::write_json;
 use cropmae::image::{decode, figure};
 use cropmae::overlay::{Overlay, Style, film, sheet};
 use cropmae::protocol::Benchmark;
+use cropmae::wording::counted;
 use cropmae::{Error, files};
 use rayon::prelude::*;
 use serde_json::{Value, json};

@@ -1,7 +1,6 @@
 //! Turns arguments into a plan: the complete protocol, the encoder, the device and the output
 //! folder.
 
-use cropmae::wording::counted;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -14,6 +13,7 @@ use cropmae::model::source::{Choices, Loaded, Source};
 use cropmae::propagation::{Arithmetic, Engine};
 use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
+use cropmae::wording::counted;
 use serde_json::{Value, json};
 
 use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};

@@ -1,7 +1,6 @@
 //! `propagate score davis|vip|jhmdb`: scores the predictions of any program, without frames or
 //! weights.
 
-use cropmae::wording::counted;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -12,6 +11,7 @@ use cropmae::eval::{self, Outcome};
 use cropmae::protocol::{Benchmark, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::ProtocolRecord;
 use cropmae::report::{RunRecord, Summary, scored};
+use cropmae::wording::counted;
 use serde::Serialize;
 use serde_json::{Value, json};
 

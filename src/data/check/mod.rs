@@ -11,7 +11,6 @@ mod labels;
 mod pose;
 mod report;
 
-use crate::wording::counted;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -20,6 +19,7 @@ use self::report::{Checked, finding, finding_of};
 pub use self::report::{ClipFacts, Finding, Report};
 use super::{Dataset, LabelClip, Need, Split, Survey};
 use crate::error::Result;
+use crate::wording::counted;
 
 /// How closely the frames are looked at. Annotations and joints are always read whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! One clip with joints: whether there are as many as frames, and whether they lie inside the
 //! frames.
 
-use crate::wording::counted;
 use std::path::Path;
 
 use super::{Checked, Depth, frames};
 use crate::data::PoseClip;
 use crate::data::joints::{self, Joints};
+use crate::wording::counted;
 
 pub(super) fn check(clip: &PoseClip, depth: Depth) -> Checked {
     let mut checked = Checked::new(&clip.name);

@@ -6,7 +6,6 @@
 //! Here these pictures are cut up and placed side by side: first the columns that do not change,
 //! then the reconstruction of every epoch.
 
-use crate::wording::counted;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -19,6 +18,7 @@ use crate::image::figure::{GUTTER, evenly, scaled};
 use crate::image::{Rgb, decode};
 use crate::pretrain::Config;
 use crate::report::html::player::jpeg;
+use crate::wording::counted;
 
 /// Epochs shown at most, the first and the last among them.
 const MOST_EPOCHS: usize = 7;

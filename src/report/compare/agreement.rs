@@ -1,6 +1,5 @@
 //! Whether runs may be compared: they need the same task, clips and protocol.
 
-use crate::wording::counted;
 use std::collections::BTreeMap;
 
 use serde_json::json;
@@ -10,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::protocol;
 use crate::report::record::words;
 use crate::report::scored;
+use crate::wording::counted;
 
 /// The one setting that scoring masks shares with making them.
 const SIZE: &str = "score_size";

@@ -11,13 +11,13 @@ pub(crate) mod scatter;
 pub mod statistics;
 pub mod tables;
 
-use crate::wording::counted;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::protocol::Benchmark;
 use crate::report::Summary;
 use crate::report::record::WeightsRecord;
+use crate::wording::counted;
 use runs::{ScoredRun, Unit};
 use statistics::{Interval, Resampling, Verdict, intervals, resampled, total};
 

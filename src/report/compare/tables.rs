@@ -1,6 +1,5 @@
 //! A comparison as files: `compare.md`, `compare.csv`, `compare.json`.
 
-use crate::wording::counted;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use super::{Comparison, Difference, scatter};
 use crate::error::Result;
 use crate::files;
 use crate::report::{Cell, Table, number};
+use crate::wording::counted;
 
 /// What marks a run that should not stand beside the baseline.
 const MARK: &str = "NOT COMPARABLE";

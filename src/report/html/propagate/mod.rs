@@ -12,7 +12,6 @@ mod published;
 mod run;
 mod scores;
 
-use crate::wording::counted;
 use std::path::Path;
 
 use maud::{Markup, html};
@@ -23,6 +22,7 @@ use super::table::{Look, table};
 use crate::error::{Error, Result};
 use crate::report::stored::{self, AGAIN, Clips};
 use crate::report::{RunRecord, Summary};
+use crate::wording::counted;
 
 /// The bytes that all pictures of a page may take, so that a report stays fit for a mail.
 pub const PICTURE_BYTES: usize = 2_400_000;

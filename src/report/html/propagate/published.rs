@@ -3,7 +3,6 @@
 //! They hold only what the sources print. Rows of another patch size or backbone family are left
 //! out, since they cannot be compared.
 
-use crate::wording::counted;
 use maud::{Markup, html};
 
 use super::{Evaluation, percent};
@@ -11,6 +10,7 @@ use crate::protocol::Benchmark;
 use crate::report::html::page::{Tone, notice};
 use crate::report::stored::Clips;
 use crate::report::{RunRecord, Summary};
+use crate::wording::counted;
 
 /// A row of a published table; scores in percent.
 struct Published {

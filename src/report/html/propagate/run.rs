@@ -1,6 +1,5 @@
 //! Time and place of a run: seconds by stage, memory, versions and hashes.
 
-use crate::wording::counted;
 use maud::{Markup, html};
 
 use super::percent;
@@ -8,6 +7,7 @@ use crate::report::html::page::{copied, facts};
 use crate::report::html::table::{Look, table};
 use crate::report::record::words;
 use crate::report::{Cell, RunRecord, Table};
+use crate::wording::counted;
 
 /// The stages with their seconds, in the order of a frame's way.
 fn stages(record: &RunRecord) -> [(&'static str, f64); 6] {
