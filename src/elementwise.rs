@@ -108,6 +108,30 @@ pub(crate) fn gelu(xs: &[f32], out: &mut [f32]) {
     );
 }
 
+/// A gate's SiLU times its value: of every `2 * width` values of `pairs` the first half are gates,
+/// and `width` go to `out`.
+pub(crate) fn swiglu(pairs: &[f32], width: usize, out: &mut [f32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (row, out) in pairs.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
+                let (gates, values) = row.split_at(width);
+                for ((out, &gate), value) in out.iter_mut().zip(gates).zip(values) {
+                    *out = gate * logistic(gate) * value;
+                }
+            }
+        },
+    );
+}
+
+/// 1 / (1 + e^-x)
+#[inline(always)]
+fn logistic(x: f32) -> f32 {
+    let small = exp(-x.abs());
+    let share = if x < 0.0 { small } else { 1.0 };
+    share / (1.0 + small)
+}
+
 /// `out = gradient · d/dx x Φ(x)`, which is Φ(x) + x φ(x).
 pub(crate) fn gelu_backward(xs: &[f32], gradient: &[f32], out: &mut [f32]) {
     const DENSITY_AT_ZERO: f32 = 0.398_942_3; // 1/√(2π)
@@ -229,6 +253,25 @@ mod tests {
             assert!((f64::from(value[0]) - gelu_f64(x)).abs() < 1e-6, "{x}");
             assert!((f64::from(slope[0]) - wanted).abs() < 1e-6, "{x}: {} {wanted}", slope[0]);
         }
+    }
+
+    #[test]
+    fn gates_are_their_definition() {
+        for step in -500..=500 {
+            let gate = f64::from(step) / 25.0;
+            let mut out = [0.0];
+            swiglu(&[gate as f32, 3.0], 1, &mut out);
+            let wanted = 3.0 * gate / (1.0 + (-gate).exp());
+            // four roundings of a number of that size
+            assert!(
+                (f64::from(out[0]) - wanted).abs() < 4e-7 * wanted.abs() + 1e-30,
+                "{gate}: {out:?}"
+            );
+        }
+        let mut out = [0.0; 4];
+        swiglu(&[0.0, 100.0, 5.0, 2.0, -100.0, f32::NAN, 5.0, 2.0], 2, &mut out);
+        assert_eq!(out[..2], [0.0, 200.0]);
+        assert!(out[2].abs() < 1e-30 && out[3].is_nan());
     }
 
     #[test]

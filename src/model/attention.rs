@@ -3,7 +3,7 @@
 //! It computes a block of rows at a time, so that long sequences do not need memory for the square
 //! of their length. The CPU in f32 uses [`super::cpu`] instead.
 
-use candle_core::{IndexOp, Tensor};
+use candle_core::{DType, IndexOp, Tensor};
 
 use crate::error::Result;
 
@@ -31,6 +31,30 @@ pub(super) fn attend(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     }
     let mixed = Tensor::cat(&parts, 2)?.transpose(1, 2)?;
     Ok(mixed.reshape((batch, tokens, width / 3))?)
+}
+
+/// Queries and keys of `qkv` [B, N, 3·D] turned by their patch's place, values as they are; `turns`
+/// [patches, head width] in f32 as [`super::pos_embed::turns`] makes them, for the last tokens.
+///
+/// # Errors
+/// The device runs out of memory.
+pub(super) fn turned(qkv: &Tensor, heads: usize, turns: &Tensor) -> Result<Tensor> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let (patches, head_width) = turns.dims2()?;
+    let half = head_width / 2;
+    let before = qkv.narrow(1, 0, tokens - patches)?;
+    let rows = qkv.narrow(1, tokens - patches, patches)?;
+    let pairs = rows.narrow(2, 0, width / 3 * 2)?.to_dtype(DType::F32)?.contiguous()?;
+    let pairs = pairs.reshape((batch, patches, 2 * heads, head_width))?;
+    let (first, second) = (pairs.narrow(3, 0, half)?, pairs.narrow(3, half, half)?);
+    let turns = turns.reshape((1, patches, 1, head_width))?;
+    let (cosines, sines) = (turns.narrow(3, 0, half)?, turns.narrow(3, half, half)?);
+    let one = (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
+    let other = (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
+    let pairs = Tensor::cat(&[one, other], 3)?.reshape((batch, patches, width / 3 * 2))?;
+    let values = rows.narrow(2, width / 3 * 2, width / 3)?;
+    let rows = Tensor::cat(&[pairs.to_dtype(qkv.dtype())?, values], 2)?;
+    Ok(Tensor::cat(&[before, rows], 1)?)
 }
 
 /// What the first query attends to, over `qkv` as for [`attend`]: [B, heads, N], rows of sum 1.

@@ -16,14 +16,18 @@ pub struct VitConfig {
     pub heads: usize,
     /// Side of a patch in pixels.
     pub patch: usize,
-    /// Rows (and columns) of the grid that the position table was trained on.
+    /// Rows (and columns) of the grid that the position table was trained on; 0 where there is none.
     pub table_side: usize,
-    /// Register tokens between CLS and the patches (DINOv2 with registers: 4).
+    /// Register tokens between CLS and the patches (DINOv2 with registers, DINOv3: 4).
     pub registers: usize,
-    /// The epsilon of every LayerNorm: 1e-6, but 1e-12 in Hugging Face's `ViTMAE`.
+    /// Whether feed-forwards are gated (`SwiGLU`, as in DINOv2's ViT-g and DINOv3's S+ and H+): the
+    /// first layer gives a gate and a value, and the gate's SiLU times the value goes on.
+    pub gated: bool,
+    /// The epsilon of every LayerNorm: 1e-6, but 1e-12 in Hugging Face's `ViTMAE`, 1e-5 in DINOv3.
     pub norm_eps: f64,
-    /// How the position table is resized to another grid.
-    pub positions: PositionRule,
+    /// How the position table is resized to another grid; none where there is no table and
+    /// positions are rotary (DINOv3, see [`super::pos_embed::turns`]).
+    pub positions: Option<PositionRule>,
 }
 
 /// How a position table trained on one grid is resampled to another; see [`crate::model`].
@@ -57,6 +61,15 @@ const NAMED: [(&str, usize, usize, usize); 5] = [
     ("vith", 1280, 32, 16),
 ];
 
+/// The same of encoders with gated feed-forwards: DINOv2's largest, and DINOv3's.
+const GATED: [(&str, usize, usize, usize); 5] = [
+    ("vitg", 1536, 40, 24),
+    ("vitsplus", 384, 12, 6),
+    ("vitlplus", 1024, 24, 16),
+    ("vithplus", 1280, 32, 20),
+    ("vit7b", 4096, 40, 32),
+];
+
 impl VitConfig {
     /// The encoder called `vit{ti,s,b,l,h}{8,14,16}`, trained on 224×224 images.
     ///
@@ -87,21 +100,27 @@ impl VitConfig {
             patch,
             table_side: 224 / patch,
             registers: 0,
+            gated: false,
             norm_eps: 1e-6,
-            positions: PositionRule::Offset,
+            positions: Some(PositionRule::Offset),
         })
     }
 
     /// The short name where there is one (`vits16`), else the sizes spelled out.
     pub fn name(&self) -> String {
-        let known = NAMED.iter().find(|(_, width, depth, heads)| {
-            (*width, *depth, *heads) == (self.width, self.depth, self.heads)
-        });
-        match known {
-            Some((name, ..)) => format!("{name}{}", self.patch),
-            None => {
-                format!("vit-{}x{}-{}heads-p{}", self.width, self.depth, self.heads, self.patch)
-            }
+        let &Self { width, depth, heads, patch, gated, .. } = self;
+        let sizes =
+            |(_, w, d, h): &&(&str, usize, usize, usize)| (*w, *d, *h) == (width, depth, heads);
+        let plain = NAMED.iter().find(sizes).filter(|_| !gated);
+        let gated = GATED.iter().find(sizes).filter(|_| gated);
+        match (plain, gated) {
+            (Some((name, ..)), _) => format!("{name}{patch}"),
+            // DINOv3 puts the plus last: vits16plus
+            (_, Some((name, ..))) => match name.strip_suffix("plus") {
+                Some(size) => format!("{size}{patch}plus"),
+                None => format!("{name}{patch}"),
+            },
+            _ => format!("vit-{width}x{depth}-{heads}heads-p{patch}"),
         }
     }
 
@@ -127,6 +146,10 @@ mod tests {
             assert_eq!(VitConfig::named(name).unwrap().name(), name);
         }
         assert_eq!(VitConfig::named("ViT-S/16").unwrap().name(), "vits16");
+        let plus = VitConfig { gated: true, ..VitConfig::named("vits16").unwrap() };
+        assert_eq!(plus.name(), "vits16plus");
+        let giant = VitConfig { width: 1536, depth: 40, heads: 24, patch: 14, ..plus };
+        assert_eq!(giant.name(), "vitg14");
     }
 
     #[test]

@@ -106,8 +106,11 @@ fn sizes(config: &VitConfig) -> Result<Architecture> {
         table_side,
         registers,
         hidden: 4 * width,
+        gated: false,
         layer_scale: false,
         class_row: true,
+        rotary: false,
+        periods: 0,
     })
 }
 

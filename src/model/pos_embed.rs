@@ -1,11 +1,56 @@
-//! Position tables: the fixed sine-cosine one that MAE and CropMAE train with, and the resampling
-//! of a trained one to the grid of a frame.
+//! How an encoder knows where a patch is: the fixed sine-cosine table that MAE and CropMAE train
+//! with, the resampling of a trained table to the grid of a frame, and rotary positions.
 //!
 //! An encoder trained on 14×14 patches is applied to frames of 30×55, so its position table is
 //! resized by bicubic interpolation. Three conventions are in use ([`PositionRule`]), and they
-//! change features in the third digit, so the rule is part of the encoder.
+//! change features in the third digit, so the rule is part of the encoder. DINOv3 has no table: it
+//! turns the queries and keys of every block by angles that follow from a patch's place
+//! ([`turns`]).
+
+use candle_core::Tensor;
 
 use super::config::PositionRule;
+
+/// Positions of the patches of a grid [h, w], as the implementations of the encoder take them.
+#[derive(Debug, Clone)]
+pub(super) struct Positions {
+    /// What is added to CLS and patches: [1, 1 + h·w, D]; zeros where positions are rotary.
+    pub(super) table: Tensor,
+    /// What queries and keys of patches are turned by: [h·w, head width] in f32, see [`turns`];
+    /// where positions are rotary.
+    pub(super) turns: Option<Tensor>,
+}
+
+/// The periods of DINOv3's rotary positions where a checkpoint holds none: 100^(i / count), in
+/// units of half a frame.
+pub(super) fn usual_periods(count: usize) -> Vec<f32> {
+    (0..count).map(|index| 100_f64.powf(index as f64 / count as f64) as f32).collect()
+}
+
+/// What queries and keys are turned by at every patch of a grid of `height` × `width`: rows of the
+/// cosines of a patch's angles and then their sines, [h·w, 4·periods].
+///
+/// The centre of a patch lies at (y, x), each between -1 and 1 from border to border; its angles
+/// are 2π·y / period for every period, then the same of x. In a head, channel i of the first half
+/// and channel i of the second are turned by angle i. Source: `RopePositionEmbedding` and
+/// `rope_apply` of DINOv3's program, with coordinates normalised separately, as all its published
+/// encoders have it. Computed in f64, rounded once.
+pub fn turns((height, width): (usize, usize), periods: &[f32]) -> Vec<f32> {
+    let center = |index: usize, count: usize| 2.0 * (index as f64 + 0.5) / count as f64 - 1.0;
+    let mut out = Vec::with_capacity(height * width * 4 * periods.len());
+    for y in 0..height {
+        for x in 0..width {
+            let angles: Vec<f64> = [center(y, height), center(x, width)]
+                .iter()
+                .flat_map(|at| periods.iter().map(move |period| at / f64::from(*period)))
+                .map(|turn| std::f64::consts::TAU * turn)
+                .collect();
+            out.extend(angles.iter().map(|angle| angle.cos() as f32));
+            out.extend(angles.iter().map(|angle| angle.sin() as f32));
+        }
+    }
+    out
+}
 
 /// The 2-D sine-cosine table of a `side` × `side` grid, row-major [1 + side², width].
 ///
@@ -193,6 +238,20 @@ mod tests {
                 table.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
             assert!(worst < 1e-6, "{file}: off by {worst}");
         }
+    }
+
+    #[test]
+    fn turns_worked_by_hand() {
+        // one row of two patches, whose centres are at y = 0 and x = -1/2 and 1/2; periods 1 and 2:
+        // angles 0, 0, then half a turn and a quarter, backwards and forwards
+        let turns = turns((1, 2), &[1.0, 2.0]);
+        let wanted =
+            [[1.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0, -1.0], [1.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0]];
+        for (got, wanted) in turns.iter().zip(wanted.as_flattened()) {
+            // sines and cosines of f64 angles
+            assert!((got - wanted).abs() < 1e-7, "{turns:?}");
+        }
+        assert_eq!(usual_periods(4)[..3], [1.0, 10_f32.sqrt(), 10.0]);
     }
 
     const RULES: [PositionRule; 3] =

@@ -102,7 +102,7 @@ pub struct Loaded {
     pub heads: Option<usize>,
     /// The dict of a `.pth` that the encoder was taken from; none where the file has but one level.
     pub dictionary: Option<String>,
-    /// How the position table is resampled.
+    /// How the position table is resampled; none where there is none.
     pub positions: Option<PositionRule>,
     /// What was chosen otherwise than the encoder has it of itself, in words: `layer 3 of 12`.
     pub chosen: Vec<String>,
@@ -191,8 +191,13 @@ fn from_checkpoint(
     dtype: DType,
 ) -> Result<Loaded> {
     let chosen = chosen(choices, &checkpoint.config);
-    if let Some(positions) = choices.positions {
-        checkpoint.config.positions = positions;
+    if choices.positions.is_some() {
+        if checkpoint.config.positions.is_none() {
+            let why =
+                "this encoder has rotary positions, no table that could be resized; leave it out";
+            return Err(Error::setting("positions", why));
+        }
+        checkpoint.config.positions = choices.positions;
     }
     let vit = Vit::by(choices.implementation, &checkpoint, choices.layer, (device, dtype))?;
     let mut notes = checkpoint.report.notes;
@@ -204,7 +209,7 @@ fn from_checkpoint(
         arch: checkpoint.config.name(),
         heads: Some(checkpoint.config.heads),
         dictionary: checkpoint.report.wrapper,
-        positions: Some(checkpoint.config.positions),
+        positions: checkpoint.config.positions,
         chosen,
         heads_guessed: checkpoint.report.heads_guessed,
         notes,
@@ -214,7 +219,7 @@ fn from_checkpoint(
 /// Where the choices depart from what this encoder is used with otherwise.
 fn chosen(choices: &Choices, own: &VitConfig) -> Vec<String> {
     let layer = Some(choices.layer).filter(|layer| *layer != Layer::Last);
-    let positions = choices.positions.filter(|rule| *rule != own.positions);
+    let positions = choices.positions.filter(|rule| Some(*rule) != own.positions);
     let words = [
         layer.map(|layer| format!("layer {layer} of {}", own.depth)),
         positions.map(|rule| format!("positions by the rule {}", rule.name())),

@@ -13,6 +13,7 @@ use super::attention;
 use super::config::VitConfig;
 use super::parameters::Parameters;
 use super::patches::patchify;
+use super::pos_embed::Positions;
 use crate::error::{Error, Result};
 
 struct Attention {
@@ -23,14 +24,23 @@ struct Attention {
 
 impl Attention {
     /// `xs` [B, N, D] -> [B, N, D].
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let mixed = attention::attend(&self.qkv.forward(xs)?, self.heads)?;
+    fn forward(&self, xs: &Tensor, positions: &Positions) -> Result<Tensor> {
+        let mixed = attention::attend(&self.project(xs, positions)?, self.heads)?;
         Ok(self.proj.forward(&mixed)?)
     }
 
     /// What the first token attends to: `xs` [B, N, D] -> [B, heads, N].
-    fn first_row(&self, xs: &Tensor) -> Result<Tensor> {
-        attention::first_row(&self.qkv.forward(xs)?, self.heads)
+    fn first_row(&self, xs: &Tensor, positions: &Positions) -> Result<Tensor> {
+        attention::first_row(&self.project(xs, positions)?, self.heads)
+    }
+
+    /// Queries, keys and values: `xs` [B, N, D] -> [B, N, 3·D].
+    fn project(&self, xs: &Tensor, positions: &Positions) -> Result<Tensor> {
+        let qkv = self.qkv.forward(xs)?;
+        match &positions.turns {
+            Some(turns) => attention::turned(&qkv, self.heads, turns),
+            None => Ok(qkv),
+        }
     }
 }
 
@@ -40,21 +50,26 @@ struct Block {
     scale1: Option<Tensor>,
     norm2: LayerNorm,
     fc1: Linear,
+    gated: bool,
     fc2: Linear,
     scale2: Option<Tensor>,
 }
 
 impl Block {
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let mixed = self.attention.forward(&self.norm1.forward(xs)?)?;
+    fn forward(&self, xs: &Tensor, positions: &Positions) -> Result<Tensor> {
+        let mixed = self.attention.forward(&self.norm1.forward(xs)?, positions)?;
         let xs = (xs + scaled(mixed, self.scale1.as_ref())?)?;
-        let hidden = self.fc1.forward(&self.norm2.forward(&xs)?)?.gelu_erf()?;
+        let hidden = self.fc1.forward(&self.norm2.forward(&xs)?)?;
+        let hidden = match self.gated {
+            true => candle_nn::ops::swiglu(&hidden)?,
+            false => hidden.gelu_erf()?,
+        };
         let hidden = self.fc2.forward(&hidden)?;
         Ok((xs + scaled(hidden, self.scale2.as_ref())?)?)
     }
 }
 
-/// LayerScale, where the encoder has it (DINOv2).
+/// LayerScale, where the encoder has it (DINOv2, DINOv3).
 fn scaled(xs: Tensor, scale: Option<&Tensor>) -> Result<Tensor> {
     Ok(match scale {
         Some(scale) => xs.broadcast_mul(scale)?,
@@ -97,18 +112,18 @@ impl Encoder {
     }
 
     /// The mean of the outputs of blocks `layers`, counted from 1, each after the final norm:
-    /// [B, 3, H, W] frames of the encoder's type and `positions` [1, 1 + h·w, D]
-    /// -> [B, 1 + h·w, D], register tokens left out.
+    /// [B, 3, H, W] frames and positions of the encoder's type -> [B, 1 + h·w, D], register tokens
+    /// left out.
     pub(super) fn tokens(
         &self,
         frames: &Tensor,
-        positions: &Tensor,
+        positions: &Positions,
         layers: RangeInclusive<usize>,
     ) -> Result<Tensor> {
         let mut xs = self.embed(frames, positions)?;
         let mut sum: Option<Tensor> = None;
         for (index, block) in self.blocks.iter().enumerate() {
-            xs = block.forward(&xs)?;
+            xs = block.forward(&xs, positions)?;
             if layers.contains(&(index + 1)) {
                 let normed = self.norm.forward(&xs)?;
                 sum = Some(match sum {
@@ -123,23 +138,23 @@ impl Encoder {
 
     /// What CLS attends to in the last block: [B, heads, N], frames and positions as for
     /// [`Encoder::tokens`].
-    pub(super) fn first_row(&self, frames: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    pub(super) fn first_row(&self, frames: &Tensor, positions: &Positions) -> Result<Tensor> {
         let mut xs = self.embed(frames, positions)?;
         let Some((last, before)) = self.blocks.split_last() else {
             return Err(Error::setting("layer", "this encoder has no block"));
         };
         for block in before {
-            xs = block.forward(&xs)?;
+            xs = block.forward(&xs, positions)?;
         }
-        last.attention.first_row(&last.norm1.forward(&xs)?)
+        last.attention.first_row(&last.norm1.forward(&xs)?, positions)
     }
 
     /// What the first block gets: CLS, registers and patches with their rows of the position table.
-    fn embed(&self, frames: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    fn embed(&self, frames: &Tensor, positions: &Positions) -> Result<Tensor> {
         let patches = self.patch_embed.forward(&patchify(frames, self.patch)?)?;
         let (batch, count, width) = patches.dims3()?;
         let cls = self.cls_token.broadcast_as((batch, 1, width))?;
-        let mut xs = Tensor::cat(&[&cls, &patches], 1)?.broadcast_add(positions)?;
+        let mut xs = Tensor::cat(&[&cls, &patches], 1)?.broadcast_add(&positions.table)?;
         if let Some(registers) = &self.registers {
             let shape = (batch, registers.dim(1)?, width);
             let (cls, patches) = (xs.narrow(1, 0, 1)?, xs.narrow(1, 1, count)?);
@@ -180,6 +195,7 @@ fn block(parameters: &Parameters<'_>, index: usize, config: &VitConfig) -> Resul
         scale1: parameters.optional(&name("ls1.gamma"))?,
         norm2: norm(parameters, &name("norm2"), config.norm_eps)?,
         fc1: linear(parameters, &name("mlp.fc1"))?,
+        gated: config.gated,
         fc2: linear(parameters, &name("mlp.fc2"))?,
         scale2: parameters.optional(&name("ls2.gamma"))?,
     })

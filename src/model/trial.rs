@@ -9,7 +9,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::VitConfig;
 use super::parameters::Parameters;
-use super::{gpu, tensors};
+use super::pos_embed::Positions;
+use super::{gpu, pos_embed, tensors};
 use crate::error::Result;
 
 /// Blocks that are tried: all are alike.
@@ -48,9 +49,16 @@ fn gap(parameters: &Parameters<'_>, config: &VitConfig) -> Result<f64> {
     let Parameters { device, dtype, .. } = *parameters;
     let (rows, columns) = GRID;
     let frames = waves(&[2, 3, rows * config.patch, columns * config.patch], device)?;
-    let positions = waves(&[1, 1 + rows * columns, config.width], device)?;
+    let table = waves(&[1, 1 + rows * columns, config.width], device)?;
+    let mut positions = Positions { table, turns: None };
+    if config.positions.is_none() {
+        let head = config.width / config.heads;
+        let turns = pos_embed::turns(GRID, &pos_embed::usual_periods(head / 4));
+        positions.turns = Some(Tensor::from_vec(turns, (rows * columns, head), device)?);
+    }
     let ours = kernels.tokens(&frames, &positions, depth..=depth)?;
-    let (frames, positions) = (frames.to_dtype(dtype)?, positions.to_dtype(dtype)?);
+    let frames = frames.to_dtype(dtype)?;
+    positions.table = positions.table.to_dtype(dtype)?;
     let theirs = operations.tokens(&frames, &positions, depth..=depth)?.to_dtype(DType::F32)?;
     let squares = |tokens: &Tensor| -> Result<Vec<f32>> {
         Ok(tokens.to_device(&Device::Cpu)?.sqr()?.sum(2)?.flatten_all()?.to_vec1()?)

@@ -9,12 +9,13 @@
 use candle_core::{DType, Device, Tensor};
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
-use super::config::VitConfig;
+use super::config::{PositionRule, VitConfig};
 #[cfg(feature = "cuda")]
 use super::gpu;
 use super::parameters::Parameters;
 use super::patches::grid;
 pub use super::patches::patchify;
+use super::pos_embed::Positions;
 #[cfg(feature = "cuda")]
 use super::trial;
 use super::weights::Checkpoint;
@@ -128,8 +129,12 @@ impl Forward {
 pub struct Vit {
     config: VitConfig,
     forward: Forward,
+    /// Where positions are a table: [1 + n, D], row by row.
     table: Vec<f32>,
-    positions: std::sync::Mutex<Option<Positions>>,
+    /// Where they are rotary.
+    periods: Vec<f32>,
+    /// Of the grid met last.
+    positions: std::sync::Mutex<Option<((usize, usize), Positions)>>,
     layers: std::ops::RangeInclusive<usize>,
     device: Device,
     /// See [`Vit::doubt`].
@@ -141,15 +146,9 @@ pub struct Vit {
 }
 
 /// Bytes of a block for each channel of a token: its input, then, for the products, that
-/// normalised, queries, keys and values, and twice the wide layer.
-fn bytes_per_channel(stream: usize, products: usize) -> usize {
-    stream + (1 + 3 + 2 * 4) * products
-}
-
-/// The position table of the grid met last: [1, 1 + h·w, D].
-struct Positions {
-    grid: (usize, usize),
-    table: Tensor,
+/// normalised, queries, keys and values, and twice the wide layer, which a gate doubles.
+fn bytes_per_channel(gated: bool, stream: usize, products: usize) -> usize {
+    stream + (1 + 3 + if gated { 3 * 4 } else { 2 * 4 }) * products
 }
 
 impl Vit {
@@ -192,7 +191,12 @@ impl Vit {
     ) -> Result<Self> {
         let parameters = Parameters { checkpoint, device, dtype };
         let config = checkpoint.config.clone();
-        let table = checkpoint.tensors.get("pos_embed").map(|t| t.flatten_all()?.to_vec1::<f32>());
+        let values = |name: &str| {
+            let tensor = checkpoint.tensors.get(name);
+            tensor.map(|tensor| tensor.flatten_all()?.to_vec1::<f32>()).transpose()
+        };
+        let (table, periods) = (values("pos_embed")?, values("rope_embed.periods")?);
+        let quarter = config.width / config.heads.max(1) / 4;
         let layers = layer.blocks(config.depth)?;
         // who asks for the kernels by name gets them untried
         let doubt = match implementation {
@@ -219,7 +223,8 @@ impl Vit {
             },
             products: dtype,
             forward,
-            table: table.transpose()?.unwrap_or_default(),
+            table: table.unwrap_or_default(),
+            periods: periods.unwrap_or_else(|| pos_embed::usual_periods(quarter)),
             positions: std::sync::Mutex::new(None),
             layers,
             device: device.clone(),
@@ -254,7 +259,7 @@ impl Vit {
 
     /// See [`super::encoder::Encoder::bytes_per_frame`].
     pub(super) fn bytes_per_frame(&self, height: usize, width: usize) -> u64 {
-        let VitConfig { patch, width: channels, heads, registers, .. } = self.config;
+        let VitConfig { patch, width: channels, heads, registers, gated, .. } = self.config;
         let tokens = 1 + registers + (height / patch.max(1)) * (width / patch.max(1));
         let (stream, products) = (self.dtype.size_in_bytes(), self.products.size_in_bytes());
         let attention = match &self.forward {
@@ -262,7 +267,7 @@ impl Vit {
             Forward::Tensors(_) => 2 * heads * tokens * tokens * products,
             _ => 0,
         };
-        (tokens * channels * bytes_per_channel(stream, products) + attention) as u64
+        (tokens * channels * bytes_per_channel(gated, stream, products) + attention) as u64
     }
 
     /// Tokens after the final LayerNorm: [B, 3, H, W] frames -> [B, 1 + h·w, D], CLS first,
@@ -303,27 +308,43 @@ impl Vit {
         Ok(row.narrow(2, skip, row.dim(2)? - skip)?.to_dtype(DType::F32)?.contiguous()?)
     }
 
-    /// The frames in the encoder's type, and the position table of their grid.
-    fn prepare(&self, frames: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// The frames in the encoder's type, and the positions of their grid.
+    fn prepare(&self, frames: &Tensor) -> Result<(Tensor, Positions)> {
         let (_, _, height, width) = frames.dims4()?;
         let positions = self.positions(grid(height, width, self.config.patch)?)?;
         Ok((frames.to_dtype(self.dtype)?, positions))
     }
 
-    /// The table for `grid`, resampled once and kept until another grid comes.
-    fn positions(&self, grid: (usize, usize)) -> Result<Tensor> {
+    /// Those of `grid`, made once and kept until another grid comes.
+    fn positions(&self, grid: (usize, usize)) -> Result<Positions> {
         let mut kept = self.positions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.grid == grid) {
-            return Ok(kept.table.clone());
+        if let Some((_, kept)) = kept.as_ref().filter(|(known, _)| *known == grid) {
+            return Ok(kept.clone());
         }
-        let VitConfig { width, table_side, positions, .. } = self.config;
+        let positions = match self.config.positions {
+            Some(rule) => self.resampled(grid, rule)?,
+            None => self.rotary(grid)?,
+        };
+        *kept = Some((grid, positions.clone()));
+        Ok(positions)
+    }
+
+    fn resampled(&self, grid: (usize, usize), rule: PositionRule) -> Result<Positions> {
+        let VitConfig { width, table_side, .. } = self.config;
         let (cls, patches) = self.table.split_at(width.min(self.table.len()));
         let mut rows = cls.to_vec();
-        rows.extend(pos_embed::interpolate(patches, table_side, width, grid, positions));
-        let table = Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, width), &self.device)?
-            .to_dtype(self.dtype)?;
-        *kept = Some(Positions { grid, table: table.clone() });
-        Ok(table)
+        rows.extend(pos_embed::interpolate(patches, table_side, width, grid, rule));
+        let table = Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, width), &self.device)?;
+        Ok(Positions { table: table.to_dtype(self.dtype)?, turns: None })
+    }
+
+    fn rotary(&self, grid: (usize, usize)) -> Result<Positions> {
+        let patches = grid.0 * grid.1;
+        let shape = (1, 1 + patches, self.config.width);
+        let turns = pos_embed::turns(grid, &self.periods);
+        let turns = Tensor::from_vec(turns, (patches, 4 * self.periods.len()), &self.device)?;
+        let table = Tensor::zeros(shape, self.dtype, &self.device)?;
+        Ok(Positions { table, turns: Some(turns) })
     }
 }
 
@@ -345,7 +366,7 @@ mod tests {
         assert_eq!(bytes(Implementation::Tensor, DType::F32), 4 * (rows + scores));
         assert_eq!(bytes(Implementation::Tensor, DType::BF16), 2 * (rows + scores));
         // the kernels' bf16: what blocks add to stays f32
-        assert_eq!(bytes_per_channel(4, 2), 4 + 12 * 2);
+        assert_eq!(bytes_per_channel(false, 4, 2), 4 + 12 * 2);
     }
 
     #[test]

@@ -150,6 +150,10 @@ fn refuse_another(
         let remedy = "pass the setting `arch`, or another checkpoint";
         return Err(Error::weights(path, problem, remedy));
     }
+    if loaded.config.gated || loaded.config.positions.is_none() {
+        let problem = "has gated feed-forwards or rotary positions, which the network of pre-training does not have";
+        return Err(Error::weights(path, problem, "pass a plain encoder, such as MAE's or DINO's"));
+    }
     if let Some(name) = loaded.tensors.keys().filter(|name| !tensors.contains_key(*name)).min() {
         let problem = format!("has {name}, which the network of pre-training does not have");
         let remedy = "pass an encoder without LayerScale and registers";

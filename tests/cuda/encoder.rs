@@ -25,8 +25,30 @@ fn noise() -> Tensor {
     Tensor::from_iter(values, &Device::Cpu).unwrap().reshape((2, 3, 80, 112)).unwrap()
 }
 
-/// Encoders that take every branch: registers, LayerScale, heads of 8, 32, 64 and 80 channels, rows
-/// wider than a warp keeps.
+/// An encoder with rotary positions and gated feed-forwards, as DINOv3's S+ has them.
+fn rotary_and_gated() -> Checkpoint {
+    let mut checkpoint = untrained("vitti16", 3, 4);
+    let draw = |shape: &[usize], scale: f32| {
+        let values = (0..shape.iter().product()).map(|i: usize| (i * 7919 % 1009) as f32 / 1009.0);
+        let values = Tensor::from_iter(values.map(|v| (v - 0.5) * scale), &Device::Cpu).unwrap();
+        values.reshape(shape).unwrap()
+    };
+    let tensors = &mut checkpoint.tensors;
+    tensors.remove("pos_embed");
+    for block in 0..3 {
+        let name = |part: &str| format!("blocks.{block}.{part}");
+        tensors.insert(name("mlp.fc1.weight"), draw(&[2 * 256, 192], 0.2));
+        tensors.insert(name("mlp.fc1.bias"), draw(&[2 * 256], 1.0));
+        tensors.insert(name("mlp.fc2.weight"), draw(&[192, 256], 0.2));
+        tensors.insert(name("attn.qkv.bias"), draw(&[3 * 192], 1.0));
+    }
+    checkpoint.config.gated = true;
+    checkpoint.config.positions = None;
+    checkpoint
+}
+
+/// Encoders that take every branch: registers, LayerScale, rotary positions, gates, heads of 8, 32,
+/// 64 and 80 channels, rows wider than a warp keeps.
 fn kinds() -> Vec<(&'static str, Checkpoint)> {
     let sizes = |width, heads, registers| VitConfig {
         width,
@@ -44,6 +66,7 @@ fn kinds() -> Vec<(&'static str, Checkpoint)> {
     vec![
         ("registers", init::random(&sizes(192, 3, 4), 1).unwrap()),
         ("LayerScale", scaled),
+        ("rotary and gated", rotary_and_gated()),
         ("heads of 8", init::random(&sizes(48, 6, 0), 1).unwrap()),
         ("heads of 32", init::random(&sizes(96, 3, 0), 1).unwrap()),
         ("heads of 80, wide", init::random(&sizes(1280, 16, 0), 1).unwrap()),
@@ -71,13 +94,14 @@ fn fused_tokens_agree_whatever_the_encoder() {
 #[test]
 fn fused_attention_of_cls_agrees() {
     let (other, frames) = (other_device(), noise());
-    let checkpoint = untrained("vits16", 3, 4);
-    let ours = Vit::by_tensors(&checkpoint, Layer::Last, &Device::Cpu, DType::F32).unwrap();
-    let ours = values(&ours.cls_attention(&frames).unwrap());
-    let theirs = fused(&checkpoint, Layer::Last, (&other, DType::F32));
-    let theirs = theirs.cls_attention(&frames.to_device(&other).unwrap()).unwrap();
-    let (gap, _) = largest_gap(&ours, &values(&theirs.to_device(&Device::Cpu).unwrap()));
-    assert!(gap <= 1e-6, "shares of 1 among 41 tokens: {gap}");
+    for checkpoint in [untrained("vits16", 3, 4), rotary_and_gated()] {
+        let ours = Vit::by_tensors(&checkpoint, Layer::Last, &Device::Cpu, DType::F32).unwrap();
+        let ours = values(&ours.cls_attention(&frames).unwrap());
+        let theirs = fused(&checkpoint, Layer::Last, (&other, DType::F32));
+        let theirs = theirs.cls_attention(&frames.to_device(&other).unwrap()).unwrap();
+        let (gap, _) = largest_gap(&ours, &values(&theirs.to_device(&Device::Cpu).unwrap()));
+        assert!(gap <= 1e-6, "shares of 1 among 41 tokens: {gap}");
+    }
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn config() -> VitConfig {
         table_side: 4,
         registers: 0,
         norm_eps: 1e-6,
-        positions: PositionRule::Offset,
+        gated: false,
+        positions: Some(PositionRule::Offset),
     }
 }
 
@@ -110,7 +111,7 @@ fn timm_with_registers_and_no_class_row() {
     assert_eq!(checkpoint.family, Family::Timm);
     assert_eq!(
         checkpoint.config,
-        VitConfig { registers: 2, positions: PositionRule::Antialias, ..config() }
+        VitConfig { registers: 2, positions: Some(PositionRule::Antialias), ..config() }
     );
     assert_eq!(checkpoint.tensors["register_tokens"].dims(), [1, 2, 8]);
     let positions = values(&checkpoint.tensors["pos_embed"]);
@@ -128,7 +129,7 @@ fn hugging_face_vitmae() {
     assert_eq!(checkpoint.family, Family::HuggingFaceVitMae);
     assert_eq!(
         checkpoint.config,
-        VitConfig { norm_eps: 1e-12, positions: PositionRule::Size, ..config() }
+        VitConfig { norm_eps: 1e-12, positions: Some(PositionRule::Size), ..config() }
     );
     assert_eq!(checkpoint.report.prefix, "vit.");
     assert_eq!(extras(&checkpoint), [("decoder.*", 1)]);
@@ -139,7 +140,7 @@ fn hugging_face_dinov2() {
     let checkpoint = load_golden("hf_dinov2.safetensors");
     assert_same_encoder(&checkpoint, &[]);
     assert_eq!(checkpoint.family, Family::HuggingFaceDinov2);
-    assert_eq!(checkpoint.config, VitConfig { positions: PositionRule::Size, ..config() });
+    assert_eq!(checkpoint.config, VitConfig { positions: Some(PositionRule::Size), ..config() });
     assert_eq!(checkpoint.tensors.len(), 34);
     assert_eq!(extras(&checkpoint), [("mask_token", 1)]);
     let mut tensors = tensors_of("hf_dinov2.safetensors");
@@ -149,7 +150,7 @@ fn hugging_face_dinov2() {
     tensors.insert("embeddings.register_tokens".into(), super::zeros(&[1, 4, 8]));
     let checkpoint = load_changed(&tensors, &Overrides::default()).unwrap();
     assert_eq!(checkpoint.family, Family::HuggingFaceDinov2Registers);
-    assert_eq!(checkpoint.config.positions, PositionRule::Antialias);
+    assert_eq!(checkpoint.config.positions, Some(PositionRule::Antialias));
 }
 
 #[test]

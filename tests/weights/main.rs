@@ -1,10 +1,12 @@
 //! Loading checkpoints: the same encoder as every program saves it, what is refused and why, and
-//! damaged files. The files in `golden/` are written by `golden/make_checkpoints.py`.
+//! damaged files. The files in `golden/` are written by `golden/make_checkpoints.py` and
+//! `golden/make_dinov3.py`.
 
 // helpers of tests are tests, which the lints only see inside #[test]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod damage;
+mod dinov3;
 mod families;
 mod refusals;
 

@@ -73,10 +73,10 @@ fn other_encoders_are_named() {
     assert_says(&text(&[], &[(patch, &[8, 3, 2, 4, 4])]), &["VideoMAE", patch]);
     assert_says(&text(&[], &[(patch, &[8, 1, 4, 4])]), &["1 channels, not 3"]);
     assert_says(&text(&[], &[("pos_embed", &[1, 16 + 3, 8])]), &["19 rows", "square"]);
-    let swiglu = [("blocks.0.mlp.w12.weight", [8, 8].as_slice())];
-    assert_says(&text(&["blocks.0.mlp.fc1.weight"], &swiglu), &["SwiGLU", "ViT-g"]);
-    let rotary = [("storage_tokens", [1, 4, 8].as_slice()), ("rope_embed.periods", &[2])];
-    assert_says(&text(&["pos_embed"], &rotary), &["DINOv3"]);
+    // EVA-02 in timm's names: its rotary positions stand in no tensor
+    assert_says(&text(&[], &[("blocks.0.attn.q_bias", &[8])]), &["VideoMAE, BEiT or EVA"]);
+    assert_says(&text(&[], &[("blocks.0.attn.q_proj.weight", &[8, 8])]), &["EVA-02"]);
+    assert_says(&text(&[], &[("rope.freqs", &[8])]), &["rope.freqs"]);
     assert_says(&text(&[], &[("norm_pre.weight", &[8])]), &["CLIP"]);
     assert_says(&text(&[], &[("dist_token", &[1, 1, 8])]), &["distilled"]);
     assert_says(&text(&[], &[("blocks.1.attn.q_norm.weight", &[8])]), &["normalises queries"]);

@@ -2,7 +2,8 @@
 //! going to main memory.
 //!
 //! A block is two rounds over all cores. In the first, bands of rows go through norm and projection
-//! to queries, keys and values, and then [`attention`] processes panels of queries. In the second,
+//! to queries, keys and values ([`rotary`] turns them where the encoder has such positions), and
+//! then [`attention`] processes panels of queries. In the second,
 //! bands go through everything else; the hidden layer of the feed-forward stays in the core's
 //! cache. [`linear`] is the matrix product behind all of it, [`workers`] distributes bands and
 //! panels. Buffers are reused for every block and every frame. Every value is computed in the same
@@ -10,6 +11,7 @@
 
 mod attention;
 mod linear;
+mod rotary;
 mod workers;
 
 use std::ops::{Range, RangeInclusive};
@@ -21,10 +23,12 @@ use rayon::prelude::*;
 
 use self::attention::{Sequences, attend};
 use self::linear::{Linear, Then};
+use self::rotary::Turns;
 use self::workers::{Worker, share};
 use super::config::VitConfig;
 use super::parameters::Parameters;
-use crate::elementwise::layer_norm;
+use super::pos_embed::Positions;
+use crate::elementwise::{layer_norm, swiglu};
 use crate::error::Result;
 use crate::product::packed::{Aligned, Sizes};
 
@@ -59,6 +63,7 @@ struct Block {
     proj: Linear,
     norm2: Norm,
     fc1: Linear,
+    gated: bool,
     fc2: Linear,
 }
 
@@ -79,6 +84,7 @@ impl Block {
             proj: linear("attn.proj", Some("ls1.gamma"))?,
             norm2: Norm::new(parameters, &name("norm2"), config.norm_eps)?,
             fc1: linear("mlp.fc1", None)?,
+            gated: config.gated,
             fc2: linear("mlp.fc2", Some("ls2.gamma"))?,
         })
     }
@@ -88,6 +94,21 @@ impl Block {
         let rows = room(&mut worker.rows, xs.len());
         self.norm1.apply(xs, rows);
         self.qkv.apply(rows, Then::Nothing, &mut worker.sums, qkv);
+    }
+
+    /// The hidden layer of the feed-forward for `count` rows, in the worker's buffers: [n, hidden].
+    fn hidden<'a>(&self, worker: &'a mut Worker, count: usize) -> (&'a [f32], &'a mut Aligned) {
+        let Worker { rows, hidden, gated, sums, .. } = worker;
+        let rows = &rows[..count * self.fc1.depth()];
+        let hidden = room(hidden, count * self.fc1.columns());
+        if !self.gated {
+            self.fc1.apply(rows, Then::Gelu, sums, hidden);
+            return (hidden, sums);
+        }
+        self.fc1.apply(rows, Then::Nothing, sums, hidden);
+        let gated = room(gated, count * self.fc2.depth());
+        swiglu(hidden, self.fc2.depth(), gated);
+        (gated, sums)
     }
 
     /// All that follows attention, for the tokens `range` of the batch: `xs` [n, D] in place.
@@ -103,9 +124,8 @@ impl Block {
         gather(mixed, sizes, range.clone(), rows);
         self.proj.apply(rows, Then::Add, &mut worker.sums, xs);
         self.norm2.apply(xs, rows);
-        let hidden = room(&mut worker.hidden, range.len() * self.fc1.columns());
-        self.fc1.apply(rows, Then::Gelu, &mut worker.sums, hidden);
-        self.fc2.apply(hidden, Then::Add, &mut worker.sums, xs);
+        let (hidden, sums) = self.hidden(worker, range.len());
+        self.fc2.apply(hidden, Then::Add, sums, xs);
     }
 }
 
@@ -194,19 +214,19 @@ impl Encoder {
     }
 
     /// The mean of the outputs of blocks `layers`, counted from 1, each after the final norm:
-    /// [B, 3, H, W] frames and `positions` [1, 1 + h·w, D], both f32 on the CPU
-    /// -> [B, 1 + h·w, D], register tokens left out.
+    /// [B, 3, H, W] frames and positions, all f32 on the CPU -> [B, 1 + h·w, D], register tokens
+    /// left out.
     pub(super) fn tokens(
         &self,
         frames: &Tensor,
-        positions: &Tensor,
+        positions: &Positions,
         layers: RangeInclusive<usize>,
     ) -> Result<Tensor> {
-        let shape = (frames.dim(0)?, positions.dim(1)?, self.width());
+        let shape = (frames.dim(0)?, positions.table.dim(1)?, self.width());
         let mut out = vec![0.0; shape.0 * shape.1 * shape.2];
-        self.with_embedded(frames, positions, |space, sizes| {
+        self.with_embedded(frames, positions, |space, sizes, turns| {
             for (index, block) in self.blocks.iter().enumerate() {
-                self.pass(block, space, sizes);
+                self.pass(block, space, sizes, turns);
                 if layers.contains(&(index + 1)) {
                     self.add_normed(&space.xs, sizes, &mut out);
                 }
@@ -221,14 +241,14 @@ impl Encoder {
 
     /// Queries, keys and values of the last block: [B, N, 3·D], frames and positions as for
     /// [`Encoder::tokens`].
-    pub(super) fn last_qkv(&self, frames: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    pub(super) fn last_qkv(&self, frames: &Tensor, positions: &Positions) -> Result<Tensor> {
         let registers = self.registers.len() / self.width();
-        let shape = (frames.dim(0)?, positions.dim(1)? + registers, 3 * self.width());
-        let qkv = self.with_embedded(frames, positions, |space, sizes| {
+        let shape = (frames.dim(0)?, positions.table.dim(1)? + registers, 3 * self.width());
+        let qkv = self.with_embedded(frames, positions, |space, sizes, turns| {
             for (index, block) in self.blocks.iter().enumerate() {
                 match index + 1 < self.blocks.len() {
-                    true => self.pass(block, space, sizes),
-                    false => self.project(block, space, sizes),
+                    true => self.pass(block, space, sizes, turns),
+                    false => self.project(block, space, sizes, turns),
                 }
             }
             space.qkv.clone()
@@ -240,16 +260,17 @@ impl Encoder {
         self.cls_token.len()
     }
 
-    /// Calls `run` with the embedded frames in a workspace of the right size.
+    /// Calls `run` with the embedded frames in a workspace of the right size, and with what queries
+    /// and keys are turned by.
     fn with_embedded<R>(
         &self,
         frames: &Tensor,
-        positions: &Tensor,
-        run: impl FnOnce(&mut Workspace, Sequences) -> R,
+        Positions { table, turns }: &Positions,
+        run: impl FnOnce(&mut Workspace, Sequences, Option<Turns<'_>>) -> R,
     ) -> Result<R> {
         let (batch, _, height, width) = frames.dims4()?;
         let registers = self.registers.len() / self.width();
-        let tokens = positions.dim(1)? + registers;
+        let tokens = table.dim(1)? + registers;
         let head_width = self.width() / self.heads;
         let sizes = Sequences { batch, tokens, heads: self.heads, head_width };
         let mut space = self.idle_workspaces().pop().unwrap_or_default();
@@ -260,12 +281,17 @@ impl Encoder {
         if space.workers.len() != rayon::current_num_threads() {
             space.workers = workers::hire();
         }
-        with_values(positions, |positions| {
+        with_values(table, |table| {
             with_values(frames, |values| {
-                self.embed(Pixels { values, height, width }, positions, &mut space, sizes);
+                self.embed(Pixels { values, height, width }, table, &mut space, sizes);
             })
         })??;
-        let result = run(&mut space, sizes);
+        let result = match turns {
+            None => run(&mut space, sizes, None),
+            Some(turns) => {
+                with_values(turns, |values| run(&mut space, sizes, Some(Turns { values, sizes })))?
+            }
+        };
         self.idle_workspaces().push(space);
         Ok(result)
     }
@@ -321,8 +347,14 @@ impl Encoder {
     }
 
     /// One block: `space.xs` in place.
-    fn pass(&self, block: &Block, space: &mut Workspace, sizes: Sequences) {
-        self.project(block, space, sizes);
+    fn pass(
+        &self,
+        block: &Block,
+        space: &mut Workspace,
+        sizes: Sequences,
+        turns: Option<Turns<'_>>,
+    ) {
+        self.project(block, space, sizes, turns);
         let Workspace { xs, qkv, memory, mixed, workers } = space;
         attend(self.arch, qkv, sizes, memory, workers, mixed);
         let width = self.width();
@@ -334,12 +366,23 @@ impl Encoder {
     }
 
     /// Queries, keys and values of a block, into `space.qkv`.
-    fn project(&self, block: &Block, space: &mut Workspace, sizes: Sequences) {
+    fn project(
+        &self,
+        block: &Block,
+        space: &mut Workspace,
+        sizes: Sequences,
+        turns: Option<Turns<'_>>,
+    ) {
         let Workspace { xs, qkv, workers, .. } = space;
         let width = self.width();
         let band = self.band(sizes.rows(), block.fc1.columns(), workers.len());
         let bands = xs.chunks(band * width).zip(qkv.chunks_mut(band * 3 * width));
-        share(workers, bands, |worker, (xs, qkv)| block.project(worker, xs, qkv));
+        share(workers, bands.enumerate(), |worker, (index, (xs, qkv))| {
+            block.project(worker, xs, qkv);
+            if let Some(turns) = turns {
+                turns.apply(index * band, qkv);
+            }
+        });
     }
 
     /// Adds the final norm of `xs` to `out`, register tokens left out.

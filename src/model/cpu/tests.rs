@@ -23,6 +23,31 @@ fn checkpoint(name: &str, registers: usize) -> Checkpoint {
     checkpoint
 }
 
+/// [`checkpoint`] with DINOv3's rotary positions and gated feed-forwards.
+fn rotary_and_gated(name: &str, registers: usize) -> Checkpoint {
+    let mut checkpoint = checkpoint(name, registers);
+    let width = checkpoint.config.width;
+    let draw = |name: &str, shape: &[usize]| {
+        let values = crate::model::init::values(name, shape, 5, 1000);
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    };
+    checkpoint.tensors.remove("pos_embed");
+    for block in 0..2 {
+        let name = |part: &str| format!("blocks.{block}.mlp.{part}");
+        let sizes: [(&str, &[usize]); 3] = [
+            ("fc1.weight", &[4 * width, width]),
+            ("fc1.bias", &[4 * width]),
+            ("fc2.weight", &[width, 2 * width]),
+        ];
+        for (part, shape) in sizes {
+            checkpoint.tensors.insert(name(part), draw(&name(part), shape));
+        }
+    }
+    checkpoint.config.gated = true;
+    checkpoint.config.positions = None;
+    checkpoint
+}
+
 fn frames(batch: usize, height: usize, width: usize) -> Tensor {
     let pixels = (0..batch * 3 * height * width).map(|i| ((i * 7919 % 1009) as f32 / 70.0).sin());
     let pixels = Tensor::from_iter(pixels, &Device::Cpu).unwrap();
@@ -40,22 +65,46 @@ fn assert_near(ours: &Tensor, theirs: &Tensor, tolerance: f32) {
     }
 }
 
+/// Compares every output of the packed encoder with the tensor operations'.
+fn assert_equals_tensor_operations(checkpoint: &Checkpoint, frames: &Tensor) {
+    for layer in [Layer::Last, Layer::Block(1), Layer::MeanLast(2)] {
+        let packed = Vit::new(checkpoint, layer, &Device::Cpu, DType::F32).unwrap();
+        let plain = Vit::by_tensors(checkpoint, layer, &Device::Cpu, DType::F32).unwrap();
+        // Two blocks of f32 sums in another order; the last norm brings values to a few units.
+        assert_near(&packed.tokens(frames).unwrap(), &plain.tokens(frames).unwrap(), 1e-5);
+        // Shares of a sixteenth and less.
+        let shares = packed.cls_attention(frames).unwrap();
+        assert_near(&shares, &plain.cls_attention(frames).unwrap(), 1e-6);
+    }
+}
+
 #[test]
 fn equals_tensor_operations() {
     // the second frame size leaves pixels over on both sides
     for (name, registers, size) in [("vitti16", 0, (96, 160)), ("vits16", 3, (70, 100))] {
-        let checkpoint = checkpoint(name, registers);
         let frames = frames(2, size.0, size.1);
-        for layer in [Layer::Last, Layer::Block(1), Layer::MeanLast(2)] {
-            let packed = Vit::new(&checkpoint, layer, &Device::Cpu, DType::F32).unwrap();
-            let plain = Vit::by_tensors(&checkpoint, layer, &Device::Cpu, DType::F32).unwrap();
-            // Two blocks of f32 sums in another order; the last norm brings values to a few units.
-            assert_near(&packed.tokens(&frames).unwrap(), &plain.tokens(&frames).unwrap(), 1e-5);
-            // Shares of a sixteenth and less.
-            let shares = packed.cls_attention(&frames).unwrap();
-            assert_near(&shares, &plain.cls_attention(&frames).unwrap(), 1e-6);
-        }
+        assert_equals_tensor_operations(&checkpoint(name, registers), &frames);
+        assert_equals_tensor_operations(&rotary_and_gated(name, registers), &frames);
     }
+}
+
+#[test]
+fn rotary_positions_tell_patches_apart() {
+    // one patch everywhere: only positions can make a difference
+    let flat = Tensor::ones((1, 3, 48, 64), DType::F32, &Device::Cpu).unwrap();
+    let tokens = |checkpoint: &Checkpoint| {
+        let vit = Vit::new(checkpoint, Layer::Last, &Device::Cpu, DType::F32).unwrap();
+        vit.tokens(&flat).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let rotary = rotary_and_gated("vitti16", 2);
+    let of_rotary = tokens(&rotary);
+    assert_ne!(of_rotary[1], of_rotary[2]);
+    assert_ne!(of_rotary[1], of_rotary[5], "the row below");
+    // the period decides how far apart
+    let mut other = rotary;
+    let periods = Tensor::new(&[1_f32; 16], &Device::Cpu).unwrap();
+    other.tensors.insert("rope_embed.periods".into(), periods);
+    assert_ne!(tokens(&other)[1], of_rotary[1]);
 }
 
 #[test]

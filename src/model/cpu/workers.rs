@@ -21,6 +21,8 @@ pub(super) struct Worker {
     pub(super) rows: Vec<f32>,
     /// The hidden layer of a band's feed-forward.
     pub(super) hidden: Vec<f32>,
+    /// The same after its gate, where it has one.
+    pub(super) gated: Vec<f32>,
 }
 
 /// One for every thread of the pool that the caller is in.

@@ -4,7 +4,7 @@
 //! ([`attention`]); bias and GELU in one; and, twice, one kernel ([`tokens`]) for a product's bias,
 //! its addition to the stream of tokens and the norm before the next product. The stream stays in
 //! f32 whatever the type of the products; the projection to queries, keys and values needs no pass
-//! for its bias. [`super::tensors`] computes the same with candle's operations: the tests compare
+//! for its bias, but where positions are rotary one for it and for the turning. [`super::tensors`] computes the same with candle's operations: the tests compare
 //! with it, and it runs where a kernel does not fit.
 
 mod attention;
@@ -18,9 +18,10 @@ use candle_core::{DType, Device, Tensor};
 use self::attention::{Arithmetic, Attention};
 pub(crate) use self::patches::patches;
 pub(super) use self::tokens::unit_rows;
-use self::tokens::{Embedding, Ending, Norm, Stream, bias_gelu};
+use self::tokens::{Embedding, Ending, Norm, Stream, bias_gelu, bias_swiglu, bias_turn};
 use super::config::VitConfig;
 use super::parameters::Parameters;
+use super::pos_embed::Positions;
 use crate::error::{Error, Result};
 use crate::kernel::{PACK, packed};
 
@@ -48,10 +49,14 @@ impl Linear {
 struct Block {
     norm1: Norm,
     qkv: Linear,
+    /// What attention adds: the bias of `qkv`; but for queries nothing where they are turned, as
+    /// they have theirs by then.
+    attention_bias: Tensor,
     proj: Linear,
     scale1: Option<Tensor>,
     norm2: Norm,
     fc1: Linear,
+    gated: bool,
     fc2: Linear,
     scale2: Option<Tensor>,
 }
@@ -92,9 +97,13 @@ impl Encoder {
         let blocks: Vec<Block> = (0..depth)
             .map(|index| block(parameters, &vectors, index, config))
             .collect::<Result<_>>()?;
-        // kernels go over whole packs of a row
-        let odd = |block: &Block| !block.fc1.bias.elem_count().is_multiple_of(PACK);
-        if blocks.iter().any(odd) {
+        // kernels go over whole packs of a row, and of a half of a head that is turned
+        let odd = |block: &Block| {
+            let hidden = block.fc1.bias.elem_count() / if config.gated { 2 } else { 1 };
+            !hidden.is_multiple_of(PACK)
+        };
+        let turned = config.positions.is_none();
+        if blocks.iter().any(odd) || (turned && !heads.1.is_multiple_of(2 * PACK)) {
             return Ok(None);
         }
         Ok(Some(Self {
@@ -110,12 +119,12 @@ impl Encoder {
     }
 
     /// The mean of the outputs of blocks `layers`, counted from 1, each after the final norm:
-    /// [B, 3, H, W] frames and `positions` [1, 1 + h·w, D], both f32
-    /// -> [B, 1 + h·w, D] in f32, register tokens left out.
+    /// [B, 3, H, W] frames and positions, all f32 -> [B, 1 + h·w, D] in f32, register tokens left
+    /// out.
     pub(super) fn tokens(
         &self,
         frames: &Tensor,
-        positions: &Tensor,
+        positions: &Positions,
         layers: RangeInclusive<usize>,
     ) -> Result<Tensor> {
         let mut stream = self.embed(frames, positions)?;
@@ -125,7 +134,7 @@ impl Encoder {
         };
         let mut sum: Option<Tensor> = None;
         for (index, block) in self.blocks.iter().enumerate() {
-            let hidden = self.before_second_sum(block, &mut stream, &normed)?;
+            let hidden = self.before_second_sum(block, &mut stream, &normed, positions)?;
             let ending = Ending { bias: &block.fc2.bias, scale: block.scale2.as_ref() };
             let wanted = layers.contains(&(index + 1));
             let output = match (self.blocks.get(index + 1), wanted) {
@@ -150,7 +159,7 @@ impl Encoder {
 
     /// Queries, keys and values of the last block [B, N, 3·D] in f32, frames and positions as for
     /// [`Encoder::tokens`].
-    pub(super) fn last_qkv(&self, frames: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    pub(super) fn last_qkv(&self, frames: &Tensor, positions: &Positions) -> Result<Tensor> {
         let Some((last, before)) = self.blocks.split_last() else {
             return Err(Error::setting("layer", "this encoder has no block"));
         };
@@ -158,12 +167,12 @@ impl Encoder {
         let first = before.first().unwrap_or(last);
         let mut normed = stream.norm(&first.norm1, self.dtype)?;
         for (index, block) in before.iter().enumerate() {
-            let hidden = self.before_second_sum(block, &mut stream, &normed)?;
+            let hidden = self.before_second_sum(block, &mut stream, &normed, positions)?;
             let ending = Ending { bias: &block.fc2.bias, scale: block.scale2.as_ref() };
             normed = stream.add_norm(&hidden, &ending, &self.blocks[index + 1].norm1)?;
         }
         let qkv = last.qkv.product(&normed)?.to_dtype(DType::F32)?;
-        Ok(qkv.broadcast_add(&last.qkv.bias)?)
+        Ok(last.turned(qkv, positions)?.broadcast_add(&last.attention_bias)?)
     }
 
     /// A block but for the sum at its end: what its feed-forward adds, without bias and LayerScale.
@@ -172,23 +181,29 @@ impl Encoder {
         block: &Block,
         stream: &mut Stream,
         normed: &Tensor,
+        positions: &Positions,
     ) -> Result<Tensor> {
-        let mixed = self.attention.mix(&block.qkv.product(normed)?, &block.qkv.bias)?;
+        let qkv = block.turned(block.qkv.product(normed)?, positions)?;
+        let mixed = self.attention.mix(&qkv, &block.attention_bias)?;
         let ending = Ending { bias: &block.proj.bias, scale: block.scale1.as_ref() };
         let normed = stream.add_norm(&block.proj.product(&mixed)?, &ending, &block.norm2)?;
-        let hidden = bias_gelu(block.fc1.product(&normed)?, &block.fc1.bias)?;
+        let hidden = block.fc1.product(&normed)?;
+        let hidden = match block.gated {
+            true => bias_swiglu(&hidden, &block.fc1.bias)?,
+            false => bias_gelu(hidden, &block.fc1.bias)?,
+        };
         block.fc2.product(&hidden)
     }
 
     /// What the first block gets.
-    fn embed(&self, frames: &Tensor, positions: &Tensor) -> Result<Stream> {
+    fn embed(&self, frames: &Tensor, positions: &Positions) -> Result<Stream> {
         let patches = patches(frames, None, (self.patch, self.dtype))?;
         let projected = self.patch_embed.product(&patches)?;
         let embedding = Embedding {
             bias: &self.patch_embed.bias,
             cls: &self.cls_token,
             registers: self.registers.as_ref(),
-            positions,
+            positions: &positions.table,
         };
         Ok(Stream::begin(&projected, &embedding)?)
     }
@@ -200,6 +215,17 @@ impl Encoder {
         let skip = 1 + registers.dim(1)?;
         let patches = xs.narrow(1, skip, xs.dim(1)? - skip)?;
         Ok(Tensor::cat(&[&xs.narrow(1, 0, 1)?, &patches], 1)?)
+    }
+}
+
+impl Block {
+    /// A product of `qkv` that nobody else has seen yet, as attention takes it: turned where
+    /// positions are rotary.
+    fn turned(&self, qkv: Tensor, positions: &Positions) -> Result<Tensor> {
+        Ok(match &positions.turns {
+            Some(turns) => bias_turn(qkv, &self.qkv.bias, turns)?,
+            None => qkv,
+        })
     }
 }
 
@@ -222,13 +248,23 @@ fn block(
 ) -> Result<Block> {
     let name = |part: &str| format!("blocks.{index}.{part}");
     let linear = |part: &str| Linear::new(matrices, vectors, &name(part));
+    let qkv = linear("attn.qkv")?;
+    let attention_bias = match config.positions {
+        Some(_) => qkv.bias.clone(),
+        None => {
+            let values = qkv.bias.narrow(0, 2 * config.width, config.width)?;
+            packed(&values.pad_with_zeros(0, 2 * config.width, 0)?)?
+        }
+    };
     Ok(Block {
         norm1: norm(vectors, &name("norm1"), config.norm_eps)?,
-        qkv: linear("attn.qkv")?,
+        qkv,
+        attention_bias,
         proj: linear("attn.proj")?,
         scale1: optional(vectors, &name("ls1.gamma"))?,
         norm2: norm(vectors, &name("norm2"), config.norm_eps)?,
         fc1: linear("mlp.fc1")?,
+        gated: config.gated,
         fc2: linear("mlp.fc2")?,
         scale2: optional(vectors, &name("ls2.gamma"))?,
     })

@@ -79,6 +79,50 @@ static __device__ void bias_gelu(T *values, const float *bias, unsigned count, u
     }
 }
 
+// The SiLU of a gate times its value: of a product's rows [2 * columns] with their bias the first
+// half are gates. `count` values go to `out`; `columns` are whole packs.
+template <typename T>
+static __device__ void bias_swiglu(const T *pairs, const float *bias, T *out, unsigned count, unsigned columns) {
+    for (unsigned first = place() * PACK; first < count; first += stride() * PACK) {
+        const unsigned column = first % columns;
+        const T *from = pairs + (size_t)(first / columns) * 2 * columns + column;
+        const Pack gate = plus(load_pack(from), load_pack(bias + column));
+        Pack value = plus(load_pack(from + columns), load_pack(bias + columns + column));
+#pragma unroll
+        for (unsigned i = 0; i < PACK; i++) value.values[i] *= gate.values[i] / (1.0f + expf(-gate.values[i]));
+        store_pack(out + first, value);
+    }
+}
+
+// Gives queries and keys of a product [images, tokens, 3 * width] their bias, and turns those of
+// patches, the last of the tokens, by their row of `turns` [patches, 2 * half]: cosines, then sines.
+// In place; a value of a head's first half is turned with that of its second. A thread takes a pack
+// of each, `count` in all; a head has 2 * half values, halves are whole packs.
+template <typename T>
+static __device__ void bias_turn(T *qkv, const float *bias, const float *turns, unsigned count, unsigned tokens,
+                                 unsigned patches, unsigned width, unsigned half) {
+    const unsigned each = width / PACK, packs = half / PACK;
+    for (unsigned index = place(); index < count; index += stride()) {
+        const unsigned row = index / each, pair = index % each, token = row % tokens;
+        const unsigned at = pair % packs * PACK, column = pair / packs * 2 * half + at;
+        T *first = qkv + (size_t)row * 3 * width + column, *second = first + half;
+        Pack x = plus(load_pack(first), load_pack(bias + column));
+        Pack y = plus(load_pack(second), load_pack(bias + column + half));
+        if (token + patches >= tokens) {
+            const float *turn = turns + (size_t)(token + patches - tokens) * 2 * half + at;
+            const Pack cosine = load_pack(turn), sine = load_pack(turn + half);
+#pragma unroll
+            for (unsigned i = 0; i < PACK; i++) {
+                const float a = x.values[i], b = y.values[i];
+                x.values[i] = a * cosine.values[i] - b * sine.values[i];
+                y.values[i] = b * cosine.values[i] + a * sine.values[i];
+            }
+        }
+        store_pack(first, x);
+        store_pack(second, y);
+    }
+}
+
 // Rows over their lengths, of which none counts less than `least`: a warp a row of [images, each,
 // width], images lying `apart` from one another.
 extern "C" __global__ void unit_rows(const float *xs, float *out, unsigned rows, unsigned each,
@@ -100,6 +144,12 @@ extern "C" __global__ void unit_rows(const float *xs, float *out, unsigned rows,
 FOR_BOTH(embed, P_EMBED, (projected, bias, cls, registers, positions, o, count, others, patches, width))
 #define P_BIAS_GELU(T) (T *x, const float *b, unsigned count, unsigned columns)
 FOR_BOTH(bias_gelu, P_BIAS_GELU, (x, b, count, columns))
+#define P_BIAS_SWIGLU(T) (const T *x, const float *b, T *o, unsigned count, unsigned columns)
+FOR_BOTH(bias_swiglu, P_BIAS_SWIGLU, (x, b, o, count, columns))
+#define P_BIAS_TURN(T)                                                                                 \
+    (T *x, const float *b, const float *turns, unsigned count, unsigned tokens, unsigned patches,      \
+     unsigned width, unsigned half)
+FOR_BOTH(bias_turn, P_BIAS_TURN, (x, b, turns, count, tokens, patches, width, half))
 
 #define ADD_NORM(NAME, T, OUT)                                                                         \
     extern "C" __global__ void NAME(float *stream, const T *added, const float *bias, const float *scale, \

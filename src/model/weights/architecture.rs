@@ -2,7 +2,7 @@
 
 use super::element::{ElementType, Table};
 use super::names::Spelling;
-use super::plan::{Plan, Recipe, needed};
+use super::plan::{Makeup, Plan, Recipe};
 use super::report::Refusal;
 
 /// The sizes of an encoder, all of which its tensors' shapes tell.
@@ -14,16 +14,23 @@ pub(in crate::model) struct Architecture {
     pub(in crate::model) depth: usize,
     /// Side of a patch in pixels.
     pub(in crate::model) patch: usize,
-    /// Side of the grid that the position table covers.
+    /// Side of the grid that the position table covers; 0 where positions are rotary.
     pub(in crate::model) table_side: usize,
     /// Number of register tokens.
     pub(in crate::model) registers: usize,
-    /// Width between the two layers of a feed-forward: almost always 4 times `width`.
+    /// Width of what goes into the second layer of a feed-forward: almost always 4 times `width`.
     pub(in crate::model) hidden: usize,
+    /// Whether feed-forwards are gated: the first layer gives that twice, a gate first.
+    pub(in crate::model) gated: bool,
     /// Whether the branches of the blocks are scaled.
     pub(in crate::model) layer_scale: bool,
     /// Whether the position table has a row for CLS.
     pub(in crate::model) class_row: bool,
+    /// Whether positions are rotary: queries and keys are turned, and there is no table.
+    pub(in crate::model) rotary: bool,
+    /// How many periods of rotary positions the file holds, a quarter of a head's channels; 0 where
+    /// they are the family's.
+    pub(in crate::model) periods: usize,
 }
 
 /// No vision transformer is larger in any direction; what claims to be is damage.
@@ -49,25 +56,31 @@ impl Architecture {
         )?;
         let registers =
             shape("register_tokens").and_then(|shape| shape.get(1)).copied().unwrap_or(0);
-        let positions = need("pos_embed")?;
-        let rows = positions.get(1).copied().unwrap_or(0);
-        let (table_side, class_row) = read_table(rows, registers)?;
-        let hidden = shape("blocks.0.mlp.fc1.weight").and_then(|shape| shape.first()).copied();
+        let rotary = spelling.rotary();
+        let (table_side, class_row) = match rotary {
+            true => (0, true),
+            false => read_table(need("pos_embed")?.get(1).copied().unwrap_or(0), registers)?,
+        };
+        let (hidden, gated) = read_feed_forward(table, plan, width);
         let architecture = Self {
             width,
             depth: plan.depth(),
             patch,
             table_side,
             registers,
-            hidden: hidden.unwrap_or(width.saturating_mul(4)),
+            hidden,
+            gated,
             layer_scale: plan.layer_scale(),
             class_row,
+            rotary,
+            periods: shape("rope_embed.periods").and_then(|it| it.first()).copied().unwrap_or(0),
         };
         architecture.check_size().map(|()| architecture)
     }
 
     fn check_size(&self) -> Result<(), Refusal> {
-        let sizes = [self.width, self.patch, self.hidden, self.registers, self.table_side];
+        let Self { width, patch, hidden, registers, table_side, periods, .. } = *self;
+        let sizes = [width, patch, hidden, registers, table_side, periods];
         if self.width > 0 && self.patch > 0 && sizes.iter().all(|&size| size <= LARGEST) {
             return Ok(());
         }
@@ -79,12 +92,20 @@ impl Architecture {
 
     /// Every tensor's canonical name and its shape in the file, in canonical order.
     pub(in crate::model) fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let names = needed(self.depth, self.layer_scale, self.registers > 0).into_iter();
+        let makeup = Makeup {
+            depth: self.depth,
+            layer_scale: self.layer_scale,
+            registers: self.registers > 0,
+            table: !self.rotary,
+        };
+        let periods = (self.periods > 0).then(|| "rope_embed.periods".to_string());
+        let names = makeup.needed().into_iter().chain(periods);
         names.map(|name| (self.shape_of(&name), name)).map(|(shape, name)| (name, shape)).collect()
     }
 
     fn shape_of(&self, name: &str) -> Vec<usize> {
         let (width, hidden) = (self.width, self.hidden);
+        let first = if self.gated { 2 * hidden } else { hidden };
         let part = name.strip_prefix("blocks.").and_then(|rest| rest.split_once('.'));
         match part.map_or(name, |(_, part)| part) {
             "cls_token" => vec![1, 1, width],
@@ -94,31 +115,52 @@ impl Architecture {
             "register_tokens" => vec![1, self.registers, width],
             "patch_embed.proj.weight" => vec![width, 3, self.patch, self.patch],
             "attn.qkv.weight" => vec![3 * width, width],
-            "attn.qkv.bias" => vec![3 * width],
+            "attn.qkv.bias" | "attn.qkv.bias_mask" => vec![3 * width],
             "attn.proj.weight" => vec![width, width],
-            "mlp.fc1.weight" => vec![hidden, width],
-            "mlp.fc1.bias" => vec![hidden],
+            "mlp.fc1.weight" => vec![first, width],
+            "mlp.fc1.bias" => vec![first],
             "mlp.fc2.weight" => vec![width, hidden],
+            "rope_embed.periods" => vec![self.periods],
             _ => vec![width],
         }
     }
 
     /// Compares every tensor's shape and type with what these sizes ask for.
     pub(super) fn check(&self, table: &Table, plan: &Plan) -> Result<(), Refusal> {
-        for (name, wanted) in self.shapes() {
-            match plan.recipes.get(&name) {
-                Some(Recipe::Whole(key)) => check_tensor(table, key, &wanted)?,
-                Some(Recipe::Rows(parts)) => {
-                    let mut wanted = wanted;
-                    wanted[0] = self.width;
+        for (name, recipe) in &plan.recipes {
+            let mut wanted = self.shape_of(name);
+            match recipe {
+                Recipe::Whole(key) => check_tensor(table, key, &wanted)?,
+                Recipe::Pieces(parts) => {
+                    wanted[0] /= parts.len();
                     for key in parts.iter().flatten() {
                         check_tensor(table, key, &wanted)?;
                     }
                 }
-                Some(Recipe::Zeros) | None => {}
+                Recipe::Zeros => {}
             }
         }
         Ok(())
+    }
+}
+
+/// The width of what goes into the second layer of a feed-forward, and whether the first gives a
+/// gate too: as pieces, or as twice so many rows.
+fn read_feed_forward(table: &Table, plan: &Plan, width: usize) -> (usize, bool) {
+    let rows = |key: &String| table.get(key).and_then(|stored| stored.shape.first()).copied();
+    let taken = match plan.recipes.get("blocks.0.mlp.fc2.weight") {
+        Some(Recipe::Whole(key)) => table.get(key).and_then(|stored| stored.shape.get(1)).copied(),
+        _ => None,
+    };
+    let (given, pieces) = match plan.recipes.get("blocks.0.mlp.fc1.weight") {
+        Some(Recipe::Whole(key)) => (rows(key), false),
+        Some(Recipe::Pieces(parts)) => (parts.iter().flatten().find_map(rows), true),
+        _ => (None, false),
+    };
+    match (given, taken) {
+        (Some(given), _) if pieces => (given, true),
+        (Some(given), Some(taken)) if given == taken.saturating_mul(2) => (taken, true),
+        (given, taken) => (given.or(taken).unwrap_or(width.saturating_mul(4)), false),
     }
 }
 
@@ -216,12 +258,21 @@ mod tests {
             table_side: 4,
             registers: 0,
             hidden: 128,
+            gated: false,
             layer_scale: false,
             class_row: true,
+            rotary: false,
+            periods: 0,
         };
         let shapes = architecture.shapes();
         assert_eq!(shapes[1], ("pos_embed".into(), vec![1, 17, 32]));
         assert_eq!(shapes[2], ("patch_embed.proj.weight".into(), vec![32, 3, 8, 8]));
         assert_eq!(shapes[6], ("blocks.0.attn.qkv.weight".into(), vec![96, 32]));
+        let other =
+            Architecture { gated: true, rotary: true, periods: 4, table_side: 0, ..architecture };
+        let shapes = other.shapes();
+        assert_eq!(shapes[1].0, "patch_embed.proj.weight");
+        assert!(shapes.contains(&("blocks.1.mlp.fc1.weight".into(), vec![256, 32])));
+        assert!(shapes.contains(&("rope_embed.periods".into(), vec![4])));
     }
 }

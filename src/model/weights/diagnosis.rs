@@ -6,15 +6,7 @@
 use super::report::{Refusal, shortened};
 
 /// Parts of key names that give an architecture away, the most telling first; what it is.
-const SIGNS: [(&[&str], &str); 14] = [
-    (
-        &["storage_tokens", "rope_embed", "attention.q_proj"],
-        "a DINOv3 encoder, whose rotary positions this program does not have",
-    ),
-    (
-        &["mlp.w12", "mlp.weights_in"],
-        "an encoder with SwiGLU feed-forwards (DINOv2's ViT-g), which are not supported",
-    ),
+const SIGNS: [(&[&str], &str); 13] = [
     (
         &[
             "SCB",
@@ -28,12 +20,16 @@ const SIGNS: [(&[&str], &str); 14] = [
         "a quantised model; its float weights are needed",
     ),
     (
+        &["attn.q_proj", "attn.inner_attn_ln"],
+        "an EVA-02 encoder, whose rotary positions differ from DINOv3's; that is not supported",
+    ),
+    (
         &["relative_position_bias", "relative_position_index"],
         "a Swin or BEiT model, whose relative positions this program does not have",
     ),
     (
         &["attn.q_bias", "attention.q_bias"],
-        "a VideoMAE or BEiT encoder, with biases for queries and values alone; that is not supported",
+        "a VideoMAE, BEiT or EVA encoder, with biases for queries and values alone; that is not supported",
     ),
     (
         &["rel_pos_h"],
@@ -59,7 +55,7 @@ const SIGNS: [(&[&str], &str); 14] = [
 ];
 
 /// What the user can do where the architecture is another one.
-const OTHER: &str = "pass a plain ViT encoder: MAE, CropMAE, SiamMAE, DINO, iBOT, DINOv2, timm or Hugging Face's ViTMAE or Dinov2";
+const OTHER: &str = "pass a plain ViT encoder: MAE, CropMAE, SiamMAE, DINO, iBOT, DINOv2, DINOv3, timm or Hugging Face's ViTMAE, Dinov2 or DINOv3";
 
 /// What the keys remind of, if of anything.
 pub(super) fn sign(keys: &[String]) -> Option<&'static str> {
@@ -149,7 +145,7 @@ mod tests {
         assert!(problem(&["conv1.weight", "layer1.0.conv1.weight"]).contains("ResNet"));
         assert!(problem(&["bert.embeddings.word_embeddings.weight"]).contains("text model"));
         assert!(problem(&["decoder_embed.weight", "mask_token"]).contains("only a decoder"));
-        assert!(problem(&["storage_tokens", "cls_token"]).contains("DINOv3"));
+        assert!(problem(&["blocks.0.attn.q_proj.weight"]).contains("EVA-02"));
         assert!(problem(&["blocks.0.mlp.fc1.SCB"]).contains("quantised"));
         assert!(
             problem(&["a.b", "c"]).contains("2 keys") && problem(&["a.b", "c"]).contains("a.b, c")

@@ -9,9 +9,10 @@ use super::architecture::Architecture;
 use super::container::Opened;
 use super::element::Table;
 use super::family::{Clues, Family};
-use super::names::{Site, Spelling};
+use super::names::Spelling;
 use super::plan::{Plan, Recipe};
 use super::report::{ExtraGroup, KeyReport, Refusal};
+use super::site::Site;
 use super::{Overrides, diagnosis, select};
 use crate::error::Result;
 use crate::model::config::VitConfig;
@@ -108,7 +109,7 @@ impl Examined {
         for recipe in self.plan.recipes.values() {
             let keys = match recipe {
                 Recipe::Whole(key) => vec![key],
-                Recipe::Rows(parts) => parts.iter().flatten().collect(),
+                Recipe::Pieces(parts) => parts.iter().flatten().collect(),
                 Recipe::Zeros => Vec::new(),
             };
             report.found += usize::from(!keys.is_empty());
@@ -126,11 +127,11 @@ impl Examined {
             notes
                 .push("the position table has no row for CLS: a row of zeros stands for it".into());
         }
-        if architecture.hidden != 4 * architecture.width {
-            notes.push(format!(
-                "feed-forwards are {} wide, not 4 x {}",
-                architecture.hidden, architecture.width
-            ));
+        let &Architecture { width, hidden, gated, .. } = architecture;
+        if gated {
+            notes.push(format!("gated feed-forwards (SwiGLU), {hidden} wide"));
+        } else if hidden != 4 * width {
+            notes.push(format!("feed-forwards are {hidden} wide, not 4 x {width}"));
         }
     }
 
@@ -169,12 +170,19 @@ impl Examined {
         family: Family,
         overrides: &Overrides,
     ) -> Result<VitConfig, Refusal> {
-        let &Architecture { width, depth, patch, table_side, registers, .. } = architecture;
-        let (heads, usual) = self.heads(width, family, overrides)?;
-        let positions = family.positions(registers);
-        let norm_eps = family.norm_eps();
-        let config =
-            VitConfig { width, depth, heads, patch, table_side, registers, norm_eps, positions };
+        let &Architecture { width, depth, patch, table_side, registers, gated, .. } = architecture;
+        let (heads, usual) = self.heads(architecture, family, overrides)?;
+        let config = VitConfig {
+            width,
+            depth,
+            heads,
+            patch,
+            table_side,
+            registers,
+            gated,
+            norm_eps: family.norm_eps(),
+            positions: family.positions(registers),
+        };
         if usual && config.name().contains("heads") {
             self.report.heads_guessed = true;
             self.report.notes.push(format!(
@@ -187,19 +195,28 @@ impl Examined {
     /// The number of heads, and whether it is only what is usual for the width.
     fn heads(
         &self,
-        width: usize,
+        &Architecture { width, rotary, periods, .. }: &Architecture,
         family: Family,
         overrides: &Overrides,
     ) -> Result<(usize, bool), Refusal> {
         let recorded = self.opened.metadata("num_heads").and_then(|text| text.trim().parse().ok());
         let told = overrides.heads.or(overrides.arch.as_ref().map(|arch| arch.heads)).or(recorded);
+        // a period for every fourth channel of a head
+        let told = told.or_else(|| width.checked_div(4 * periods));
         let told = told.or_else(|| family.heads(width));
         let heads = told.unwrap_or_else(|| VitConfig::usual_heads(width));
+        let remedy = "set the setting `heads` to the number that it was trained with";
         if heads == 0 || !width.is_multiple_of(heads) {
-            return Err(Refusal::new(
-                format!("{heads} heads do not divide its width of {width}"),
-                "set the setting `heads` to the number that it was trained with",
-            ));
+            let problem = format!("{heads} heads do not divide its width of {width}");
+            return Err(Refusal::new(problem, remedy));
+        }
+        let each = width / heads;
+        if rotary && (!each.is_multiple_of(4) || (periods > 0 && each != 4 * periods)) {
+            let problem = format!(
+                "heads of {each} channels do not fit its rotary positions, which turn {} at a time",
+                4 * periods.max(1)
+            );
+            return Err(Refusal::new(problem, remedy));
         }
         Ok((heads, told.is_none()))
     }
@@ -217,20 +234,25 @@ impl Examined {
     }
 
     fn tensor(&mut self, name: String, mut shape: Vec<usize>) -> Result<(String, Tensor), Refusal> {
-        let keys: Vec<String> = match self.plan.recipes.get(&name) {
-            Some(Recipe::Whole(key)) => vec![key.clone()],
-            Some(Recipe::Rows(parts)) => parts.iter().flatten().cloned().collect(),
-            Some(Recipe::Zeros) | None => Vec::new(),
+        let count: usize = shape.iter().product();
+        let mut numbers = match self.plan.recipes.get(&name).cloned() {
+            Some(Recipe::Whole(key)) => self.read(&key)?,
+            Some(Recipe::Pieces(parts)) => {
+                let mut numbers = Vec::with_capacity(count);
+                for part in &parts {
+                    match part {
+                        Some(key) => numbers.extend(self.read(key)?),
+                        None => numbers.extend(std::iter::repeat_n(0.0, count / parts.len())),
+                    }
+                }
+                numbers
+            }
+            Some(Recipe::Zeros) | None => vec![0.0; count],
         };
-        let mut numbers = Vec::new();
-        for key in &keys {
-            let Some(stored) = self.table.get(key) else { continue };
-            let part = self.opened.read(key, stored)?;
-            check_finite(key, &part)?;
-            numbers.extend(part);
-        }
-        if keys.is_empty() {
-            numbers = vec![0.0; shape.iter().product()];
+        // DINOv3 has a bias of keys among its weights, and takes it times zero
+        if let Some(Recipe::Whole(mask)) = self.plan.recipes.get(&format!("{name}_mask")).cloned() {
+            let mask = self.read(&mask)?;
+            numbers.iter_mut().zip(mask).for_each(|(number, factor)| *number *= factor);
         }
         let class_row = self.architecture.as_ref().is_none_or(|sizes| sizes.class_row);
         if name == "pos_embed" && !class_row {
@@ -239,6 +261,14 @@ impl Examined {
         }
         let tensor = tensor(&name, numbers, shape)?;
         Ok((name, tensor))
+    }
+
+    /// The numbers of a tensor of the encoder, which must be finite.
+    fn read(&mut self, key: &str) -> Result<Vec<f32>, Refusal> {
+        let Some(stored) = self.table.get(key) else { return Ok(Vec::new()) };
+        let numbers = self.opened.read(key, stored)?;
+        check_finite(key, &numbers)?;
+        Ok(numbers)
     }
 
     /// Reads the tensors of the encoder's dict whose names, without the encoder's prefix, are

@@ -25,6 +25,8 @@ pub enum Family {
     Dinov2,
     /// DINOv2 with registers.
     Dinov2Registers,
+    /// DINOv3, by its own program's names or timm's.
+    Dinov3,
     /// timm's models, `DeiT`'s, and classifiers fine-tuned from others.
     Timm,
     /// Hugging Face's `ViTMAE`.
@@ -35,6 +37,8 @@ pub enum Family {
     HuggingFaceDinov2,
     /// Hugging Face's `Dinov2WithRegisters`.
     HuggingFaceDinov2Registers,
+    /// Hugging Face's `DINOv3ViT`.
+    HuggingFaceDinov3,
     /// The names alone do not tell: MAE, DINO and timm share them.
     Plain,
     /// Not trained: drawn from a seed.
@@ -67,6 +71,8 @@ impl Family {
                 Self::HuggingFaceDinov2Registers
             }
             Spelling::HuggingFaceDinov2 => Self::HuggingFaceDinov2,
+            Spelling::HuggingFaceDinov3 => Self::HuggingFaceDinov3,
+            Spelling::Dinov3 | Spelling::TimmDinov3 => Self::Dinov3,
             Spelling::Timm => Self::of_timm_names(clues),
         }
     }
@@ -98,33 +104,40 @@ impl Family {
         }
     }
 
-    /// How this family resizes its position table.
+    /// How this family resizes its position table; none for DINOv3, which has none.
     ///
     /// DINOv2's hub settings: an offset of 0.1 without registers; size and antialiasing with them.
     /// Hugging Face follows that for registers and uses the bare sizes elsewhere. timm repackages
     /// other programs' weights, so the rule of those stands.
-    pub(super) fn positions(self, registers: usize) -> PositionRule {
-        match self {
+    pub(super) fn positions(self, registers: usize) -> Option<PositionRule> {
+        Some(match self {
+            Self::Dinov3 | Self::HuggingFaceDinov3 => return None,
             _ if registers > 0 => PositionRule::Antialias,
             Self::HuggingFaceVitMae | Self::HuggingFaceVit | Self::HuggingFaceDinov2 => {
                 PositionRule::Size
             }
             _ => PositionRule::Offset,
-        }
+        })
     }
 
     /// The epsilon of this family's norms.
     pub(super) fn norm_eps(self) -> f64 {
         match self {
             Self::HuggingFaceVitMae | Self::HuggingFaceVit => 1e-12,
+            Self::Dinov3 | Self::HuggingFaceDinov3 => 1e-5,
             _ => 1e-6,
         }
     }
 
     /// The number of heads where the family departs from what is usual for a width: MoCo v3's
-    /// ViT-S has 12, not 6.
+    /// ViT-S has 12, not 6; DINOv3's heads have 64 channels, those of its largest 128.
     pub(super) fn heads(self, width: usize) -> Option<usize> {
-        (self == Self::MocoV3 && width == 384).then_some(12)
+        match self {
+            Self::MocoV3 if width == 384 => Some(12),
+            Self::Dinov3 | Self::HuggingFaceDinov3 if width == 4096 => Some(32),
+            Self::Dinov3 | Self::HuggingFaceDinov3 if width.is_multiple_of(64) => Some(width / 64),
+            _ => None,
+        }
     }
 }
 
@@ -151,11 +164,13 @@ impl fmt::Display for Family {
             Self::MocoV3 => "MoCo v3",
             Self::Dinov2 => "DINOv2",
             Self::Dinov2Registers => "DINOv2 with registers",
+            Self::Dinov3 => "DINOv3",
             Self::Timm => "timm",
             Self::HuggingFaceVitMae => "Hugging Face ViTMAE",
             Self::HuggingFaceVit => "Hugging Face ViT",
             Self::HuggingFaceDinov2 => "Hugging Face Dinov2",
             Self::HuggingFaceDinov2Registers => "Hugging Face Dinov2 with registers",
+            Self::HuggingFaceDinov3 => "Hugging Face DINOv3",
             Self::Plain => "plain ViT (names shared by MAE, DINO and timm)",
             Self::Random => "random",
         })
@@ -208,12 +223,19 @@ mod tests {
 
     #[test]
     fn what_follows_from_the_family() {
-        assert_eq!(Family::Dinov2.positions(0), PositionRule::Offset);
-        assert_eq!(Family::Timm.positions(4), PositionRule::Antialias);
-        assert_eq!(Family::HuggingFaceDinov2Registers.positions(4), PositionRule::Antialias);
-        assert_eq!(Family::HuggingFaceVitMae.positions(0), PositionRule::Size);
+        let rule = |family: Family, registers| family.positions(registers);
+        assert_eq!(rule(Family::Dinov2, 0), Some(PositionRule::Offset));
+        assert_eq!(rule(Family::Timm, 4), Some(PositionRule::Antialias));
+        assert_eq!(rule(Family::HuggingFaceDinov2Registers, 4), Some(PositionRule::Antialias));
+        assert_eq!(rule(Family::HuggingFaceVitMae, 0), Some(PositionRule::Size));
+        assert_eq!(rule(Family::Dinov3, 4), None);
         assert!((Family::HuggingFaceVit.norm_eps() - 1e-12).abs() < 1e-18);
         assert_eq!(Family::MocoV3.heads(384), Some(12));
         assert_eq!(Family::Mae.heads(384), None);
+        // DINOv3's S, H+ and 7B
+        assert_eq!(
+            [384, 1280, 4096].map(|width| Family::Dinov3.heads(width)),
+            [6, 20, 32].map(Some)
+        );
     }
 }

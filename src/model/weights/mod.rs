@@ -6,7 +6,7 @@
 //! random, and nothing in the file is ever executed. Next: [`crate::model`] builds the encoder.
 //!
 //! Inside, in the order of the work: `container` (with `torch_zip`, `pickle`, `element`) opens,
-//! `select` finds the encoder, `names` and `plan` sort the keys, `family` and `architecture` say
+//! `select` and `site` find the encoder, `vocabulary`, `names` and `plan` sort the keys, `family` and `architecture` say
 //! what it is, `examine` judges, `diagnosis` explains a refusal, `report` keeps what was found.
 
 mod architecture;
@@ -21,8 +21,10 @@ mod pickle;
 mod plan;
 mod report;
 mod select;
+mod site;
 mod torch_zip;
 mod training;
+mod vocabulary;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -51,11 +53,13 @@ pub struct Checkpoint {
     pub family: Family,
     /// The encoder's tensors by canonical name: f32, on the CPU, contiguous.
     ///
-    /// `cls_token` [1, 1, D]; `pos_embed` [1, 1 + n, D] with the row of CLS first;
+    /// `cls_token` [1, 1, D]; `pos_embed` [1, 1 + n, D] with the row of CLS first, but for encoders
+    /// with rotary positions; these may have `rope_embed.periods` (see
+    /// [`super::pos_embed::turns`]);
     /// `patch_embed.proj.weight` [D, 3, p, p] and `.bias` \[D\]; for every block N
     /// `blocks.N.{norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2}.{weight, bias}` with linear
-    /// weights [out, in] and the rows of `attn.qkv` in the order query, key, value; `norm.weight`
-    /// and `norm.bias` \[D\]. Where the encoder has them: `register_tokens` [1, R, D] and
+    /// weights [out, in] and the rows of `attn.qkv` in the order query, key, value (those of a gated
+    /// `mlp.fc1` with the gate first); `norm.weight` and `norm.bias` \[D\]. Where the encoder has them: `register_tokens` [1, R, D] and
     /// `blocks.N.ls1.gamma`, `blocks.N.ls2.gamma` \[D\].
     pub tensors: HashMap<String, Tensor>,
     /// What the file holds and what of it was used.

@@ -3,8 +3,8 @@
 use super::container::Opened;
 use super::diagnosis;
 use super::element::Table;
-use super::names::{Site, sites};
 use super::report::{Refusal, shortened};
+use super::site::{Site, sites};
 
 /// The dicts that training programs put their weights in, in the order of preference.
 pub(super) const WRAPPERS: [&str; 6] =

@@ -85,6 +85,53 @@ void gelu(const char *what, double most, Kernel kernel) {
     expect(what, xs, wanted, most);
 }
 
+template <class T, class Kernel>
+void swiglu(const char *what, double most, Kernel kernel) {
+    const u32 rows = 7, width = 40;
+    Numbers numbers{3};
+    auto xs = as<T>(numbers.some(rows * 2 * width, 4));
+    auto bias = numbers.some(2 * width, 1);
+    std::vector<double> wanted;
+    for (u32 i = 0; i < rows * width; i++) {
+        u32 column = i % width, at = i / width * 2 * width + column;
+        double gate = get(xs[at]) + bias[column], value = get(xs[at + width]) + bias[width + column];
+        wanted.push_back(gate / (1 + std::exp(-gate)) * value);
+    }
+    auto out = poisoned<T>(wanted.size());
+    emulated::launch(FEW, 32, [&] { kernel(xs.data(), bias.data(), out.data(), rows * width, width); });
+    expect(what, out, wanted, most);
+}
+
+template <class T, class Kernel>
+void turn(const char *what, double most, Kernel kernel) {
+    const u32 images = 2, others = 3, patches = 4, tokens = others + patches, heads = 3, half = 16;
+    const u32 width = heads * 2 * half, row = 3 * width;
+    Numbers numbers{12};
+    auto qkv = as<T>(numbers.some(images * tokens * row, 1));
+    auto bias = numbers.some(row, 1), angles = numbers.some(patches * half, 3);
+    std::vector<float> turns;
+    for (u32 patch = 0; patch < patches; patch++) {
+        for (u32 i = 0; i < half; i++) turns.push_back(std::cos(angles[patch * half + i]));
+        for (u32 i = 0; i < half; i++) turns.push_back(std::sin(angles[patch * half + i]));
+    }
+    auto wanted = wide(qkv);
+    for (u32 token = 0; token < images * tokens; token++)
+        for (u32 head = 0; head < 2 * heads; head++)
+            for (u32 i = 0; i < half; i++) {
+                u32 column = head * 2 * half + i;
+                double *one = &wanted[token * row + column], *other = one + half;
+                double x = *one + bias[column], y = *other + bias[column + half];
+                double angle = 0;
+                if (token % tokens >= others) angle = angles[(token % tokens - others) * half + i];
+                *one = x * std::cos(angle) - y * std::sin(angle);
+                *other = y * std::cos(angle) + x * std::sin(angle);
+            }
+    emulated::launch(FEW, 32, [&] {
+        kernel(qkv.data(), bias.data(), turns.data(), images * tokens * width / 8, tokens, patches, width, half);
+    });
+    expect(what, qkv, wanted, most);
+}
+
 void unit() {
     const u32 images = 2, each = 5, width = 37, apart = 6 * width + 3;
     Numbers numbers{8};
@@ -179,6 +226,10 @@ int main() {
     }
     gelu<float>("bias and GELU, f32", 2e-6, bias_gelu_f32);
     gelu<__nv_bfloat16>("bias and GELU, bf16", 4e-2, bias_gelu_bf16);
+    swiglu<float>("bias and gate, f32", 1e-5, bias_swiglu_f32);
+    swiglu<__nv_bfloat16>("bias and gate, bf16", 1e-1, bias_swiglu_bf16);
+    turn<float>("bias and rotary positions, f32", 2e-6, bias_turn_f32);
+    turn<__nv_bfloat16>("bias and rotary positions, bf16", 2e-2, bias_turn_bf16);
     unit();
     cut(false), cut(true);
     planes(false), planes(true);
