@@ -236,12 +236,16 @@ pub fn facts(run: &ScoredRun) -> Result<Vec<String>> {
     let weights = &results["weights"];
     lines.push(match weights.is_object() {
         true => format!(
-            "Encoder: {}, {}, {}; features of layer {}, position table by rule {}.",
+            "Encoder: {}, {}, {}; features of layer {}{}.",
             text(&weights["file"]),
             text(&weights["family"]),
             text(&weights["arch"]),
             text(&weights["layer"]),
-            text(&weights["positions"]),
+            // raw pixels and rotary positions have no table
+            match weights["positions"].as_str() {
+                Some(rule) => format!(", position table by rule {rule}"),
+                None => String::new(),
+            },
         ),
         false => {
             "Encoder: unknown; the predictions came from elsewhere and were scored as they were."

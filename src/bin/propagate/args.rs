@@ -178,10 +178,10 @@ pub(crate) struct DataArgs {
 pub(crate) struct ModelArgs {
     /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED` or `pixels`
     ///
-    /// Tensor names of CropMAE, SiamMAE, MAE, DINO, iBOT, DINOv2, timm and Hugging Face are
-    /// understood, and the architecture is read from the tensors' shapes. `sample` is a small
-    /// encoder that ships with the program, trained on 850 photographs. `random:ARCH@SEED` is a
-    /// seeded initialisation without training; `pixels` uses the raw pixels of each patch, the
+    /// Tensor names of CropMAE, SiamMAE, MAE, DINO, iBOT, MoCo v3, DINOv2, DINOv3, timm and Hugging
+    /// Face are understood, and the architecture is read from the tensors' shapes. `sample` is a
+    /// small encoder that ships with the program, trained on 850 photographs. `random:ARCH@SEED` is
+    /// a seeded initialisation without training; `pixels` uses the raw pixels of each patch, the
     /// baseline that every encoder must beat. Required, except with `--data sample`, where `sample`
     /// is the default.
     ///
