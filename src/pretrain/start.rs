@@ -159,6 +159,17 @@ fn refuse_another(
         let remedy = "pass an encoder without LayerScale and registers";
         return Err(Error::weights(path, problem, remedy));
     }
+    // the table of positions is fixed, and not taken
+    let other = |(name, tensor): &(&String, &Tensor)| {
+        *name != "pos_embed" && tensors.get(*name).is_some_and(|own| own.dims() != tensor.dims())
+    };
+    if let Some((name, tensor)) = loaded.tensors.iter().filter(other).min_by_key(|(name, _)| *name)
+    {
+        let shape = tensor.dims();
+        let problem =
+            format!("holds {name} of shape {shape:?}, which is another in the run's network");
+        return Err(Error::weights(path, problem, "pass an encoder with the run's sizes"));
+    }
     Ok(())
 }
 
@@ -305,5 +316,35 @@ mod tests {
         );
         assert_eq!(names[first..first + 3], ["cls_token", "mask_token", "patch_embed.proj.weight"]);
         assert_eq!(names.last(), Some(&"decoder_pred.weight"));
+    }
+
+    #[test]
+    fn encoders_of_another_make_are_refused() {
+        let config = Preset::Tiny.config().with_setting("encoder.depth=1").unwrap().autoencoder();
+        let plain = crate::model::init::random(&config.encoder, 0).unwrap();
+        let refused = |change: &dyn Fn(&mut Checkpoint)| {
+            let mut loaded = plain.clone();
+            change(&mut loaded);
+            let tensors = plain.tensors.clone();
+            let refused = refuse_another(Path::new("w.pth"), &loaded, &config.encoder, &tensors);
+            refused.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(refused(&|_| {}), "");
+        for change in
+            [(|it| it.config.positions = None) as fn(&mut Checkpoint), |it| it.config.gated = true]
+        {
+            assert!(refused(&change).contains("gated feed-forwards or rotary positions"));
+        }
+        let scaled = refused(&|it| {
+            let gamma = it.tensors["norm.weight"].clone();
+            it.tensors.insert("blocks.0.ls1.gamma".into(), gamma);
+        });
+        assert!(scaled.contains("has blocks.0.ls1.gamma"), "{scaled}");
+        assert!(refused(&|it| it.config.width = 64).contains("and the run is of"));
+        let narrow = refused(&|it| {
+            let first = it.tensors["blocks.0.mlp.fc1.bias"].narrow(0, 0, 8).unwrap();
+            it.tensors.insert("blocks.0.mlp.fc1.bias".into(), first);
+        });
+        assert!(narrow.contains("holds blocks.0.mlp.fc1.bias of shape [8]"), "{narrow}");
     }
 }
