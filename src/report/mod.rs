@@ -2,11 +2,11 @@
 //!
 //! Each benchmark's file turns an [`Outcome`](crate::eval::Outcome) into a [`Summary`]: the
 //! headline as papers print it, the rows behind it, the numbers at full precision. [`record`] adds
-//! everything that determined the numbers, and [`write()`] stores all of it; [`scored`] does the
-//! same for predictions of other programs. [`sweep`] and [`encoders`] list the headlines of several
-//! settings, or encoders; [`compare`] reads finished runs back (`stored`) and says which
-//! differences between them are significant, [`explain`] where a score comes from, and [`html`]
-//! turns a run's folder into a page for a browser.
+//! everything that determined the numbers, and [`write()`] stores all of it, with [`origin`] beside
+//! it; [`scored`] does the same for predictions of other programs. [`sweep`] and [`encoders`] list
+//! the headlines of several settings, or encoders; [`compare`] reads finished runs back (`stored`)
+//! and says which differences between them are significant, [`explain`] where a score comes from,
+//! and [`html`] turns a run's folder into a page for a browser.
 
 pub mod compare;
 pub mod davis;
@@ -14,6 +14,7 @@ pub mod encoders;
 pub mod explain;
 pub mod html;
 pub mod jhmdb;
+pub mod origin;
 pub mod record;
 pub mod scored;
 pub mod several;
@@ -50,7 +51,8 @@ pub struct Summary {
     pub remarks: Vec<String>,
 }
 
-/// Writes `results.json`, `results.md` and the CSV files, all or none; returns the JSON.
+/// Writes `results.json`, `results.md`, the CSV files and, where the weights were read from a file,
+/// where that lay ([`origin`]), all or none; returns the JSON.
 ///
 /// # Errors
 /// The folder cannot be written to.
@@ -62,6 +64,9 @@ pub fn write(folder: &Path, summary: &Summary, record: &RunRecord) -> Result<Val
     let bytes = files::json_bytes(&place, &json)?;
     written.push((place, bytes));
     written.push((folder.join("results.md"), record.markdown(summary).into_bytes()));
+    if let Some(weights) = record.weights.as_ref().and_then(|weights| weights.place.as_deref()) {
+        written.extend(origin::file(folder, weights));
+    }
     files::write_together(&written)?;
     Ok(json)
 }

@@ -1,6 +1,7 @@
 //! The run's record: the scores and everything that determined them.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,6 +18,10 @@ use crate::wording::counted;
 pub struct WeightsRecord {
     /// The file's name, or how the weights were made (`random:vits16@0`, `pixels`).
     pub file: String,
+    /// Where that file lay, absolute; not in `results.json`, which holds on any machine: see
+    /// [`super::origin`]. None in a record that was read back.
+    #[serde(skip)]
+    pub place: Option<PathBuf>,
     /// SHA-256 of the file, or of the description where there is none.
     pub sha256: String,
     /// The family that the tensors' names belong to.

@@ -102,7 +102,7 @@ fn every_choice_is_measured() {
 fn the_encoder_is_that_of_the_run() {
     let place = Place::with(&["davis"]);
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/dino.pth");
-    place.write("dino.pth", std::fs::read(golden).unwrap());
+    place.write("dino.pth", std::fs::read(&golden).unwrap());
     let run = "davis --data davis --size 16x24 --weights dino.pth --report none --overlays none";
     let chosen = "--checkpoint-key student --heads 4 --encoder tensor";
     place.run(&format!("{run} {chosen} --out a")).exits(0);
@@ -114,14 +114,27 @@ fn the_encoder_is_that_of_the_run() {
     let again = place.json("a/ablation/as-run/results.json");
     assert_eq!(again["weights"], weights);
     assert_eq!(again["provenance"]["encoder"], "tensor");
-    // the record says which file it was, and what was in it
+    // the record says which file it was, where it lay, and what was in it
     let recorded = line.replace("--weights dino.pth ", "");
     assert_eq!(&place.run(&recorded).exits(0).json()["ablation"], ablation);
+    let away = recorded.replace("explain a --data davis", "explain ../a --data ../davis");
+    assert_eq!(&place.run_in("away", &away).exits(0).json()["ablation"], ablation);
+    // of which results that are sent to others say nothing
+    let folder = place.path("dino.pth").display().to_string();
+    assert!(place.text("a/origin.json").contains(&folder));
+    let told = |file: &str| place.text(file).contains(&folder);
+    assert!(!["a/results.json", "a/results.md", "a/run.json"].into_iter().any(told));
     let whole = std::fs::read(place.path("dino.pth")).unwrap();
     place.cut("dino.pth", 0.9);
     place.run(&recorded).exits(2).refuses(&["a was made with dino.pth", "other weights by now"]);
+    // a whole checkpoint, but another one
+    place.write("dino.pth", std::fs::read(golden.with_file_name("mae.pth")).unwrap());
+    place.run(&recorded).exits(2).refuses(&["a was made with dino.pth", "other weights by now"]);
     place.remove("dino.pth");
-    place.run(&recorded).exits(2).refuses(&["a was made with dino.pth, which is not there"]);
+    let lost = ["a was made with dino.pth, which is not there, nor is ", &folder];
+    place.run_in("away", &away).exits(2).refuses(&lost);
+    place.write("away/dino.pth", &whole);
+    assert_eq!(&place.run_in("away", &away).exits(0).json()["ablation"], ablation);
     place.write("dino.pth", whole);
     // what is typed all the same must be that too
     place.run(&format!("{line} {chosen}")).exits(0);

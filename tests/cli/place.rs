@@ -67,7 +67,15 @@ impl Place {
 
     /// Runs a command line, its words parted by spaces.
     pub(crate) fn run(&self, line: &str) -> Ran {
-        let output = self.command().args(line.split_whitespace()).output().unwrap();
+        self.run_in("", line)
+    }
+
+    /// As [`Place::run`], in a folder that is made where it is not there.
+    pub(crate) fn run_in(&self, folder: &str, line: &str) -> Ran {
+        let folder = self.path(folder);
+        fs::create_dir_all(&folder).unwrap();
+        let mut command = self.command();
+        let output = command.current_dir(folder).args(line.split_whitespace()).output().unwrap();
         Ran {
             line: line.to_owned(),
             code: output.status.code(),

@@ -1,68 +1,38 @@
 //! `explain --ablate`: repeats the run with one setting changed at a time.
 //!
 //! Every change gets a result folder of its own in RUN/ablation. Changes that do not affect the
-//! features share them: as in a sweep, a clip is encoded once for all of these.
+//! features share them: as in a sweep, a clip is encoded once for all of these. [`trials`] lists what
+//! is changed, [`encoder`] finds the run's encoder again.
+
+mod encoder;
+mod trials;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use cropmae::data::Need;
 use cropmae::device::Precision;
 use cropmae::eval::{Cache, Kept, Run, RunFolder, Setup};
 use cropmae::image::decode;
-use cropmae::model::config::PositionRule;
-use cropmae::model::source::Source;
-use cropmae::model::vit::Implementation;
-use cropmae::model::weights::sha256;
-use cropmae::nearest::nearest;
-use cropmae::protocol::{Preset, Protocol, ablation};
+use cropmae::protocol::Preset;
 use cropmae::report::compare::runs::ScoredRun;
 use cropmae::report::compare::statistics::Resampling;
 use cropmae::report::explain::{self, Ablation, Change};
 use cropmae::report::record::{self, ProtocolRecord};
 use cropmae::wording::counted;
 use serde_json::{Value, json};
-use strum::VariantArray;
 
-use crate::args::{ExplainArgs, ModelArgs, RunArgs};
+use self::encoder::{RunEncoder, dtype_of};
+use self::trials::{DECODER, Trial};
+use crate::args::{ExplainArgs, RunArgs};
 use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::evaluate::{self, Ready, Shared};
 use crate::progress::{Bars, OfSetting};
 use crate::show::Notes;
 use crate::sweep::evaluate_runs;
-use crate::{interrupt, plan, show};
-
-/// What is tried.
-struct Trial {
-    setting: String,
-    from: String,
-    to: String,
-    presets: Vec<String>,
-    protocol: Protocol,
-    positions: Option<PositionRule>,
-    dtype: Precision,
-}
-
-impl Trial {
-    /// In words: `propagation.topk 5`.
-    fn words(&self) -> String {
-        format!("{} {}", self.setting, self.to)
-    }
-
-    /// Its folder's name.
-    fn folder(&self) -> String {
-        let plain = |c: char| if c.is_alphanumeric() || c == '.' { c } else { '-' };
-        let name: String = self.words().chars().map(plain).collect();
-        name.replace("--", "-")
-    }
-
-    /// What trials must agree in to share features.
-    fn features(&self) -> Value {
-        json!([self.protocol.preprocessing(), self.positions, self.dtype.name()])
-    }
-}
+use crate::{interrupt, show};
 
 /// All changes measured, and whether some clips failed; none where Ctrl-C came before all were.
 pub(crate) fn ablation(
@@ -70,13 +40,13 @@ pub(crate) fn ablation(
     args: &ExplainArgs,
     say: &Notes,
 ) -> Result<Option<(Ablation, bool)>> {
-    let mut trials = trials(run)?;
+    let mut trials = trials::trials(run)?;
     let wanted =
         |setting: &str| args.only.is_empty() || args.only.iter().any(|only| setting == only);
-    narrow(&mut trials, &args.only)?;
-    let weights = weights(run, &args.model.weights)?;
+    trials::narrow(&mut trials, &args.only)?;
+    let encoder = RunEncoder::of(run, &args.model)?;
     let (top, shared) = (args.folder.join("ablation"), open(run, args, say)?);
-    let all = All { run, args, weights, shared: &shared, top: &top };
+    let all = All { run, args, encoder, shared: &shared, top: &top };
     let (partial, impossible) = all.measure(&trials, say)?;
     if interrupt::asked() {
         say.line("interrupted: what is done is kept, and the same command goes on");
@@ -99,37 +69,6 @@ pub(crate) fn ablation(
     Ok(Some((Ablation::new(&recorded, &base, resampling, changes)?, partial)))
 }
 
-/// The encoder: what was typed, or what the run's record says, where that is still what it was.
-fn weights(run: &ScoredRun, typed: &[Source]) -> Result<Vec<Source>> {
-    if !typed.is_empty() {
-        return Ok(typed.to_vec());
-    }
-    // refuses what was scored without an encoder
-    dtype_of(run)?;
-    let recorded = &run.results["weights"];
-    let source: Source = recorded["file"]
-        .as_str()
-        .unwrap_or_default()
-        .parse()
-        .map_err(|why| usage!("--weights: {why}"))?;
-    if let Source::File(path) = &source {
-        let (name, file) = (&run.name, path.display());
-        ensure!(
-            path.is_file(),
-            usage!(
-                "--weights: {name} was made with {file}, which is not there; pass the file where it is now"
-            )
-        );
-        ensure!(
-            recorded["sha256"] == *sha256(path)?,
-            usage!(
-                "--weights: {name} was made with {file}, which holds other weights by now; pass the file as it was"
-            )
-        );
-    }
-    Ok(vec![source])
-}
-
 /// The data and the device.
 fn open(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Shared> {
     let dtype = dtype_of(run)?;
@@ -144,57 +83,6 @@ fn open(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Shared> {
     Shared::of(start, run.benchmark, (clips, &args.data), &device, &args.work, say)
 }
 
-/// The run itself, then every departure from it, those that share features together.
-fn trials(run: &ScoredRun) -> Result<Vec<Trial>> {
-    let results = &run.results;
-    let base = Protocol::from_values(&results["protocol"]["values"])
-        .context("only runs of davis, vip and jhmdb can be taken apart")?;
-    let (positions, dtype) = (positions_of(run), dtype_of(run)?);
-    let trial = |setting: &str, from: String, to: String, protocol: Protocol| Trial {
-        setting: setting.into(),
-        from,
-        to,
-        presets: Vec::new(),
-        protocol,
-        positions,
-        dtype,
-    };
-    let mut trials = vec![trial("as", String::new(), "run".into(), base.clone())];
-    for it in ablation::alternatives(&base) {
-        let (from, to) = (record::words(&it.from), record::words(&it.to));
-        let presets = it.of.iter().map(|preset| preset.name().to_owned()).collect();
-        trials.push(Trial { presets, ..trial(&it.setting, from, to, it.protocol) });
-    }
-    let used = record::words(&results["protocol"]["preset"]);
-    for (preset, protocol) in ablation::presets(&base) {
-        trials.push(trial("preset", used.clone(), preset.name().into(), protocol));
-    }
-    let name = |rule: &PositionRule| record::words(&json!(rule));
-    if let Some(own) = positions {
-        for rule in PositionRule::VARIANTS.iter().filter(|rule| **rule != own) {
-            let changed = trial("positions", name(&own), name(rule), base.clone());
-            trials.push(Trial { positions: Some(*rule), ..changed });
-        }
-        for other in Precision::VARIANTS.iter().filter(|other| **other != dtype) {
-            let (from, to) = (dtype.name().into(), other.name().into());
-            trials.push(Trial { dtype: *other, ..trial("dtype", from, to, base.clone()) });
-        }
-    }
-    Ok(trials)
-}
-
-/// How the run's position table was stretched; none where there is no such table.
-fn positions_of(run: &ScoredRun) -> Option<PositionRule> {
-    run.results["weights"]["positions"].as_str()?.parse().ok()
-}
-
-fn dtype_of(run: &ScoredRun) -> Result<Precision> {
-    let name = run.results["provenance"]["dtype"].as_str().unwrap_or_default();
-    name.parse().map_err(|_| {
-        anyhow::anyhow!("{}: scored without an encoder: there is nothing to change", run.name)
-    })
-}
-
 /// Only the clips that are taken.
 fn narrowed(mut run: ScoredRun, shared: &Shared) -> ScoredRun {
     run.keep(|clip| shared.clips.list().iter().any(|(taken, _)| *taken == clip));
@@ -205,7 +93,7 @@ fn narrowed(mut run: ScoredRun, shared: &Shared) -> ScoredRun {
 struct All<'a> {
     run: &'a ScoredRun,
     args: &'a ExplainArgs,
-    weights: Vec<Source>,
+    encoder: RunEncoder<'a>,
     shared: &'a Shared,
     top: &'a Path,
 }
@@ -218,6 +106,8 @@ impl All<'_> {
     /// Runs all trials, group by group: whether some clips failed, and which features cannot be
     /// made here, with the reason.
     fn measure(&self, trials: &[Trial], say: &Notes) -> Result<(bool, Vec<(Value, String)>)> {
+        // without the run itself there is nothing to compare with, and no folder is made
+        let mut own = trials.first().map(|own| self.encoder.ready(self.shared, own)).transpose()?;
         let hash = &self.run.results["protocol"]["hash"];
         let sha256 = &self.run.results["weights"]["sha256"];
         let place = RunFolder::open(self.top, &json!({ "of": hash, "weights_sha256": sha256 }))?;
@@ -237,10 +127,9 @@ impl All<'_> {
             done.push(features.clone());
             let group: Vec<&Trial> =
                 trials.iter().filter(|other| other.features() == features).collect();
-            match self.ready(trial) {
+            let ready = own.take().map_or_else(|| self.encoder.ready(self.shared, trial), Ok);
+            match ready {
                 Ok(ready) => partial |= self.group(&ready, &group, &bars)?,
-                // without the run itself there is nothing to compare with
-                Err(error) if done.len() == 1 => return Err(error),
                 Err(error) => impossible.push((features, show::explained(&error))),
             }
         }
@@ -259,7 +148,7 @@ impl All<'_> {
             .zip(&records)
             .map(|(trial, record)| RunFolder::open(&self.folder(trial), &ready.identity(record)));
         let opened: Vec<RunFolder> = opened.collect::<cropmae::Result<_>>()?;
-        let key = ready.features_key(&self.model(first), &first.protocol);
+        let key = ready.features_key(&self.encoder.model(first), &first.protocol);
         let cache = Cache::open(&self.top.join(".unfinished"), &key, Kept::WithinClip)?;
         let words: Vec<String> = group.iter().map(|trial| trial.words()).collect();
         let watchers: Vec<OfSetting<'_>> =
@@ -279,101 +168,6 @@ impl All<'_> {
             evaluate::stored_row(ready, record, Vec::new(), done, &self.folder(trial))?;
         }
         Ok(partial)
-    }
-
-    /// The encoder as a trial wants it.
-    fn ready(&self, trial: &Trial) -> Result<Ready> {
-        self.shared.compute_in(trial.dtype)?;
-        let model = self.model(trial);
-        let source = plan::source(&model, false)?;
-        let quiet = Notes::new(true);
-        let Trial { dtype, protocol, .. } = trial;
-        let ready = Ready::with(self.shared, &source, &model, *dtype, protocol, &quiet)?;
-        self.check(&ready, *dtype)?;
-        Ok(ready)
-    }
-
-    /// Refuses another encoder than the run's, which may be one of the same file.
-    fn check(&self, ready: &Ready, dtype: Precision) -> Result<()> {
-        let Self { run, .. } = self;
-        let (theirs, ours) = (&run.results["weights"], &ready.weights);
-        ensure!(
-            theirs["sha256"] == *ours.sha256,
-            usage!(
-                "--weights: these are not the weights of {} ({}): pass those",
-                run.name,
-                record::words(&theirs["file"])
-            )
-        );
-        ensure!(
-            theirs["arch"] == *ours.arch,
-            usage!(
-                "--heads, --arch: {} was made by {}, and this is {}: pass what it was made with",
-                run.name,
-                record::words(&theirs["arch"]),
-                ours.arch
-            )
-        );
-        // earlier versions noted neither heads nor the dict
-        ensure!(
-            theirs["heads"].is_null() || theirs["dictionary"] == json!(ours.dictionary),
-            usage!(
-                "--checkpoint-key: {} was made by the dict {}, and this is {}: leave it out",
-                run.name,
-                record::words(&theirs["dictionary"]),
-                ours.dictionary.as_deref().unwrap_or("none")
-            )
-        );
-        let (theirs, ours) = (&run.results["provenance"]["encoder"], &ready.provenance.encoder);
-        ensure!(
-            // other number types may be computed by others
-            theirs.is_null() || *theirs == json!(ours) || dtype != dtype_of(run)?,
-            usage!(
-                "--encoder: {} was encoded by {}, and this would be by {}: leave it out",
-                run.name,
-                record::words(theirs),
-                ours.as_deref().unwrap_or("none")
-            )
-        );
-        Ok(())
-    }
-
-    /// What was typed, with what the run's record says of its encoder and the trial's rule of
-    /// positions.
-    fn model(&self, trial: &Trial) -> ModelArgs {
-        let (of, typed) = (&self.run.results["weights"], &self.args.model);
-        let layer = of["layer"].as_str().unwrap_or_default().parse().unwrap_or(typed.layer);
-        let (mut heads, mut checkpoint_key) = (typed.heads, typed.checkpoint_key.clone());
-        let mut patch_size = typed.patch_size;
-        match &*self.weights {
-            [Source::File(_)] => {
-                heads = heads.or(of["heads"].as_u64().and_then(|heads| heads.try_into().ok()));
-                checkpoint_key = checkpoint_key.or(of["checkpoint_key"].as_str().map(Into::into));
-            }
-            [Source::Pixels] => {
-                let arch = of["arch"].as_str().and_then(|arch| arch.strip_prefix("patches of "));
-                patch_size = patch_size.or(arch.and_then(|patch| patch.parse().ok()));
-            }
-            // what else is no file says itself what it is, and takes no such words
-            _ => {}
-        }
-        let by_tensors = self.run.results["provenance"]["encoder"] == "tensor";
-        let encoder = match typed.encoder {
-            Implementation::Auto if by_tensors => Implementation::Tensor,
-            typed => typed,
-        };
-        let positions = trial.positions;
-        let weights = self.weights.clone();
-        ModelArgs {
-            weights,
-            patch_size,
-            layer,
-            heads,
-            checkpoint_key,
-            encoder,
-            positions,
-            ..typed.clone()
-        }
     }
 
     /// The trial's protocol as its results will say it: departures are those from the run's preset,
@@ -402,40 +196,6 @@ impl All<'_> {
         let (setting, presets) = (setting.clone(), presets.clone());
         Change { setting, from: from.clone(), to: to.clone(), presets, measured }
     }
-}
-
-/// What the JPEG decoder is called in tables.
-const DECODER: &str = "jpeg_decoder";
-
-/// Leaves the run itself and the settings of `--only`.
-fn narrow(trials: &mut Vec<Trial>, only: &[String]) -> Result<()> {
-    if only.is_empty() {
-        return Ok(());
-    }
-    let known = |name: &str| name == DECODER || trials.iter().any(|trial| trial.setting == name);
-    if let Some(unknown) = only.iter().find(|name| !known(name)) {
-        let mut names: Vec<&str> = Vec::new();
-        for trial in &trials[1..] {
-            if !names.contains(&&*trial.setting) {
-                names.push(&trial.setting);
-            }
-        }
-        let meant = meant(unknown, &names);
-        let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
-        let names = names.join(", ");
-        bail!(usage!(
-            "--only: {unknown:?} is no setting that is changed here; {meant}There are {names}"
-        ));
-    }
-    let mut first = true;
-    trials.retain(|trial| std::mem::take(&mut first) || only.contains(&trial.setting));
-    Ok(())
-}
-
-/// The setting that was probably meant; its last part will do, `topk`.
-fn meant<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
-    let last = |name: &&'a str| name.rsplit('.').next() == Some(unknown);
-    names.iter().copied().find(last).or_else(|| nearest(unknown, names.iter().copied()))
 }
 
 /// The other JPEG decoder: this build's, where the run was made by the other's.

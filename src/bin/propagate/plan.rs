@@ -189,8 +189,13 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
     let guessed = loaded.heads.filter(|_| loaded.heads_guessed).map(|heads| {
         flagged(&format!("heads: {heads}, guessed from the width; the setting `heads` sets it"))
     });
+    let place = match source {
+        Source::File(path) => std::path::absolute(path).ok(),
+        _ => None,
+    };
     WeightsRecord {
         file: source.to_string(),
+        place,
         sha256: loaded.sha256.clone(),
         family: loaded.family.clone(),
         arch: loaded.arch.clone(),

@@ -24,8 +24,8 @@ pub(crate) struct ExplainArgs {
     pub(crate) folder: PathBuf,
     /// Repeat the run with each setting changed alone, and write RUN/explain.md and .json
     ///
-    /// Without --weights it takes the run's own encoder: a file is looked for in the current folder,
-    /// by the name that the run recorded, and must still be the same.
+    /// Without --weights it takes the run's own encoder: a file is looked for where it lay, then by
+    /// its name in the current folder, and must still be the same.
     #[arg(long)]
     pub(crate) ablate: bool,
     /// Change only these settings, by their names in the table:
