@@ -137,6 +137,7 @@ pub mod propagation;
 pub mod protocol;
 pub mod report;
 pub mod sample;
+mod trial;
 pub mod wording;
 
 pub use error::{Error, Result};

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("error", &[]),
     ("wording", &[]),
     ("digest", &[]),
@@ -14,15 +14,16 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("nearest", &[]),
     ("product", &["elementwise"]),
     ("progress", &["error"]),
+    ("trial", &["error"]),
     ("device", &["error"]),
     ("files", &["error"]),
     ("image", &["error", "kernel"]),
     ("metric", &["image"]),
     ("data", &["digest", "error", "files", "image", "wording"]),
     ("sample", &["data", "error", "files", "image"]),
-    ("model", &["device", "digest", "elementwise", "error", "kernel", "product"]),
+    ("model", &["device", "digest", "elementwise", "error", "kernel", "product", "trial"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
-    ("propagation", &["elementwise", "error", "image", "kernel", "product"]),
+    ("propagation", &["elementwise", "error", "image", "kernel", "product", "trial"]),
     ("protocol", &["data", "digest", "error", "image", "propagation"]),
     (
         "eval",
@@ -67,6 +68,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "propagation",
             "protocol",
             "report",
+            "trial",
             "wording",
         ],
     ),

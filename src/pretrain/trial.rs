@@ -3,11 +3,13 @@
 //! Training computes on a GPU what it computes on the CPU, by kernels of its own. On a card, or
 //! with a driver, where one of them went wrong, the loss might still fall, and days later an
 //! encoder would be worse than it should be. So a run on a GPU begins with one step of a block of
-//! its encoder and one of its decoder, on two pairs of waves, there and on the CPU.
+//! its encoder and one of its decoder, on two pairs of waves, there and on the CPU: loss, gradients,
+//! the optimiser and the running average of the weights.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::adamw::AdamWSettings;
+use super::average::Average;
 use super::loader;
 use super::optimizer::AdamW;
 use super::views::Pair;
@@ -15,6 +17,7 @@ use crate::autoencoder::{Autoencoder, AutoencoderConfig, Gradients, Mask, Parame
 use crate::device::{Precision, Uploads};
 use crate::error::{Error, Result};
 use crate::image::Rgb;
+use crate::trial::{beyond, farthest};
 
 /// Pairs of pictures, and the seeds of weights and dropout: any would do.
 const PAIRS: usize = 2;
@@ -25,6 +28,10 @@ const LEAST: f64 = 0.01;
 /// The farthest that weights may lie apart after the same gradients: a few roundings of a step of
 /// 1e-3.
 const OF_WEIGHTS: f64 = 1e-5;
+/// The rate of that step, and how much of it the average leaves out. A kernel that did nothing
+/// would be off by a hundred and by fifty times [`OF_WEIGHTS`].
+const RATE: f64 = 1e-3;
+const DECAY: f64 = 0.5;
 
 /// Compares a step on a GPU with one on the CPU; there is nothing to compare where `device` is the
 /// CPU.
@@ -57,12 +64,14 @@ struct Step {
     gradient: (String, f64),
     /// The largest difference of a weight after a step of the optimiser by the same gradients.
     weight: f64,
+    /// The largest difference of a weight's running average after that step.
+    average: f64,
 }
 
 impl Step {
     /// What lies too far, in words.
     fn fault(&self, most: f64) -> Option<String> {
-        let Self { losses: (ours, theirs), gradient: (name, off), weight } = self;
+        let Self { losses: (ours, theirs), gradient: (name, off), weight, average } = self;
         if beyond((theirs - ours).abs() / ours, most) {
             return Some(format!("its loss is {theirs}, the CPU's {ours}"));
         }
@@ -70,8 +79,12 @@ impl Step {
             let off = 100.0 * off;
             return Some(format!("the gradient of {name} is off by {off:.1} % of its length"));
         }
-        let words = || format!("a step of AdamW puts a weight {weight:.1e} from where it belongs");
-        beyond(*weight, OF_WEIGHTS).then(words)
+        for (what, off) in [("a step of AdamW", weight), ("the running average", average)] {
+            if beyond(*off, OF_WEIGHTS) {
+                return Some(format!("{what} puts a weight {off:.1e} from where it belongs"));
+            }
+        }
+        None
     }
 }
 
@@ -90,16 +103,15 @@ fn step(
     let (loss, gradients) = gradients(&here, &mask, &Device::Cpu)?;
     let (their_loss, theirs) = self::gradients(&there, &mask, device)?;
     let theirs = theirs.to_device(&Device::Cpu)?.tensors()?;
+    let gradient = worst(&here.parameters, &gradients.tensors()?, &theirs)?;
+    let (weights, average) = stepped(&here, &gradients)?;
+    let (their_weights, their_average) = stepped(&there, &gradients)?;
     Ok(Step {
         losses: (loss, their_loss),
-        gradient: farthest(&here.parameters, &gradients.tensors()?, &theirs)?,
-        weight: gap(&stepped(&here, &gradients)?, &stepped(&there, &gradients)?),
+        gradient,
+        weight: gap(&weights, &their_weights),
+        average: gap(&average, &their_average),
     })
-}
-
-/// Whether a value is above the most that it may be, or no number.
-fn beyond(value: f64, most: f64) -> bool {
-    value > most || value.is_nan()
 }
 
 /// How far loss and gradients may lie apart as a share of their lengths. The roundings of the type
@@ -145,39 +157,48 @@ fn gradients(model: &Autoencoder, mask: &Mask, device: &Device) -> Result<(f64, 
 }
 
 /// The parameter whose gradients lie farthest apart, and how far, as a share of their length.
-fn farthest(parameters: &Parameters, ours: &[Tensor], theirs: &[Tensor]) -> Result<(String, f64)> {
+fn worst(parameters: &Parameters, ours: &[Tensor], theirs: &[Tensor]) -> Result<(String, f64)> {
     let lengths = ours.iter().map(length).collect::<Result<Vec<f64>>>()?;
     let least = LEAST * lengths.iter().map(|length| length * length).sum::<f64>().sqrt();
-    let mut farthest = (String::new(), 0.0);
+    let mut worst = (String::new(), 0.0);
     for (((name, _), length_of), (ours, theirs)) in
         parameters.iter().zip(&lengths).zip(ours.iter().zip(theirs))
     {
         let off = length(&(theirs - ours)?)? / length_of.max(least);
-        if beyond(off, farthest.1) {
-            farthest = (name.to_owned(), off);
+        if beyond(off, worst.1) {
+            worst = (name.to_owned(), off);
         }
     }
-    Ok(farthest)
+    Ok(worst)
 }
 
 fn length(values: &Tensor) -> Result<f64> {
     Ok(f64::from(values.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
 }
 
-/// All parameters after one step by these gradients.
-fn stepped(model: &Autoencoder, gradients: &Gradients) -> Result<Vec<f32>> {
+/// All parameters after one step by these gradients, and their running average.
+fn stepped(model: &Autoencoder, gradients: &Gradients) -> Result<(Vec<f32>, Vec<f32>)> {
     let parameters = &model.parameters;
     let gradients = gradients.to_device(parameters.values().device())?;
     let measured = gradients.measure(&[], 0.0)?;
     let mut optimizer = AdamW::new(parameters, AdamWSettings::default())?;
-    optimizer.step(parameters, &gradients, &measured, 1e-3)?;
+    let mut average = Average::new(parameters, DECAY)?;
+    optimizer.step(parameters, &gradients, &measured, RATE)?;
+    let mut averaged = Vec::new();
+    if let Some(average) = &mut average {
+        average.update(parameters)?;
+        averaged = values(&average.model(model)?.parameters)?;
+    }
+    Ok((values(parameters)?, averaged))
+}
+
+fn values(parameters: &Parameters) -> Result<Vec<f32>> {
     Ok(parameters.values().to_device(&Device::Cpu)?.to_vec1()?)
 }
 
 /// The largest difference of two values; no number where one is none.
 fn gap(ours: &[f32], theirs: &[f32]) -> f64 {
-    let apart = ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()));
-    apart.fold(0.0, |most, apart| if beyond(apart, most) { apart } else { most })
+    farthest(ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs())))
 }
 
 #[cfg(test)]
@@ -239,7 +260,7 @@ mod tests {
         for wrong in [0.0, f64::NAN] {
             let mut theirs = ours.clone();
             theirs[norm] = (&ours[norm] * wrong).unwrap();
-            let (name, off) = farthest(&model.parameters, &ours, &theirs).unwrap();
+            let (name, off) = worst(&model.parameters, &ours, &theirs).unwrap();
             assert_eq!(name, names[norm]);
             assert!(beyond(off, most(Precision::Bf16)), "{off}");
         }

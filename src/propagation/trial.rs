@@ -3,12 +3,13 @@
 //! The fused kernel finds what the CPU's tiles find ([`super::tiled`]). On a card, or with a
 //! driver, where it did not, no error would say so: the table would merely hold wrong numbers. So
 //! before it labels anything that counts, it labels a few small frames of noise, by the run's own
-//! settings, and the CPU does too.
+//! settings, and the CPU does too. A process does that once for each device, arithmetic and setting.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, DeviceLocation, Tensor};
 
 use super::{Arithmetic, Engine, LabelMap, Propagation, Settings};
 use crate::error::{Error, Result};
+use crate::trial::{Verdicts, beyond};
 
 /// Rows and columns of the frames, no whole number of any tile; so many labels, frames after the
 /// first, and channels of a feature.
@@ -22,8 +23,11 @@ const RADIUS: f64 = 6.0;
 const QUEUE: usize = 2;
 /// The farthest that a label may lie from the CPU's, and the most labels that may lie farther: two
 /// keys as good as equal may change places.
-const MOST_APART: f32 = 1e-4;
+const MOST_APART: f64 = 1e-4;
 const MOST_LABELS: usize = LABELS * FRAMES * GRID.0 * GRID.1 / 200;
+
+/// What has been tried: where, in which arithmetic, by which settings.
+static TRIED: Verdicts<(DeviceLocation, Arithmetic, Settings)> = Verdicts::new();
 
 impl Engine {
     /// The engine that labels by these settings on this device, after a trial: where the fused
@@ -31,19 +35,19 @@ impl Engine {
     /// says why.
     ///
     /// # Errors
-    /// The kernel was asked for in another arithmetic than f32, and fails; or the device has no
-    /// room.
+    /// The kernel was asked for in another arithmetic than f32, and fails.
     pub fn tried(self, settings: &Settings, device: &Device) -> Result<(Self, Option<String>)> {
         let settings = small(settings);
         let Ok(Self::Fused(arithmetic)) = self.fitting(&settings, GRID, device) else {
             // the kernel has no part in this, or refuses, which each clip says for itself
             return Ok((self, None));
         };
-        let apart = match labels(&settings, self, device) {
-            Ok(found) => apart(&found, &labels(&settings, Self::Tiled, &Device::Cpu)?),
-            Err(error) => Some(error.to_string()),
-        };
-        match (apart, arithmetic) {
+        let key = (device.location(), arithmetic, settings.clone());
+        let tried = TRIED.of(key, || {
+            let found = labels(&settings, self, device)?;
+            Ok(apart(&found, &labels(&settings, Self::Tiled, &Device::Cpu)?))
+        });
+        match (tried.unwrap_or_else(|error| Some(error.to_string())), arithmetic) {
             (None, _) => Ok((self, None)),
             (Some(why), Arithmetic::F32) => Ok((
                 Self::TensorOps,
@@ -94,8 +98,7 @@ fn features(frame: usize, device: &Device) -> Result<Tensor> {
 
 /// What distinguishes the labels found from those wanted, in words; `None` where they agree.
 fn apart(found: &[f32], wanted: &[f32]) -> Option<String> {
-    // so that what is no number counts too
-    let near = |(a, b): &(&f32, &f32)| (*a - *b).abs() <= MOST_APART;
+    let near = |(a, b): &(&f32, &f32)| !beyond(f64::from((*a - *b).abs()), MOST_APART);
     let far = wanted.len() - found.iter().zip(wanted).filter(near).count();
     (far > MOST_LABELS).then(|| format!("{far} of {} labels are wrong", wanted.len()))
 }
