@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use cropmae::pretrain::record::{self, Entry};
 
 use super::common::values;
-use super::runs::{fail, losses, pictures, pretrain, results, succeed};
+use super::runs::{fail, losses, pictures, pretrain, refuse, results, succeed};
 
 fn load(path: &Path) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(path, &Device::Cpu).unwrap()
@@ -227,7 +227,7 @@ fn a_run_takes_no_folder_of_others() {
     let mine = folder.path().join("mine");
     std::fs::create_dir(&mine).unwrap();
     std::fs::write(mine.join("report.html"), "my own").unwrap();
-    let error = fail(&mut pretrain(&data, &mine, &["--epochs", "1"]));
+    let error = refuse(&mut pretrain(&data, &mine, &["--epochs", "1"]));
     assert!(error.contains("report.html") && error.contains("no training run"), "{error}");
     assert_eq!(std::fs::read_dir(&mine).unwrap().count(), 1);
     // but what a start leaves that was killed at once is no other's
@@ -235,8 +235,13 @@ fn a_run_takes_no_folder_of_others() {
     std::fs::create_dir(&begun).unwrap();
     std::fs::write(begun.join("config.toml.partial"), "seed").unwrap();
     succeed(&mut pretrain(&data, &begun, &["--epochs", "1"]));
-    let error = fail(&mut pretrain(&data, &mine.join("report.html"), &["--epochs", "1"]));
-    assert!(error.contains("--out: ") && error.contains("report.html is a file"), "{error}");
+    for file in ["report.html", "report.html/out"] {
+        let error = refuse(&mut pretrain(&data, &mine.join(file), &["--epochs", "1"]));
+        assert!(
+            error.contains("--out: ") && error.contains(&format!("{file} is a file")),
+            "{error}"
+        );
+    }
 }
 
 /// `pretrain report` of a folder.

@@ -64,6 +64,13 @@ pub(super) fn fail(command: &mut Command) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// What is said of settings that make no sense.
+pub(super) fn refuse(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 pub(super) fn losses(out: &Path) -> Vec<f64> {
     let entries = record::read(&out.join("log.jsonl")).unwrap();
     entries

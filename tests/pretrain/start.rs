@@ -94,6 +94,24 @@ fn a_run_of_the_reference_goes_on() {
     assert!(error.contains("of this shape"), "{error}");
 }
 
+/// Who would have it go on is told how: with no flag at all.
+#[test]
+fn a_run_of_ours_is_not_resumed_by_a_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    succeed(&mut pretrain(&data, &out, &["--epochs", "1"]));
+    let ours = checkpoint::path(&out, 2);
+    let next = folder.path().join("next");
+    let error = fail(&mut pretrain(&data, &next, &["--resume", ours.to_str().unwrap()]));
+    for part in [
+        "checkpoint-00000002.safetensors: is of this program, whose runs go on without being told",
+        "give the command of its run again, or begin a new run with its weights: --init",
+    ] {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+    assert!(!next.exists());
+}
+
 #[test]
 fn a_learnt_position_table_is_not_taken_and_that_is_said() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! Runs that a signal stops: the same command ends them with the bytes of a run that was never
 //! stopped.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -141,18 +142,161 @@ fn the_second_signal_ends_it_at_once() {
     assert!(checkpoints(&out).is_empty());
 }
 
-/// Before its first step a run has nothing to lose.
+/// Before its first step a run has nothing to lose: here while it waits for the list of its data.
 #[test]
-fn a_run_that_has_not_begun_ends_at_once() {
+fn a_run_that_has_not_begun_ends_at_once_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let data = pictures(folder.path(), 64);
-    let out: PathBuf = folder.path().join("out");
-    let mut child = start(&mut slow(&data, &out));
-    wait_until(&mut child, || out.join("log.jsonl").exists());
-    send("-TERM", &child);
-    let output = child.wait_with_output().unwrap();
-    assert!(!output.status.success() && output.stdout.is_empty());
-    assert!(losses(&out).is_empty() && checkpoints(&out).is_empty());
+    let (list, out) = (folder.path().join("list.txt"), folder.path().join("out"));
+    assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
+        let child = start(&mut pretrain(&list, &out, &[]));
+        // can be opened once the run reads it
+        let (send_opened, opened) = std::sync::mpsc::channel();
+        let pipe = list.clone();
+        std::thread::spawn(move || send_opened.send(File::options().write(true).open(pipe)));
+        let opened = opened.recv_timeout(Duration::from_secs(120)).expect("the list is not read");
+        send(signal, &child);
+        let (code, printed, said) = words(&child.wait_with_output().unwrap());
+        assert_eq!((code, &*printed, &*said), (Some(status), "", NO_STEP));
+        assert!(!out.exists());
+        drop(opened);
+    }
+}
+
+/// All that a run says which a signal ends before its first step.
+const NO_STEP: &str =
+    "interrupted before the first step: nothing is lost, and the same command begins again\n";
+
+/// Without them no sample is read before the first step's.
+const NO_PICTURES: [&str; 2] = ["--pictures-every", "0"];
+
+/// Videos whose frames are those of a script, which waits at `last.mp4` for as long as there is no
+/// file `fast`: there a signal meets it.
+struct Videos {
+    folder: tempfile::TempDir,
+}
+
+impl Videos {
+    /// `at_signal` is what the script does there, as a line of a shell.
+    fn new(at_signal: &str) -> Self {
+        let videos = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(videos.path("data")).unwrap();
+        for name in (0..23).map(|number| number.to_string()).chain(["last".into()]) {
+            std::fs::write(videos.path(&format!("data/{name}.mp4")), name).unwrap();
+        }
+        for frame in 0..4_u32 {
+            let wave =
+                |x: u32, y: f32| (127.0 + 120.0 * ((x + 9 * frame) as f32 * 0.2 + y).sin()) as u8;
+            let picture = image::RgbImage::from_fn(48, 40, |x, y| {
+                image::Rgb([wave(x, y as f32 * 0.1), wave(y, 0.0), wave(x, 2.0)])
+            });
+            picture.save(videos.path(&format!("00000{frame}.jpg"))).unwrap();
+        }
+        let here = videos.folder.path().display();
+        videos.script("ffprobe", "");
+        videos.script(
+            "ffmpeg",
+            &format!(
+                "case \"$*\" in *last.mp4*) [ -e {here}/fast ] || {{ {at_signal}; }};; esac\n\
+                 cp {here}/00000*.jpg ."
+            )
+            .replace("MEET", &format!("touch {here}/meeting")),
+        );
+        videos
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn script(&self, name: &str, lines: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let text = format!("#!/bin/sh\n[ \"$1\" = -version ] && exit 0\n{lines}\n");
+        std::fs::write(self.path(name), text).unwrap();
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.path(name), executable).unwrap();
+    }
+
+    /// A run on them, in a process group of its own, as a shell starts it.
+    fn pretrain(&self, out: &str, more: &[&str]) -> Command {
+        use std::os::unix::process::CommandExt;
+        let mut command = pretrain(&self.path("data"), &self.path(out), &["--kind", "video"]);
+        command.args(["--epochs", "2", "--workers", "3"]).args(more);
+        command.arg("--frames-cache").arg(self.path(&format!("{out}-frames")));
+        command.arg("--ffmpeg").arg(self.path("ffmpeg")).process_group(0);
+        command
+    }
+
+    /// Sends Ctrl-C to a run and its programs once one of them is there; what came of it.
+    fn interrupted(&self, mut child: Child, reached: impl Fn() -> bool) -> Output {
+        wait_until(&mut child, || self.path("meeting").exists() && reached());
+        let group = format!("-{}", child.id());
+        let sent = Command::new("kill").args(["-INT", "--", &group]).status().unwrap();
+        assert!(sent.success());
+        child.wait_with_output().unwrap()
+    }
+
+    /// Asserts that nothing is left of work that was begun.
+    fn is_tidy(&self, out: &str) {
+        assert!(!self.path(out).join(".lock").exists());
+        assert!(!self.path(out).join("unreadable.txt").exists(), "a good video was given up");
+        let mut places = vec![self.path(out), self.path(&format!("{out}-frames"))];
+        while let Some(place) = places.pop() {
+            for entry in std::fs::read_dir(place).unwrap() {
+                let path = entry.unwrap().path();
+                assert!(!path.display().to_string().contains(".partial"), "{path:?} is left");
+                if path.is_dir() {
+                    places.push(path);
+                }
+            }
+        }
+    }
+}
+
+/// What a terminal's Ctrl-C meets: it goes to the programs that decode too, which end of it, or not.
+#[test]
+fn a_signal_to_the_whole_group_costs_no_sample() {
+    for (how, at_signal) in
+        [("ends", "MEET; exec sleep 60"), ("stays", "trap '' INT; MEET; sleep 1")]
+    {
+        let videos = Videos::new(at_signal);
+        let out = videos.path("out");
+        let child = start(&mut videos.pretrain("out", &NO_PICTURES));
+        let output = videos.interrupted(child, lines(&out, 2));
+        let (code, printed, said) = words(&output);
+        assert_eq!((code, &*printed), (Some(130), ""), "{how}: {said}");
+        assert!(said.starts_with("interrupted after "), "{how}: {said}");
+        assert_eq!(said.lines().count(), 2, "{how}: {said}");
+        let steps = losses(&out).len();
+        assert_eq!(checkpoints(&out), [steps as u64], "{how}");
+        assert!((1..12).contains(&steps), "{how}: {steps}");
+        videos.is_tidy("out");
+        std::fs::write(videos.path("fast"), "").unwrap();
+        succeed(&mut videos.pretrain("out", &NO_PICTURES));
+        succeed(&mut videos.pretrain("straight", &NO_PICTURES));
+        assert_eq!(results(&out, 12), results(&videos.path("straight"), 12), "{how}");
+        videos.is_tidy("out");
+    }
+}
+
+/// The same before the first step: while the run draws what it will show, and after that.
+#[test]
+fn a_signal_to_the_whole_group_at_the_beginning_is_no_failure() {
+    let videos = Videos::new("MEET; exec sleep 60");
+    // the only video is the one that waits
+    for number in 0..23 {
+        std::fs::remove_file(videos.path(&format!("data/{number}.mp4"))).unwrap();
+    }
+    let one = ["--batch-size", "1"];
+    for (out, more) in [("drawing", ["--pictures-every", "1"]), ("loading", NO_PICTURES)] {
+        let child = start(&mut videos.pretrain(out, &[&one[..], &more].concat()));
+        let output = videos.interrupted(child, || true);
+        assert_eq!(words(&output), (Some(130), String::new(), NO_STEP.to_owned()), "{out}");
+        let folder = videos.path(out);
+        assert!(!folder.join("unreadable.txt").exists());
+        assert!(!folder.exists() || losses(&folder).is_empty() && checkpoints(&folder).is_empty());
+        std::fs::remove_file(videos.path("meeting")).unwrap();
+    }
 }
 
 #[test]

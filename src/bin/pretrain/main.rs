@@ -7,6 +7,7 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod args;
+mod beginning;
 #[path = "../common/mod.rs"]
 mod common;
 mod due;
@@ -60,6 +61,8 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) if streams::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            // a signal to the whole group ends the programs that decode videos too
+            beginning::end_if_asked();
             streams::error(&error);
             ExitCode::from(usage::status(&error))
         }
@@ -99,6 +102,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         streams::text(&config.toml()?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    beginning::listen();
     let say = |line: &str| {
         if !cli.quiet {
             streams::note(line);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use candle_core::Device;
 use cropmae::Error;
+use cropmae::files;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
 use cropmae::pretrain::held_out::{HeldOut, MOST};
@@ -125,11 +126,11 @@ pub(crate) fn held_out(
 pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     // a run's own pictures would become data
     Inputs::default().with(data).spare("--out", out)?;
-    if out.exists() && !out.is_dir() {
-        bail!(
-            "--out: {} is a file; name a new folder, or that of a run to go on with",
+    if files::check_folder(out).is_err() {
+        bail!(usage!(
+            "--out: {} is a file, or would lie in one; name a new folder, or that of a run to go on with",
             out.display()
-        );
+        ));
     }
     let Ok(entries) = std::fs::read_dir(out) else { return Ok(()) };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));

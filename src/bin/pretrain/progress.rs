@@ -12,6 +12,7 @@ use cropmae::pretrain::train::{Models, Watcher};
 use cropmae::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::beginning;
 use crate::common::{interrupt, streams::note};
 use crate::due::Due;
 use crate::evaluations::Evaluations;
@@ -79,6 +80,10 @@ impl Bars {
     /// Says how far a run came that was asked to stop, and draws what there is so far.
     pub(crate) fn stopped(&self, place: Place, encoder: &Path) -> Result<()> {
         self.finish();
+        if place.steps == 0 {
+            note(beginning::NO_STEP);
+            return Ok(());
+        }
         let (steps, all) = (place.steps, self.bar.length().unwrap_or_default());
         note(&format!(
             "interrupted after {steps} of {all} steps ({} of {} epochs are done); the same command goes on from there",
@@ -137,6 +142,7 @@ impl Bars {
 
 impl Watcher for Bars {
     fn started(&self, place: Place, steps_per_epoch: u64, made: &[StepRecord]) {
+        beginning::over();
         made.iter().for_each(|step| self.count(step));
         self.bar.set_length(steps_per_epoch * self.epochs);
         self.bar.set_position(place.steps);
@@ -153,8 +159,6 @@ impl Watcher for Bars {
     }
 
     fn stepped(&self, step: &StepRecord) {
-        // before its first step a run has nothing to keep: there a signal ends it at once
-        interrupt::listen();
         self.count(step);
         self.bar.set_position(step.steps);
         let StepRecord { loss, learning_rate, gradient_norm, .. } = *step;
