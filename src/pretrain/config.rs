@@ -6,6 +6,7 @@
 
 mod check;
 mod keys;
+mod memory;
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};

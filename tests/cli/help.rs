@@ -141,7 +141,7 @@ fn wrong_words_are_usage_errors() {
         assert!(ran.out.is_empty() && !ran.err.is_empty(), "{line}");
     }
     place.run("davis --short-side 480 --size 480x880").exits(2).says(&["cannot be used with"]);
-    place.run("davis --queue 18446744073709551615").exits(2).says(&["up to 1000000"]);
+    place.run("davis --queue 18446744073709551615").exits(2).says(&["from 0 to 1000000"]);
     place.run("davis --weights random:vitx16@0").exits(2).says(&["vitx16", "vits16"]);
 }
 

@@ -104,7 +104,6 @@ fn old_spellings_work() {
 fn values_that_make_no_sense() {
     let place = Place::with(&["davis", "jhmdb", "vip"]);
     let davis = [
-        ("--topk 0", "--topk"),
         ("--temperature 0", "--temperature"),
         ("--temperature nan", "--temperature"),
         ("--radius -3", "--radius"),
@@ -113,7 +112,6 @@ fn values_that_make_no_sense() {
         ("--exclude-first-frame", "--exclude-first-frame"),
         ("--arch vits16", "--arch"),
         ("--layer 3", "--layer"),
-        ("--patch-size 0", "--patch-size"),
     ];
     for (knob, name) in davis {
         let ran = place.run(&format!("davis --data davis {QUICK} {knob} --out out")).exits(2);
@@ -121,6 +119,10 @@ fn values_that_make_no_sense() {
         assert!(!place.path("out").exists(), "{knob} left a folder");
     }
     let unknown = [
+        "--topk 0",
+        "--topk x",
+        "--queue 100000000",
+        "--patch-size 0",
         "--batch 0",
         "--batch many",
         "--clips-at-once 0",
@@ -132,6 +134,8 @@ fn values_that_make_no_sense() {
         let ran = place.run(&format!("davis --data davis {QUICK} {knob} --out out")).exits(2);
         ran.says(&["invalid value", knob.split(' ').next().unwrap()]);
     }
+    let ran = place.run(&format!("davis --data davis {QUICK} --topk x")).exits(2);
+    ran.says(&["'x' for '--topk <K>': a whole number from 1 to 1000000 is needed"]);
     place
         .run(&format!("jhmdb --data jhmdb {QUICK} --score-size 48x80"))
         .exits(2)

@@ -16,7 +16,7 @@ fn wrong(place: &Place, line: &str, words: &[&str]) {
 fn what_was_typed_is_wrong() {
     let place = Place::with(&["davis"]);
     let davis = |rest: &str| format!("davis --data davis {QUICK} --out out {rest}");
-    wrong(&place, &davis("--topk 0"), &["--topk: at least one"]);
+    wrong(&place, &davis("--temperature 0"), &["--temperature: "]);
     wrong(&place, &davis("--limit 0"), &["--limit: at least one"]);
     wrong(&place, &davis("--split no.txt"), &["--split: \"no.txt\" is neither"]);
     wrong(&place, &davis("--preset dino --exclude-first-frame"), &["--exclude-first-frame"]);
@@ -54,6 +54,19 @@ fn names_of_clips_are_checked() {
 #[test]
 fn sizes_beyond_any_frame_say_what_there_is() {
     let place = Place::with(&["davis"]);
+    // less than that, and still more than any memory: said before anything is made
+    let davis = "davis --data davis --weights pixels --size 32768x32768 --out out";
+    let images = "--weights pixels --images davis/JPEGImages/480p/sample-00 --size 32768x32768";
+    let features = format!("features {images} --out f.safetensors");
+    for line in [davis, &features] {
+        if cropmae::device::available_memory().is_none_or(|free| free > 23 << 30) {
+            eprintln!("skipped: this machine has the memory, or does not tell");
+            break;
+        }
+        let words =
+            ["--size: frames of 32768x32768 need at least ", " GB of memory", " GB are free"];
+        wrong(&place, line, &words);
+    }
     let ran = place.run("davis --data davis --weights pixels --size 1000000x1000000").exits(2);
     ran.says(&["--size", "a side has 1 to 32768 pixels"]);
     let ran = place.run("davis --data davis --weights pixels --size -4x5").exits(2);

@@ -126,7 +126,8 @@ fn sweeps_that_make_no_sense() {
     run("--sweep topk=5,5").exits(2).says(&["topk 5 is there twice"]);
     run("--sweep topk=5 --per-item").exits(2).says(&["cannot be used with"]);
     run("--sweep topk=5 --predict-only").exits(2).says(&["cannot be used with"]);
-    run("--sweep topk=5,0").exits(2).refuses(&["--topk: at least one neighbour is needed"]);
+    let none = "'0' for '--topk <K>': a whole number from 1 to 1000000 is needed";
+    run("--sweep topk=5,0").exits(2).says(&[none]);
     run("--sweep temperature=0.1,-1")
         .exits(2)
         .refuses(&["--temperature: must be a number above 0"]);

@@ -310,12 +310,24 @@ fn mistakes_in_the_command_are_explained() {
         (vec!["--arch", "resnet50"], "resnet50"),
         (vec!["--eval", "davis=a", "--eval", "davis=b"], "davis is given twice, with a and with b"),
         (vec!["--eval", "sample", "--eval", "vip=b"], "vip is given twice"),
+        (vec!["--set", "views.size=160000"], "views.size: is 160000: it must be at most 32768"),
     ] {
         let error = fail(&mut pretrain(&data, &out, &more));
         assert!(error.contains(part), "{more:?}: {error}");
     }
     let error = fail(&mut pretrain(&folder.path().join("nothing"), &out, &[]));
     assert!(error.contains("nothing"), "{error}");
+    let many = refuse(&mut pretrain(&data, &out, &["--epochs", "many"]));
+    assert!(many.contains("'many' for '--epochs <N>': a whole number from 1 is needed"), "{many}");
+    match cropmae::device::available_memory() {
+        // some 350 GB
+        Some(free) if free < 300 << 30 => {
+            let error = refuse(&mut pretrain(&data, &out, &["--set", "views.size=32768"]));
+            assert!(error.contains("views of 32768x32768 pixels need at least "), "{error}");
+        }
+        _ => eprintln!("skipped: this machine has the memory, or does not tell"),
+    }
+    assert!(!out.join("config.toml").exists());
     let shown = succeed(Command::new(env!("CARGO_BIN_EXE_pretrain")).args([
         "--preset",
         "siammae-k400",

@@ -1,11 +1,12 @@
 //! What both programs need: threads and memory at their start, the place of the sample clips, the
 //! command line for the record, messages to the user ([`streams`], with flags where the library
 //! names settings: [`flags`]), wrong usage told apart from failure ([`usage`]), signals that ask to
-//! stop ([`interrupt`]), what must not be written over ([`targets`]), the library's enums as
-//! arguments ([`values`]), and manual pages ([`pages`]).
+//! stop ([`interrupt`]), what must not be written over ([`targets`]), numbers and the
+//! library's enums as arguments ([`numbers`], [`values`]), and manual pages ([`pages`]).
 
 pub(crate) mod flags;
 pub(crate) mod interrupt;
+pub(crate) mod numbers;
 pub(crate) mod pages;
 pub(crate) mod streams;
 pub(crate) mod targets;
@@ -18,11 +19,9 @@ use anyhow::Context;
 use cropmae::protocol::Benchmark;
 use cropmae::sample;
 
-/// `--threads`: more than any machine has cores would only take its memory.
-pub(crate) fn parse_threads(text: &str) -> Result<usize, String> {
-    let threads = text.parse().ok().filter(|threads| (1..=1024).contains(threads));
-    threads.ok_or_else(|| "a number of 1 to 1024 is needed".into())
-}
+/// The most of `--threads` and `--workers`: more than any machine has cores would only take its
+/// memory.
+pub(crate) const MOST_THREADS: u64 = 1024;
 
 /// Has this many threads compute on the CPU; candle's own count by the environment.
 #[allow(unsafe_code)]

@@ -11,6 +11,8 @@ use cropmae::pretrain::views::Strategy;
 use cropmae::protocol::Benchmark;
 use strum::VariantArray;
 
+use crate::common::MOST_THREADS;
+use crate::common::numbers::{number, whole};
 use crate::common::values::value_of;
 
 /// Pre-trains image encoders by siamese cropped masked autoencoding.
@@ -77,10 +79,10 @@ pub(crate) struct Cli {
     ///
     /// Later epochs need not decode them again. Pictures in shards and frames of clips are not
     /// kept. No result depends on it.
-    #[arg(long, value_name = "MIB", default_value_t = 1024, help_heading = "Data")]
+    #[arg(long, value_name = "MIB", value_parser = whole::<usize>(0..), default_value_t = 1024, help_heading = "Data")]
     pub(crate) keep_decoded: usize,
     /// Threads that decode and crop [default: the cores of this machine, at most 16]
-    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST_THREADS), help_heading = "Data")]
     pub(crate) workers: Option<usize>,
 
     /// The configuration to start from
@@ -110,22 +112,22 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "NAME", help_heading = "Configuration")]
     pub(crate) arch: Option<String>,
     /// Passes over the data
-    #[arg(long, value_name = "N", help_heading = "Configuration")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..), help_heading = "Configuration")]
     pub(crate) epochs: Option<u64>,
     /// Images per step
-    #[arg(long, value_name = "N", help_heading = "Configuration")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..), help_heading = "Configuration")]
     pub(crate) batch_size: Option<usize>,
     /// The share of a view's patches that is masked
-    #[arg(long, value_name = "SHARE", help_heading = "Configuration")]
+    #[arg(long, value_name = "SHARE", value_parser = number, help_heading = "Configuration")]
     pub(crate) masking_ratio: Option<f64>,
     /// The peak learning rate for a batch of 256
-    #[arg(long, value_name = "RATE", help_heading = "Configuration")]
+    #[arg(long, value_name = "RATE", value_parser = number, help_heading = "Configuration")]
     pub(crate) base_learning_rate: Option<f64>,
     /// Set the learning rate after each step, as the reference's program does
     #[arg(long, help_heading = "Configuration")]
     pub(crate) lr_after_step: bool,
     /// The seed of all random numbers
-    #[arg(long, value_name = "N", help_heading = "Configuration")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0..), help_heading = "Configuration")]
     pub(crate) seed: Option<u64>,
 
     /// Begin with the weights of a checkpoint instead of random ones: those of the encoder, and of
@@ -149,26 +151,26 @@ pub(crate) struct Cli {
     pub(crate) out: PathBuf,
     /// Epochs between measurements of the held-out loss; the first and the last epoch are measured
     /// too
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0..), default_value_t = 10, help_heading = "Output")]
     pub(crate) measure_every: u64,
     /// Epochs between runs of the benchmarks of `--eval`; 0: at the end only
-    #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0..), default_value_t = 50, help_heading = "Output")]
     pub(crate) eval_every: u64,
     /// Epochs between pictures of reconstructions, of held-out images if there are any; 0: none
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0..), default_value_t = 10, help_heading = "Output")]
     pub(crate) pictures_every: u64,
     /// Epochs between checkpoints; with few images an epoch can be shorter than writing a
     /// checkpoint
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0..), default_value_t = 1, help_heading = "Output")]
     pub(crate) save_every: u64,
     /// Steps between checkpoints within an epoch; 0: only at its end
-    #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Output")]
+    #[arg(long, value_name = "STEPS", value_parser = whole::<u64>(0..), default_value_t = 0, help_heading = "Output")]
     pub(crate) checkpoint_every: u64,
     /// How many of the newest checkpoints to keep
-    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0..), default_value_t = 2, help_heading = "Output")]
     pub(crate) keep_last: usize,
     /// Always keep checkpoints whose steps are a multiple of this; 0: none
-    #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Output")]
+    #[arg(long, value_name = "STEPS", value_parser = whole::<u64>(0..), default_value_t = 0, help_heading = "Output")]
     pub(crate) keep_every: u64,
     /// No progress, only warnings and errors
     #[arg(long, short, help_heading = "Output")]
@@ -186,7 +188,7 @@ pub(crate) struct Cli {
     )]
     pub(crate) dtype: Precision,
     /// Threads that compute on the CPU [default: the cores of this machine]
-    #[arg(long, value_name = "N", help_heading = "Run", value_parser = crate::common::parse_threads)]
+    #[arg(long, value_name = "N", help_heading = "Run", value_parser = whole::<usize>(1..=MOST_THREADS))]
     pub(crate) threads: Option<usize>,
 }
 

@@ -109,6 +109,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
     };
     let device = device::open_saying(cli.device, cli.dtype, &say)?;
+    plan::check_memory(&config, &device)?;
     let data = cli.data.as_deref().ok_or_else(|| usage::usage!("--data is missing"))?;
     plan::check_out(&cli.out, data)?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;

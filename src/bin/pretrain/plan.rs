@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use candle_core::Device;
 use cropmae::Error;
+use cropmae::device::available_memory;
 use cropmae::files;
 use cropmae::model::VitConfig;
 use cropmae::pretrain::config::EncoderSizes;
@@ -57,6 +58,23 @@ pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
     };
     // as text: it names a key, whose value a file, --set or a flag may have given
     bail!(usage!("{error}{more}"))
+}
+
+/// Refuses sizes for which the machine has no memory. Where the system does not tell how much there
+/// is, none are.
+pub(crate) fn check_memory(config: &Config, device: &Device) -> anyhow::Result<()> {
+    let Some(free) = available_memory() else { return Ok(()) };
+    let needed = config.least_memory(device.is_cpu());
+    let (size, batch) = (config.views.size, config.optimization.batch_size);
+    ensure!(
+        needed <= free as f64,
+        usage!(
+            "batches of {batch} and views of {size}x{size} pixels need at least {:.0} GB of memory, and {:.1} GB are free; take smaller ones for views.size, optimization.batch_size or, on a CPU, optimization.micro_batch and encoder.width",
+            needed / 1e9,
+            free as f64 / 1e9
+        )
+    );
+    Ok(())
 }
 
 fn replace<T>(value: &mut T, with: Option<T>) {

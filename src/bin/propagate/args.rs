@@ -27,6 +27,8 @@ use cropmae::model::vit::{Implementation, Layer};
 use cropmae::protocol::{Benchmark, ScoreSize, Size};
 use strum::VariantArray;
 
+use crate::common::MOST_THREADS;
+use crate::common::numbers::whole;
 use crate::common::values::value_of;
 pub(crate) use check::{CheckArgs, CheckDataArgs, CheckWhat};
 use compare::COMPARE_EXAMPLES;
@@ -169,7 +171,7 @@ pub(crate) struct DataArgs {
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub(crate) sequences: Vec<String>,
     /// Only the first N clips; results are marked partial
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0..))]
     pub(crate) limit: Option<usize>,
 }
 
@@ -194,10 +196,10 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
     /// Side of a patch in pixels [default: the checkpoint's; 16 for `pixels`]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = whole::<usize>(1..))]
     pub(crate) patch_size: Option<usize>,
     /// Attention heads, which tensors do not show [default: the usual number for the width]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..))]
     pub(crate) heads: Option<usize>,
     /// Which entry of a .pth holds the encoder [default: model, state_dict, teacher, student, …]
     #[arg(long, value_name = "KEY")]
@@ -293,7 +295,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_parser = value_of::<Precision>(), default_value = "f32")]
     pub(crate) dtype: Precision,
     /// CPU threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = crate::common::parse_threads)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST_THREADS))]
     pub(crate) threads: Option<usize>,
 }
 
@@ -383,16 +385,16 @@ pub(crate) struct SampleArgs {
     #[arg(long, value_parser = benchmark_name())]
     pub(crate) benchmark: Option<Benchmark>,
     /// Clips [default: 3; JHMDB 6]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..))]
     pub(crate) clips: Option<usize>,
     /// Frames of each clip [default: DAVIS 20, VIP 16, JHMDB 24]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..))]
     pub(crate) frames: Option<usize>,
     /// Size of the frames [default: 480x854; JHMDB 240x320]
     #[arg(long, value_name = "HxW")]
     pub(crate) size: Option<Size>,
     /// Seed: another one renders other clips [default: 4]
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = whole::<u64>(0..))]
     pub(crate) seed: Option<u64>,
 }
 

@@ -13,7 +13,7 @@ use crate::args::AttentionArgs;
 use crate::common::usage::usage;
 use crate::images::{self, Figures};
 use crate::show::Notes;
-use crate::{Outcome, plan};
+use crate::{Outcome, plan, room};
 
 pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
@@ -26,6 +26,7 @@ pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
     let device = plan::open_device(&args.run, &say)?;
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
+    room::check_images(&loaded.encoder, args.images.size)?;
     let Encoder::Vit(vit) = loaded.encoder else {
         bail!(usage!(
             "--weights: raw pixels attend to nothing; pass a checkpoint or random:vits16@0"

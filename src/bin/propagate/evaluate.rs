@@ -27,7 +27,7 @@ use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
 use crate::show::Notes;
-use crate::{Outcome, common, export, interrupt, page, plan, show, targets};
+use crate::{Outcome, common, export, interrupt, page, plan, room, show, targets};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     let say = Notes::new(args.output.quiet);
@@ -181,6 +181,10 @@ impl Ready {
         // a size that leaves no patch is each clip's own failure
         let grid = plan::grid(clips, used, loaded.encoder.patch()).ok().flatten();
         let input = grid.map(|(_, input, _)| input);
+        if let Some(input) = input {
+            let context = used.propagation.queue.saturating_add(1).min(clips.longest());
+            room::check(&loaded.encoder, input, context)?;
+        }
         let grid = grid.map(|(_, _, [rows, columns])| (rows, columns));
         let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {

@@ -15,7 +15,7 @@ use cropmae::wording::counted;
 use crate::args::FeaturesArgs;
 use crate::show::Notes;
 use crate::targets::Inputs;
-use crate::{Outcome, images, plan};
+use crate::{Outcome, images, plan, room};
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
@@ -30,6 +30,7 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
+    room::check_images(&loaded.encoder, args.images.size)?;
     let protocol = plan::protocol_of_images(args.images.frame_filter, args.images.size)?;
     let patch = loaded.encoder.patch();
     let mut stored = BTreeMap::new();

@@ -28,6 +28,7 @@ mod page;
 mod plan;
 mod progress;
 mod reconstruct;
+mod room;
 mod sample;
 mod score;
 mod show;

@@ -18,7 +18,7 @@ use crate::common::usage::usage;
 use crate::interrupt::Interruptible;
 use crate::show::Notes;
 use crate::targets::Inputs;
-use crate::{Outcome, common, interrupt, plan, show};
+use crate::{Outcome, common, interrupt, plan, room, show};
 
 /// Masses below this share are not written in the table: they would be 0.0 percent.
 const LEAST: f32 = 0.0005;
@@ -41,6 +41,13 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
+    // a size that leaves no patch is refused with the clip
+    if let Some((_, input, _)) =
+        plan::grid(&clips, &protocol, loaded.encoder.patch()).ok().flatten()
+    {
+        let context = protocol.propagation.queue.min(args.frame).saturating_add(1);
+        room::check(&loaded.encoder, input, context)?;
+    }
     let batch = Batch::fitting(if device.is_cpu() { 1 } else { 4 });
     let setup = Setup::new(&protocol, &loaded.encoder, Engine::Tiled, &batch);
     let query = Query { frame: args.frame, point: args.point };

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::pretrain::rule::{self, Rule};
 use crate::pretrain::samples::Kind;
 
+/// The most pixels of a view's side: no picture has more.
+const LARGEST: usize = 1 << 15;
+
 impl Config {
     /// Checks what no type can: sizes that fit one another, shares that are shares.
     ///
@@ -19,6 +22,12 @@ impl Config {
         let fits = views.size.is_multiple_of(encoder.patch);
         rule::check([
             Rule::new("views.size", views.size, whole, fits),
+            Rule::new(
+                "views.size",
+                views.size,
+                format!("at most {LARGEST}"),
+                views.size <= LARGEST,
+            ),
             Rule::new("epochs", *epochs, "at least 1", *epochs > 0),
             // TOML, in which a run keeps its settings, has no larger whole numbers
             Rule::new("seed", *seed, format!("at most {}", i64::MAX), i64::try_from(*seed).is_ok()),

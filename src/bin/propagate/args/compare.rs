@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::export::ExportArgs;
+use crate::common::numbers::whole;
 
 pub(super) const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -29,10 +30,10 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     pub(crate) per_clip: bool,
     /// Number of bootstrap resamples for the intervals
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = parse_resamples)]
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = whole::<usize>(100..=1_000_000))]
     pub(crate) resamples: usize,
     /// Seed of the resamples: the same seed gives the same intervals
-    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    #[arg(long, default_value_t = 0, value_name = "SEED", value_parser = whole::<u64>(0..))]
     pub(crate) seed: u64,
     /// Write compare.md, compare.csv, compare.json, per-clip.csv and per-clip.svg here
     #[arg(long, value_name = "DIR")]
@@ -45,9 +46,4 @@ pub(crate) struct CompareArgs {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) export: ExportArgs,
-}
-
-fn parse_resamples(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| (100..=1_000_000).contains(count));
-    count.ok_or_else(|| "100 to 1000000 resamples are possible".to_owned())
 }

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use cropmae::pretrain::views::Strategy;
 
 use super::{ImageArgs, ModelArgs, RunArgs};
+use crate::common::numbers::{number, whole};
 use crate::common::values::value_of;
 
 pub(super) const RECONSTRUCT_EXAMPLES: &str = "\
@@ -36,10 +37,10 @@ pub(crate) struct ReconstructArgs {
     #[arg(long, value_name = "KEY", help_heading = "Network")]
     pub(crate) checkpoint_key: Option<String>,
     /// Attention heads of the encoder [default: the usual number for the width]
-    #[arg(long, value_name = "N", help_heading = "Network")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..), help_heading = "Network")]
     pub(crate) heads: Option<usize>,
     /// Attention heads of the decoder [default: CropMAE, SiamMAE 8; MAE 16]
-    #[arg(long, value_name = "N", help_heading = "Network")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..), help_heading = "Network")]
     pub(crate) decoder_heads: Option<usize>,
     /// Whether it was trained to predict patches of mean 0 and variance 1 [default: yes]
     #[arg(long, value_name = "yes|no", help_heading = "Network")]
@@ -49,16 +50,16 @@ pub(crate) struct ReconstructArgs {
     #[arg(long, num_args = 1.., required = true, value_name = "DIR|FILES", help_heading = "Views")]
     pub(crate) images: Vec<PathBuf>,
     /// Pairs of views to draw from each image
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Views")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1..=64), help_heading = "Views")]
     pub(crate) views: u16,
     /// The share of patches that is masked [default: as trained; CropMAE, SiamMAE 0.985, MAE 0.75]
-    #[arg(long, value_name = "R", help_heading = "Views")]
+    #[arg(long, value_name = "R", value_parser = number, help_heading = "Views")]
     pub(crate) masking_ratio: Option<f64>,
     /// How the two views of an image relate [default: as trained; CropMAE, SiamMAE global-to-local]
     #[arg(long, value_parser = value_of::<Strategy>(), value_name = "STRATEGY", help_heading = "Views")]
     pub(crate) strategy: Option<Strategy>,
     /// Seed of crops and masks, which also depend on the image's name
-    #[arg(long, value_name = "SEED", default_value_t = 0, help_heading = "Views")]
+    #[arg(long, value_name = "SEED", default_value_t = 0, value_parser = whole::<u64>(0..), help_heading = "Views")]
     pub(crate) seed: u64,
 
     /// Where <image>.png go, a row for each pair of views: view 1 (not for MAE), the visible part

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::DataArgs;
+use crate::common::numbers::whole;
 
 pub(super) const OVERLAYS_EXAMPLES: &str = "\
 Examples:
@@ -55,10 +56,10 @@ pub(crate) struct OverlaysArgs {
     #[arg(long, value_name = "FILE.png", help_heading = "Figure")]
     pub(crate) figure: Option<PathBuf>,
     /// Frames per row of the figure, including the given one
-    #[arg(long, value_name = "N", default_value_t = 5, requires = "figure", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Figure")]
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "figure", value_parser = whole::<u16>(1..=64), help_heading = "Figure")]
     pub(crate) frames: u16,
     /// Width of each frame in pixels [up to 360 in sheets, 480 in GIFs and figures, all in films]
-    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u16).range(32..=8192))]
+    #[arg(long, value_name = "W", value_parser = whole::<u16>(32..=8192))]
     pub(crate) width: Option<u16>,
     /// No notes: errors only
     #[arg(long, short)]

@@ -6,26 +6,30 @@ use cropmae::propagation::Shape;
 use cropmae::protocol::{Preset, ScoreSize, Size};
 
 use super::Axis;
+use crate::common::numbers::{number, whole};
 use crate::common::values::value_of;
+
+/// The most of what is counted here: more cannot be meant.
+const MOST: u64 = 1_000_000;
 
 /// What a sweep can change: the features stay what they are.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub(crate) struct AffinityArgs {
     /// Neighbours kept per patch [cropmae, rsp: 7, VIP 10; crw: 10; dino, dinov3: 5]
-    #[arg(long, alias = "knn-k", value_name = "K", value_parser = parse_count)]
+    #[arg(long, alias = "knn-k", value_name = "K", value_parser = whole::<usize>(1..=MOST))]
     pub(crate) topk: Option<usize>,
     /// Extent of the neighbourhood in patches [cropmae: 20; rsp: 30; crw, dino, dinov3: 12]
-    #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R", allow_negative_numbers = true)]
+    #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R", value_parser = number, allow_negative_numbers = true)]
     pub(crate) radius: Option<f64>,
     /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square]
     #[arg(long, value_parser = value_of::<Shape>(), value_name = "SHAPE")]
     pub(crate) neighborhood: Option<Shape>,
     /// Divisor of the cosines before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1; dinov3:
     /// 0.2]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", value_parser = number, allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
     /// Recent frames in the context, beside frame 0 [cropmae, crw: 20; rsp: 30; dino, dinov3: 7]
-    #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L", value_parser = parse_count)]
+    #[arg(long, aliases = ["video-len", "videoLen", "n-last-frames", "n_last_frames"], value_name = "L", value_parser = whole::<usize>(0..=MOST))]
     pub(crate) queue: Option<usize>,
 }
 
@@ -56,11 +60,11 @@ pub(crate) struct ProtocolArgs {
     pub(crate) size: Option<SizeArg>,
     /// Resize the shorter side to N, the longer one in proportion, to a multiple of 64 [dino, rsp,
     /// dinov3: 480]
-    #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N", value_parser = parse_side)]
+    #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N", value_parser = whole::<usize>(16..=32_768))]
     pub(crate) short_side: Option<usize>,
     /// Resize the longer side to N, the shorter one in proportion, to a multiple of 64 [cropmae:
     /// VIP 880]
-    #[arg(long, conflicts_with = "size", value_name = "N", value_parser = parse_side)]
+    #[arg(long, conflicts_with = "size", value_name = "N", value_parser = whole::<usize>(16..=32_768))]
     pub(crate) long_side: Option<usize>,
     /// The size masks are scored at [native; cropmae-480x880 and rsp: 480x880]
     #[arg(long, value_name = "native|HxW")]
@@ -85,15 +89,4 @@ pub(super) fn parse_size(text: &str) -> Result<SizeArg, String> {
         "native" => Ok(SizeArg::Native),
         _ => text.parse().map(SizeArg::Exact),
     }
-}
-
-/// A count that cannot be meant beyond a million.
-fn parse_count(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| (0..=1_000_000).contains(count));
-    count.ok_or_else(|| "a whole number up to 1000000 is needed".to_owned())
-}
-
-fn parse_side(text: &str) -> Result<usize, String> {
-    let side = text.parse().ok().filter(|side| (16..=1 << 15).contains(side));
-    side.ok_or_else(|| "a side has 16 to 32768 pixels".to_owned())
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use cropmae::protocol::Benchmark;
 
 use super::{ModelArgs, ProtocolArgs, RunArgs, benchmark_name};
+use crate::common::numbers::whole;
 
 /// In a line that fits a terminal.
 pub(super) const TRACE_USAGE: &str =
@@ -36,7 +37,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "NAME", help_heading = "Query")]
     pub(crate) sequence: String,
     /// The frame, counted from 0; the clip is propagated up to it
-    #[arg(long, value_name = "T", help_heading = "Query")]
+    #[arg(long, value_name = "T", value_parser = whole::<usize>(0..), help_heading = "Query")]
     pub(crate) frame: usize,
     /// A pixel of the frame as released, counted from 0: the patch that holds it is traced
     #[arg(long, value_name = "X,Y", value_parser = parse_point, allow_hyphen_values = true, help_heading = "Query")]
@@ -49,7 +50,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "FILE.png", help_heading = "Output")]
     pub(crate) out: PathBuf,
     /// Width of each frame in it, in pixels
-    #[arg(long, value_name = "W", default_value_t = 480, value_parser = clap::value_parser!(u16).range(64..=4096), help_heading = "Output")]
+    #[arg(long, value_name = "W", default_value_t = 480, value_parser = whole::<u16>(64..=4096), help_heading = "Output")]
     pub(crate) width: u16,
     /// Print JSON instead of the table
     #[arg(long, help_heading = "Output")]

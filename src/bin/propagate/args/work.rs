@@ -4,6 +4,7 @@
 use clap::Args;
 use cropmae::propagation::Arithmetic;
 
+use crate::common::numbers::whole;
 use crate::common::values::value_of;
 
 /// `--batch`.
@@ -14,16 +15,12 @@ pub(crate) enum BatchArg {
 }
 
 fn parse_batch(text: &str) -> Result<BatchArg, String> {
-    let frames = || text.parse().ok().filter(|frames| (1..=4096).contains(frames));
     match text {
         "auto" => Ok(BatchArg::Auto),
-        _ => frames().map(BatchArg::Frames).ok_or("write auto, or a number of 1 to 4096".into()),
+        _ => whole(1..=4096)(text)
+            .map(BatchArg::Frames)
+            .map_err(|needed| format!("auto, or {needed}")),
     }
-}
-
-fn parse_clips(text: &str) -> Result<usize, String> {
-    let clips = text.parse().ok().filter(|clips| (1..=64).contains(clips));
-    clips.ok_or_else(|| "a number of 1 to 64 is needed".into())
 }
 
 #[derive(Debug, Clone, Args)]
@@ -36,7 +33,7 @@ pub(crate) struct WorkArgs {
     #[arg(long, default_value = "auto", value_name = "auto|N", value_parser = parse_batch)]
     pub(crate) batch: BatchArg,
     /// Clips processed at once on each device [default: 1 on a CPU, 2 on a GPU]
-    #[arg(long, value_name = "N", value_parser = parse_clips)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=64))]
     pub(crate) clips_at_once: Option<usize>,
     /// The arithmetic of the affinity's products on a GPU; published numbers are f32
     #[arg(long, value_parser = value_of::<Arithmetic>(), default_value = "f32")]
