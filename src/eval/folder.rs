@@ -109,6 +109,24 @@ impl RunFolder {
         Ok(())
     }
 
+    /// Refuses a folder in which the runs of a sweep or of several encoders lie: with a run of its
+    /// own it would no longer be theirs.
+    ///
+    /// # Errors
+    /// It is one.
+    pub fn check_single(root: &Path) -> Result<()> {
+        let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+        let mut inner = entries.map(|entry| entry.path().join(IDENTITY));
+        if root.join("clips").exists() || !inner.any(|identity| identity.exists()) {
+            return Ok(());
+        }
+        Err(Error::data(
+            root,
+            "this folder holds the runs of a sweep or of several encoders",
+            "choose another folder for the setting `out`",
+        ))
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.root

@@ -142,22 +142,31 @@ pub(super) fn damaged(file: &Path, error: &serde_json::Error) -> Error {
     Error::data(file, format!("is damaged ({error})"), AGAIN)
 }
 
-/// Whether a run was asked for predictions alone, and has some.
-fn is_unscored(folder: &Path) -> bool {
-    let records = record_files(folder).unwrap_or_default();
-    records.iter().any(|file| json::<Value>(file).is_ok_and(|record| record["scored"] == false))
+/// Whether a run has finished clips, and no score of any; also whether it was asked for
+/// predictions alone.
+fn is_unscored(folder: &Path) -> Option<bool> {
+    let files = record_files(folder).unwrap_or_default();
+    let records: Vec<Value> = files.iter().filter_map(|file| json(file).ok()).collect();
+    let none = !records.is_empty() && records.iter().all(|record| record["scores"].is_null());
+    none.then(|| records.iter().any(|record| record["scored"] == false))
 }
 
 /// Why a folder is none of a finished run.
 fn no_run(folder: &Path) -> Error {
+    let unscored = is_unscored(folder);
     let (problem, remedy) = if folder.join("sweep.json").exists() {
         ("is the folder of a sweep", "pass the folders of its settings")
     } else if folder.join("weights.json").exists() {
         ("is the folder of several encoders", "pass the folders in it")
-    } else if is_unscored(folder) {
+    } else if unscored == Some(true) {
         (
             "was predicted, not scored",
             "run its command again to have it scored, or use `propagate score`",
+        )
+    } else if unscored == Some(false) {
+        (
+            "has no score: none of its clips has a truth beyond the first frame",
+            "`propagate overlays` shows what was predicted",
         )
     } else if folder.join("run.json").exists() {
         ("holds a run that was not finished", "run the same command again: it goes on")

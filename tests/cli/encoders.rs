@@ -1,6 +1,6 @@
 //! Several `--weights`: as many runs, one table, best first; a broken one does not lose the others.
 
-use super::place::{CLIPS, Place, assert_same};
+use super::place::{CLIPS, FRAMES, Place, assert_same};
 use super::resume::essence;
 
 const DAVIS: &str = "davis --data davis --size 96x160";
@@ -34,6 +34,50 @@ fn every_encoder_is_what_its_own_run_is() {
     let ran = place.run(&format!("{DAVIS} --weights pixels pixels random:vitti16@1")).exits(0);
     assert_eq!(ran.err.matches("done by an earlier run").count(), CLIPS, "{}", ran.err);
     assert!(ran.err.contains("encoder 2 of 2"), "each encoder once: {}", ran.err);
+}
+
+/// Clips of which only the first frame is annotated, as one's own mostly are, and clips that are
+/// not to be scored: all is done, nothing is missing, and no page is asked for.
+#[test]
+fn clips_without_scores() {
+    let place = Place::with(&["davis"]);
+    place
+        .run(&format!(
+            "{DAVIS} --weights pixels pixels random:vitti16@0 --predict-only --out asked"
+        ))
+        .exits(0)
+        .says(&["nothing was scored, as asked for"]);
+    for clip in 0..CLIPS {
+        for t in 1..FRAMES {
+            place.remove(&format!("davis/Annotations/480p/sample-{clip:02}/{t:05}.png"));
+        }
+    }
+    let ran = place.run(&format!("{DAVIS} --weights pixels random:vitti16@0 --out out")).exits(0);
+    assert!(!ran.err.contains("no report"), "{}", ran.err);
+    ran.says(&["nothing was scored: no frame but the given first ones has a truth"]);
+    let sweep = place.run(&format!("{DAVIS} --weights pixels --sweep topk=2,3 --out sw")).exits(0);
+    assert!(!sweep.err.contains("no report"), "{}", sweep.err);
+    sweep.says(&["nothing was scored: no frame but"]);
+    for command in ["report out/pixels", "explain sw/topk-2", "compare out/pixels sw/topk-2"] {
+        let words = ["has no score", "`propagate overlays` shows what was predicted"];
+        place.run(command).exits(1).refuses(&words);
+    }
+    place.run("overlays out/pixels --data davis --figure f.png").exits(0);
+}
+
+/// A run of its own in the folder of several would take it from them.
+#[test]
+fn a_single_run_has_a_folder_of_its_own() {
+    let place = Place::with(&["davis"]);
+    place.run(&format!("{DAVIS} --weights pixels random:vitti16@0 --out out")).exits(0);
+    place.run(&format!("{DAVIS} --weights pixels --sweep topk=2,3 --out sw")).exits(0);
+    for (folder, more) in [("out", ""), ("sw", ""), ("out", "--dry-run")] {
+        let ran = place.run(&format!("{DAVIS} --weights pixels --out {folder} {more}")).exits(1);
+        ran.refuses(&[folder, "holds the runs of a sweep or of several encoders", "for --out"]);
+    }
+    // more of the same kind may join them
+    place.run(&format!("{DAVIS} --weights pixels random:vitti16@1 --out out")).exits(0);
+    place.run(&format!("{DAVIS} --weights pixels --sweep topk=2,3,4 --out sw")).exits(0);
 }
 
 #[test]

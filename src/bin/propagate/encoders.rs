@@ -179,11 +179,11 @@ impl All<'_> {
         let error = (failed > 0)
             .then(|| format!("{failed} of {} failed", counted(ready.clips.asked(), "clip")));
         let values = vec![name.to_owned()];
-        let (row, keeps) =
+        let (row, shows) =
             evaluate::stored_row(&ready, (*protocol).clone(), values, done.clone(), &to)?;
         let benchmark = ready.benchmark;
         let drawn = Drawn { benchmark, clips: &ready.clips, folder: &to };
-        let whole = evaluate::draw(&args.output, &drawn, keeps, &done.failures, self.say);
+        let whole = evaluate::draw(&args.output, &drawn, shows, &done.failures, self.say);
         let (weights, name) = (Some(ready.weights), name.to_owned());
         Ok((Entry { name, weights, row: Some(row), error }, done, whole))
     }
@@ -196,6 +196,10 @@ impl All<'_> {
         let table = (&encoders.table(), &*encoders.notes());
         let (stored, lines) = (encoders.stored(), encoders.lines(record));
         export::several(output, table, &stored, &lines, &json)?;
+        let mut rows = encoders.entries().iter().filter_map(|entry| entry.row.as_ref());
+        if rows.all(|row| row.summary.is_none()) {
+            self.say.line(evaluate::unscored(output));
+        }
         let out = self.out.display();
         self.say
             .line(&format!("the table is in {out}; it names the folder of each encoder's results"));

@@ -36,6 +36,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let identity = ready.identity(&protocol);
     let out = plan::out(&args.output, &protocol, &identity);
     check_cache(&args.output)?;
+    RunFolder::check_single(&out)?;
     if args.output.dry_run {
         RunFolder::check(&out, &identity)?;
         let mut lines = plan::describe(&ready.clips, &used, &ready.loaded, ready.engine, &out)?;
@@ -334,7 +335,7 @@ fn finish(
             }
             let row = record.row(&summary);
             export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
-            whole = draw(args, drawn, keep, &record.failures, say);
+            whole = draw(args, drawn, !keep, &record.failures, say);
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
                 false => format!("results in {}", out.display()),
@@ -346,14 +347,19 @@ fn finish(
                 show::text(&(serde_json::to_string_pretty(&json)? + "\n"))?;
             }
             whole = overlays::after(drawn, &args.overlay, say);
-            say.line(match args.predict_only {
-                true => "nothing was scored, as asked for",
-                false => "nothing was scored: no frame but the given first ones has a truth",
-            });
+            say.line(unscored(args));
             say.line(&format!("predictions in {}", out.join("predictions").display()));
         }
     }
     Ok(outcome(interrupted, &record, whole))
+}
+
+/// What is said where clips were done and none has a score.
+pub(crate) fn unscored(args: &OutputArgs) -> &'static str {
+    match args.predict_only {
+        true => "nothing was scored, as asked for",
+        false => "nothing was scored: no frame but the given first ones has a truth",
+    }
 }
 
 /// Fails where not a single clip could be done: there is no table of the others then.
@@ -414,22 +420,22 @@ pub(crate) fn store(
     Ok((json, keep))
 }
 
-/// Draws what was stored: overlays, and the page, but where the folder `keeps` the results of more
-/// clips, whose page it keeps too. Whether all of it could be written.
+/// Draws what was stored: overlays, and the page, where the scores that it `shows` were stored.
+/// Whether all of it could be written.
 pub(crate) fn draw(
     args: &OutputArgs,
     drawn: &Drawn<'_>,
-    keeps: bool,
+    shows: bool,
     failures: &[(String, String)],
     say: &Notes,
 ) -> bool {
     let drawn_all = overlays::after(drawn, &args.overlay, say);
-    let page = keeps || page::after(args.report, drawn.folder, drawn.clips, failures, say);
+    let page = !shows || page::after(args.report, drawn.folder, drawn.clips, failures, say);
     drawn_all && page
 }
 
-/// Stores results as a single run would have, for the table of several; also whether the folder
-/// keeps those of more clips instead.
+/// Stores results as a single run would have, for the table of several; also whether a page is to
+/// show them: not where there are no scores, and not where the folder keeps those of more clips.
 pub(crate) fn stored_row(
     ready: &Ready,
     protocol: ProtocolRecord,
@@ -441,12 +447,12 @@ pub(crate) fn stored_row(
     let (summary, mut record) = ready.record(protocol, done);
     let stored = stored(folder);
     keep_unchanged(stored.as_ref(), &mut record);
-    let keeps = match &summary {
-        Some(summary) => store(folder, &ready.clips, summary, &record, stored.as_ref())?.1,
+    let shows = match &summary {
+        Some(summary) => !store(folder, &ready.clips, summary, &record, stored.as_ref())?.1,
         None => false,
     };
     let (clips, folder) = (record.dataset.done, folder.display().to_string());
-    Ok((Row { values, summary, folder, protocol_hash, clips }, keeps))
+    Ok((Row { values, summary, folder, protocol_hash, clips }, shows))
 }
 
 /// The results of an earlier run in this folder.

@@ -70,10 +70,10 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let mut sweep = Sweep { names: names(&args.propagation.sweep), rows: Vec::new() };
     for ((one, done), folder) in combinations.into_iter().zip(done).zip(&folders) {
         let failures = done.failures.clone();
-        let (row, keeps) = evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?;
+        let (row, shows) = evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?;
         sweep.rows.push(row);
         let drawn = Drawn { benchmark, clips: &ready.clips, folder };
-        whole &= evaluate::draw(&args.output, &drawn, keeps, &failures, &say);
+        whole &= evaluate::draw(&args.output, &drawn, shows, &failures, &say);
     }
     finish(args, &out, &ready.clips, (&sweep, whole), &record, &say)
 }
@@ -247,6 +247,9 @@ fn finish(
     let json = sweep.write(out, record)?;
     let table = sweep.table();
     export::several(&args.output, (&table, &[]), &table, &sweep.lines(record), &json)?;
+    if sweep.rows.iter().all(|row| row.summary.is_none()) {
+        say.line(evaluate::unscored(&args.output));
+    }
     say.line(&format!("the table is in {}, with the folder of each row's results", out.display()));
     Ok(evaluate::outcome(interrupted, record, whole))
 }
