@@ -10,9 +10,10 @@ use crate::data::davis::{MaskKind, first_mask, read_mask};
 use crate::data::{Dataset, LabelClip, listing};
 use crate::error::{Error, Result};
 use crate::image::{LabelImage, indexed};
+use crate::metric::ScoreError;
 use crate::metric::davis::{ClipScores, global, ids_above, object_count, scored_frames};
 use crate::progress::Observer;
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, ScoreSize, Size};
 use crate::wording::counted;
 
 /// Propagates and scores every sequence.
@@ -67,6 +68,8 @@ struct Judge<'a> {
     kind: MaskKind,
     protocol: &'a Protocol,
     objects: usize,
+    /// The size of all that is scored, by the first annotation.
+    size: Size,
     scores: ClipScores,
     /// Frames that should have been scored and have no annotation.
     without_truth: usize,
@@ -81,8 +84,8 @@ impl<'a> Judge<'a> {
         protocol: &'a Protocol,
     ) -> Self {
         let objects = object_count(first);
-        let scores = ClipScores::new(objects);
-        Self { clip, kind, protocol, objects, scores, without_truth: 0, scored: 0 }
+        let (size, scores) = (masks::truth_size(first, protocol), ClipScores::new(objects));
+        Self { clip, kind, protocol, objects, size, scores, without_truth: 0, scored: 0 }
     }
 
     /// Scores a frame; `from` is the prediction's file, where it is one of the user's.
@@ -95,14 +98,17 @@ impl<'a> Judge<'a> {
             return Ok(());
         };
         let truth = masks::truth(read_mask(path, self.kind)?, self.protocol);
+        masks::require_size(path, &truth, self.size)?;
         self.scored += 1;
-        self.scores.feed(&truth, prediction).map_err(|error| {
-            Error::data(
-                from.unwrap_or(path),
-                error.to_string(),
-                "predictions must have the annotation's size; for another one use the setting `score_size`",
-            )
-        })
+        let remedy = match self.protocol.score_size {
+            ScoreSize::Native => {
+                "predictions must have the annotation's size; for another one use the setting `score_size`"
+            }
+            ScoreSize::Fixed(_) => "predictions must have the size of the setting `score_size`",
+        };
+        let wrong =
+            |error: ScoreError| Error::data(from.unwrap_or(path), error.to_string(), remedy);
+        self.scores.feed(&truth, prediction).map_err(wrong)
     }
 
     fn finish(self) -> (Option<ClipScores>, Vec<String>) {
@@ -118,6 +124,12 @@ impl<'a> Judge<'a> {
         };
         ((self.scored > 0).then_some(self.scores), note.into_iter().collect())
     }
+}
+
+/// Whether a clip has an annotation that it can be scored by.
+pub fn has_truth(clip: &LabelClip) -> bool {
+    let scored = clip.frames.get(scored_frames(clip.frames.len())).unwrap_or_default();
+    scored.iter().any(|frame| frame.annotation.is_some())
 }
 
 /// Scores masks that any program wrote: `predictions/<sequence>/<frame>.png`.
@@ -213,18 +225,31 @@ pub(super) fn predicted_ids(path: &Path) -> Result<LabelImage> {
     if path.exists() {
         return indexed::read(path);
     }
-    Err(Error::data(
-        path,
-        "this frame's prediction is missing",
-        "predictions are named as the frames, with .png",
-    ))
+    let others = path.parent().map(|folder| listing::files(folder, listing::PICTURES));
+    let other = others.and_then(|files| files.ok()?.into_iter().next());
+    let problem = match &other {
+        Some(other) => {
+            format!("this frame's prediction is missing; beside it lies {}", listing::name(other))
+        }
+        None => "this frame's prediction is missing".into(),
+    };
+    Err(Error::data(path, problem, "predictions are named as the frames, with .png"))
 }
 
 /// A predicted mask; white stands for object 1 where the truth is black and white too.
+///
+/// # Errors
+/// It is not there, or no mask, or black and white where the truth holds ids: white is void there,
+/// and would be counted as background.
 fn predicted_mask(path: &Path, kind: MaskKind) -> Result<LabelImage> {
     let mask = predicted_ids(path)?;
-    match kind {
-        MaskKind::Binary if MaskKind::of(&mask) == MaskKind::Binary => read_mask(path, kind),
-        _ => Ok(mask),
+    match (kind, MaskKind::of(&mask)) {
+        (MaskKind::Binary, MaskKind::Binary) => read_mask(path, kind),
+        (MaskKind::Ids, MaskKind::Binary) => Err(Error::data(
+            path,
+            "is black and white (0 and 255), but the annotations of this sequence hold ids",
+            "write the object's id in place of 255",
+        )),
+        (_, MaskKind::Ids) => Ok(mask),
     }
 }

@@ -1,5 +1,6 @@
 //! Masks through a clip: what DAVIS and VIP share.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -151,8 +152,31 @@ pub(super) fn fitted(
     annotation: &LabelImage,
     protocol: &Protocol,
 ) -> LabelImage {
-    let size = scored_size(&as_copied(annotation.clone(), protocol), protocol);
-    to_scored_size(mask, size, protocol.output_nearest)
+    to_scored_size(mask, truth_size(annotation, protocol), protocol.output_nearest)
+}
+
+/// The size that the clip of this first annotation is scored at.
+pub(super) fn truth_size(annotation: &LabelImage, protocol: &Protocol) -> Size {
+    match (protocol.score_size, protocol.copy_size) {
+        (ScoreSize::Fixed(size), _) | (ScoreSize::Native, Some(size)) => size,
+        (ScoreSize::Native, None) => Size { height: annotation.height, width: annotation.width },
+    }
+}
+
+/// Refuses an annotation, at `path`, of another size than the first one's.
+///
+/// # Errors
+/// It has one.
+pub(super) fn require_size(path: &Path, truth: &LabelImage, first: Size) -> Result<()> {
+    let size = Size { height: truth.height, width: truth.width };
+    if size == first {
+        return Ok(());
+    }
+    Err(Error::data(
+        path,
+        format!("this annotation is {size}, the clip's first is {first}"),
+        "all annotations of a clip must have one size: extract the clip again",
+    ))
 }
 
 /// Void pixels as background: they belong to no object and are not propagated.
@@ -165,7 +189,7 @@ fn without_void(mut labels: LabelImage) -> LabelImage {
 ///
 /// # Errors
 /// All pixels are background or void.
-pub(super) fn require_objects(annotation: &LabelImage, path: &std::path::Path) -> Result<()> {
+pub(super) fn require_objects(annotation: &LabelImage, path: &Path) -> Result<()> {
     if annotation.data.iter().any(|&id| id != 0 && id != VOID) {
         return Ok(());
     }

@@ -35,13 +35,13 @@ pub const VOID: u8 = 255;
 pub enum ScoreError {
     /// Truth and prediction are not pictures of one size.
     #[error(
-        "the annotation is {} x {} pixels and the prediction {} x {}",
+        "the annotation is {}x{} (height x width) and the prediction {}x{}",
         truth.0, truth.1, prediction.0, prediction.1
     )]
     Size {
-        /// Width and height of the annotation.
+        /// Height and width of the annotation.
         truth: (usize, usize),
-        /// Width and height of the prediction.
+        /// Height and width of the prediction.
         prediction: (usize, usize),
     },
     /// A predicted class lies beyond those that there are.
@@ -66,7 +66,7 @@ pub enum ScoreError {
 
 /// Fails unless the two are of one size.
 fn check_sizes(truth: &LabelImage, prediction: &LabelImage) -> Result<(), ScoreError> {
-    let size = |labels: &LabelImage| (labels.width, labels.height);
+    let size = |labels: &LabelImage| (labels.height, labels.width);
     if size(truth) == size(prediction) {
         Ok(())
     } else {
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn errors_say_what_differs() {
-        let size = ScoreError::Size { truth: (854, 480), prediction: (880, 480) };
-        let text = "the annotation is 854 x 480 pixels and the prediction 880 x 480";
+        let size = ScoreError::Size { truth: (480, 854), prediction: (480, 880) };
+        let text = "the annotation is 480x854 (height x width) and the prediction 480x880";
         assert_eq!(size.to_string(), text);
         let class = ScoreError::Class { id: 20, classes: 20 };
         assert_eq!(class.to_string(), "the prediction holds class 20, but classes go from 0 to 19");

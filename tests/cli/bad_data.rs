@@ -164,7 +164,7 @@ fn sizes_that_change_inside_a_clip() {
             &LabelImage { width: 80, height: 48, data: vec![1; 80 * 48] },
         );
     };
-    let words = ["sample-01/00002.png", "80 x 48 pixels and the prediction 160 x 96"];
+    let words = ["sample-01/00002.png", "this annotation is 48x80, the clip's first is 96x160"];
     one_bad_clip("davis", "sample-01", shrink, &words);
 }
 

@@ -112,6 +112,44 @@ fn a_missing_frame_is_named() {
     }
 }
 
+/// A folder too deep or too shallow is answered with the right one, and a file by another name with
+/// the rule for names.
+#[test]
+fn predictions_in_another_place_are_found() {
+    let place = predicted("davis");
+    let score = |folder: &str| {
+        place.run(&format!("score davis --data davis --predictions {folder}")).exits(1)
+    };
+    score("out").says(&["; pass --predictions out/predictions"]);
+    score("out/predictions/sample-00").says(&["; pass --predictions out/predictions"]);
+    for clip in ["sample-00", "sample-01", "sample-02"] {
+        let file = |name: &str| place.path(&format!("out/predictions/{clip}/{name}"));
+        std::fs::rename(file("00001.png"), file("1.PNG")).unwrap();
+        std::fs::remove_file(file("00000.png")).unwrap();
+    }
+    let ran = score("out/predictions");
+    ran.says(&["sample-00/00001.png: this frame's prediction is missing; beside it lies 1.PNG"]);
+    let place = predicted("jhmdb");
+    let ran = place.run("score jhmdb --data jhmdb --predictions out").exits(1);
+    ran.says(&["; pass --predictions out/predictions"]);
+}
+
+/// White is void where annotations hold ids, and would be scored as if nothing had been predicted.
+#[test]
+fn black_and_white_predictions_of_ids_are_refused() {
+    let place = predicted("davis");
+    for t in 0..FRAMES {
+        let file = format!("out/predictions/sample-00/{t:05}.png");
+        place.change_mask(&file, |id| if id == 0 { 0 } else { 255 });
+    }
+    let ran = place.run(&score("davis", "")).exits(3);
+    ran.says(&["sample-00/00001.png: is black and white (0 and 255)", "in place of 255"]);
+    // beside ids white is void, as the evaluator's masks have it
+    let file = "out/predictions/sample-01/00001.png";
+    place.change_mask(file, |id| if id == 0 { 255 } else { id });
+    place.run(&score("davis", "--sequences sample-01")).exits(0);
+}
+
 #[test]
 fn ids_above_the_objects_are_named() {
     let place = predicted("davis");
@@ -138,7 +176,13 @@ fn pictures_that_are_no_masks_are_named() {
     place.run(&score("davis", "")).exits(3).says(&[file, "16 bits", "8-bit"]);
     place.write_mask(file, &LabelImage { width: 80, height: 48, data: vec![1; 80 * 48] });
     let ran = place.run(&score("davis", "")).exits(3);
-    ran.says(&[file, "160 x 96 pixels and the prediction 80 x 48", "--score-size"]);
+    ran.says(&[
+        file,
+        "is 96x160 (height x width) and the prediction 48x80",
+        "for another one use --score-size",
+    ]);
+    let ran = place.run(&score("davis", "--score-size 96x80")).exits(1);
+    ran.says(&["must have the size of --score-size"]);
     place.cut("out/predictions/sample-01/00001.png", 0.5);
     place.run(&score("davis", "")).exits(3).says(&["sample-01/00001.png", "not a readable PNG"]);
 }

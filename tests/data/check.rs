@@ -89,9 +89,9 @@ fn one_report_names_everything_that_is_wrong() {
     let errors = [
         ("deep", "16 bits"),
         ("empty", "nothing to propagate"),
-        ("late", "is 4x4, but the first of the clip is 8x4 (1 of 4 annotations differ)"),
+        ("late", "is 4x4, but the first of the clip is 4x8 (1 of 4 annotations differ)"),
         ("missing", "there is no such folder"),
-        ("sizes", "is 16x4, but the first of the clip is 8x4 (1 of 4 frames differ)"),
+        ("sizes", "is 4x16, but the first of the clip is 4x8 (1 of 4 frames differ)"),
         ("text", "neither a JPEG nor a PNG, whatever its name says (and 1 more"),
         ("text", "holds colours"),
     ];

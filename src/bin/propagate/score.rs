@@ -1,6 +1,7 @@
 //! `propagate score davis|vip|jhmdb`: scores the predictions of any program, without frames or
 //! weights.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -112,6 +113,21 @@ fn protocol(benchmark: Benchmark, args: &ScoreArgs) -> Result<ProtocolRecord> {
     Ok(ProtocolRecord::of_scores(benchmark, &usual, used))
 }
 
+/// The folder that holds predictions of one of these clips, where it is one in `predictions` or the
+/// one around it.
+fn meant<'a>(predictions: &Path, clips: impl Iterator<Item = &'a str> + Clone) -> Option<PathBuf> {
+    let inner = std::fs::read_dir(predictions).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = inner.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders.extend(predictions.parent().map(Path::to_path_buf));
+    let holds = |folder: &PathBuf| {
+        let there =
+            |clip: &str| folder.join(clip).is_dir() || folder.join(format!("{clip}.npy")).is_file();
+        clips.clone().any(there)
+    };
+    folders.into_iter().find(holds)
+}
+
 fn finish(
     args: &ScoreArgs,
     asked: usize,
@@ -124,11 +140,10 @@ fn finish(
     }
     let missing = record.failures.len();
     if missing == asked {
-        let inner = args.predictions.join("predictions");
-        let hint = match inner.is_dir() {
-            true => format!("; pass --predictions {}", inner.display()),
-            false => String::new(),
-        };
+        let clips = record.failures.iter().map(|(clip, _)| clip.as_str());
+        let hint = meant(&args.predictions, clips)
+            .map(|folder| format!("; pass --predictions {}", folder.display()))
+            .unwrap_or_default();
         bail!("0 of {} could be scored{hint}", counted(asked, "clip"));
     }
     if args.strict && missing > 0 {

@@ -40,9 +40,9 @@ pub(super) fn one_size(files: &[(&Path, (usize, usize))], what: &str, checked: &
     if let Some((path, (width, height))) = others.next() {
         let count = 1 + others.count();
         let problem = format!(
-            "is {width}x{height}, but the first of the clip is {}x{} ({count} of {} {what} differ)",
-            first.0,
+            "is {height}x{width}, but the first of the clip is {}x{} ({count} of {} {what} differ)",
             first.1,
+            first.0,
             files.len()
         );
         checked.fail(path, problem, "extract the clip again: all have one size as released");

@@ -105,7 +105,7 @@ fn sizes(masks: &[(&Path, Mask)], checked: &mut Checked) {
     checked.facts.annotation_size = Some(size);
     if let Some(frame) = checked.facts.frame_size.filter(|frame| *frame != size) {
         let ((width, height), (x, y)) = (size, frame);
-        let problem = format!("is {width}x{height}, but the frames are {x}x{y}");
+        let problem = format!("is {height}x{width}, but the frames are {y}x{x}");
         checked.warn(path, problem, "fine if meant so: scores are at the annotation's size");
     }
 }
