@@ -55,7 +55,7 @@ fn check_format(path: &Path, color: ColorType, depth: BitDepth) -> Result<()> {
     if !matches!(color, ColorType::Indexed | ColorType::Grayscale) {
         return Err(Error::data(
             path,
-            format!("holds colours ({color:?}) where one id per pixel is needed"),
+            format!("holds {} where one id per pixel is needed", channels(color)),
             "use the dataset's palette PNGs, or convert the mask to a single-channel PNG of ids",
         ));
     }
@@ -67,6 +67,15 @@ fn check_format(path: &Path, color: ColorType, depth: BitDepth) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What the pixels of a picture hold, for an error.
+fn channels(color: ColorType) -> &'static str {
+    match color {
+        ColorType::Rgb | ColorType::Rgba => "colours",
+        ColorType::GrayscaleAlpha => "grey values with transparency",
+        ColorType::Grayscale | ColorType::Indexed => "ids",
+    }
 }
 
 /// Refuses what a damaged header claims before memory is asked for.
@@ -184,7 +193,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rgb.png");
         write_raw(&path, ColorType::Rgb, BitDepth::Eight, 1, &[1, 2, 3, 4, 5, 6]);
-        assert!(read(&path).unwrap_err().to_string().contains("holds colours"));
+        assert!(read(&path).unwrap_err().to_string().contains("holds colours where"));
+        write_raw(&path, ColorType::GrayscaleAlpha, BitDepth::Eight, 1, &[1, 255, 2, 255]);
+        assert!(read(&path).unwrap_err().to_string().contains("grey values with transparency"));
         write_raw(&path, ColorType::Grayscale, BitDepth::Sixteen, 1, &[0, 1, 0, 2]);
         assert!(read(&path).unwrap_err().to_string().contains("16 bits"));
     }
