@@ -89,12 +89,13 @@ fn official(root: &Path, mark: Mark, notices: &mut Vec<String>) -> Result<(Strin
     let folder = root.join("splits");
     let suffix = "_test_split1";
     let lists = if folder.is_dir() { listing::files(&folder, &["txt"])? } else { Vec::new() };
-    let mut names = Vec::new();
+    let (mut names, mut found) = (Vec::new(), false);
     for list in lists {
         if let Some(action) = listing::stem(&list).strip_suffix(suffix) {
+            found = true;
             let lines = entries(&list, "clip", |_| true)?;
             let marked = lines.iter().filter_map(|(_, line)| marked(line));
-            let chosen = marked.filter(|(_, found)| *found == Some(mark));
+            let chosen = marked.filter(|(_, other)| *other == Some(mark));
             names.extend(chosen.map(|(clip, _)| format!("{action}/{clip}")));
         }
     }
@@ -104,6 +105,12 @@ fn official(root: &Path, mark: Mark, notices: &mut Vec<String>) -> Result<(Strin
         return Ok((format!("{what} clips of split 1 (splits/*{suffix}.txt)"), names));
     }
     let place = folder.join(format!("<action>{suffix}.txt"));
+    if found {
+        let number = if mark == Mark::Test { 2 } else { 1 };
+        let problem = format!("marks no clip as {what} clip, by a {number} behind its name");
+        let remedy = "extract splits.zip again, or name the clips with the setting `split = FILE`";
+        return Err(Error::data(&place, problem, remedy));
+    }
     if mark == Mark::Train {
         let remedy = "extract splits.zip, or name the clips with the setting `split = FILE`";
         return Err(Error::data(&place, "there is no such list", remedy));

@@ -241,6 +241,11 @@ fn clips_of_jhmdb_are_those_marked_2() {
     let lines = format!("# mine\n{odd}\na_0\nb_0.avi 2\na_1.avi 1\nx Rename_Images/catch/a_1/\n");
     let own = tree.text("own.txt", &lines);
     assert_eq!(names(Split::File(own)), [odd, "catch/a_0", "pick/b_0", "catch/a_1"]);
+    // lists that mark no clip are no reason to take all
+    tree.text("splits/pick_test_split1.txt", "b_0.avi 1\n");
+    tree.text("splits/catch_test_split1.txt", "a_0.avi 0\n");
+    let message = jhmdb::open(tree.root(), &Split::Val).unwrap_err().to_string();
+    assert!(message.contains("marks no clip as test clip, by a 2 behind its name"), "{message}");
     fs::remove_dir_all(tree.root().join("splits")).unwrap();
     assert_eq!(names(Split::Val), ["catch/a_0", "catch/a_1", odd, "pick/b_0"]);
     assert!(open(&Split::Val).notices[0].contains("every clip found is taken (4)"));
