@@ -32,9 +32,11 @@ fn what_was_typed_is_wrong() {
 
 #[test]
 fn names_of_clips_are_checked() {
-    let place = Place::with(&["davis"]);
+    let place = Place::with(&["davis", "jhmdb"]);
     let clips = |names: &str| format!("davis --data davis {QUICK} --out out --sequences {names}");
     wrong(&place, &clips("sample-01,sampel-02"), &["\"sampel-02\"", "did you mean sample-02?"]);
+    let poses = "jhmdb --data jhmdb --weights pixels --sequences sample_walk_0";
+    wrong(&place, poses, &["did you mean walk/sample_walk_0?"]);
     wrong(&place, &clips("SAMPLE-01"), &["did you mean sample-01?", "There are 3"]);
     wrong(&place, &clips("bear"), &["\"bear\"", "there are 3, such as sample-00, sample-01"]);
     wrong(&place, &clips("sample-00,"), &["--sequences: a name is empty", "A,B"]);

@@ -248,7 +248,8 @@ fn wanted(typed: &[String]) -> Result<Vec<&str>> {
 
 /// What is said of a clip that is not in the list.
 fn unknown_clip(unknown: &str, names: &[&str], split: &str) -> Usage {
-    let near = nearest(unknown, names.iter().copied());
+    let whole = names.iter().copied().find(|name| name.ends_with(&format!("/{unknown}")));
+    let near = whole.or_else(|| nearest(unknown, names.iter().copied()));
     let there = match near {
         Some(near) => format!("did you mean {near}? There are {}", names.len()),
         None => format!("there are {}", names.len()),
