@@ -14,6 +14,7 @@ mod list;
 mod shards;
 mod video;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,6 +126,12 @@ pub enum Pixels {
     Two(Rgb, Rgb),
 }
 
+/// Of a shard.tar.gz it is said that it is compressed, and not that it is no list.
+fn compressed(path: &Path) -> Option<Error> {
+    let mut file = path.is_file().then(|| File::open(path).ok()).flatten()?;
+    shards::refuse_compressed(path, &mut file).err()
+}
+
 impl Samples {
     /// Lists the samples at `path`: a folder, a list file (`.txt`), a tar shard, or a pattern of
     /// shards such as `shard-{000000..000147}.tar`. A folder that holds `.tar` files is one of
@@ -153,7 +160,7 @@ impl Samples {
             let problem = "is one sample, no dataset";
             return Err(Error::data(path, problem, "pass its folder, or a list of files"));
         }
-        let (root, names) = list::read(path)?;
+        let (root, names) = list::read(path).map_err(|error| compressed(path).unwrap_or(error))?;
         if options.kind == Kind::Video {
             let found = Clips::in_list((&root, names), path, options.frames, &options.video)?;
             return Self::in_clips(&root, found);

@@ -166,6 +166,9 @@ fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
     let mut file = File::open(path).map_err(Error::reading(path))?;
     let length = file.metadata().map_err(Error::reading(path))?.len();
     refuse_compressed(path, &mut file)?;
+    if length == 0 {
+        return Err(Error::data(path, "is an empty file", "copy or download it again"));
+    }
     let damaged = |error: std::io::Error| {
         let problem = format!("is no tar file or damaged ({error})");
         Error::data(path, problem, "copy or download it again")
@@ -211,7 +214,11 @@ fn is_ended(file: &mut File, end: u64) -> std::io::Result<bool> {
     Ok(block.len() as u64 == BLOCK && block.iter().all(|byte| *byte == 0))
 }
 
-fn refuse_compressed(path: &Path, file: &mut File) -> Result<()> {
+/// Refuses what gzip or zstd has written, and leaves others at their beginning.
+///
+/// # Errors
+/// It is such a file, or cannot be read.
+pub(super) fn refuse_compressed(path: &Path, file: &mut File) -> Result<()> {
     let mut start = Vec::new();
     file.take(4).read_to_end(&mut start).map_err(Error::reading(path))?;
     if start.starts_with(&[0x1F, 0x8B]) || start == [0x28, 0xB5, 0x2F, 0xFD] {
@@ -390,6 +397,8 @@ pub(super) mod tests {
         let path = folder.path().join("a.tar");
         let message = || Shards::open(vec![path.clone()], 1).unwrap_err().to_string();
         assert!(message().contains("cannot read"), "{}", message());
+        std::fs::write(&path, b"").unwrap();
+        assert!(message().contains("a.tar: is an empty file"), "{}", message());
         write(&path, &[("1.jpg", &[7; 2000]), ("2.jpg", &[8; 2000])]);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..1500]).unwrap();

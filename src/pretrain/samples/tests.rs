@@ -93,11 +93,13 @@ fn what_is_no_dataset_is_refused() {
     write(folder.path(), "s.tar", b"");
     write(folder.path(), "mixed.txt", b"a.png\na.pdf");
     write(folder.path(), "empty/notes.md", b"");
+    write(folder.path(), "s.tar.gz", &[0x1F, 0x8B, 8, 0, 0]);
     let cases = [
         ("gone", "is not there"),
         ("gone.tar", "cannot read"),
         ("s-{0..1}.tar", "cannot read"),
-        ("s.tar", "is cut short"),
+        ("s.tar", "is an empty file"),
+        ("s.tar.gz", "is compressed"),
         ("a.png", "is one sample"),
         ("mixed.txt", "names a.pdf, no .jpg"),
         ("empty", "holds no .jpg"),
