@@ -56,13 +56,20 @@ impl Evaluation {
     /// used are left out; [`Evaluation::broken`] names them.
     ///
     /// # Errors
-    /// The dataset is not there, or none of its clips can be used.
+    /// The dataset is not there, none of its clips can be used, or none can be scored.
     pub fn open(benchmark: Benchmark, root: &Path, folder: PathBuf) -> Result<Self> {
         let clips = match benchmark {
             Benchmark::Davis => Clips::Masks(data::davis::open(root, &Split::Val, Need::Frames)?),
             Benchmark::Vip => Clips::Masks(data::vip::open(root, &Split::Val, Need::Frames)?),
             Benchmark::Jhmdb => Clips::Poses(data::jhmdb::open(root, &Split::Val)?),
         };
+        if benchmark == Benchmark::Davis
+            && let Clips::Masks(set) = &clips
+            && !set.clips.iter().any(eval::davis::has_truth)
+        {
+            let problem = "no frame but the first of each clip has an annotation to be scored by";
+            return Err(Error::data(root, problem, "add annotations, or leave the benchmark out"));
+        }
         Ok(Self { benchmark, protocol: Preset::Cropmae.protocol(benchmark)?, clips, folder })
     }
 

@@ -23,6 +23,7 @@ const AT_ONCE: usize = 32;
 #[derive(Debug)]
 pub struct HeldOut {
     batches: Vec<Batch>,
+    unreadable: Option<(usize, String)>,
     device: Device,
 }
 
@@ -47,19 +48,20 @@ impl HeldOut {
     ) -> Result<Self> {
         let range = Range { epoch: 0, position: 0, end: 1 };
         let loader = Loader::start(samples, &config.views, config.seed, workers, AT_ONCE, range)?;
-        let mut failure = None;
+        let mut failures = Vec::new();
         let mut readable = |loaded: Loaded| match loaded.views {
             Ok(pair) => Some((loaded.number, pair)),
             Err(error) => {
-                failure.get_or_insert(error);
+                failures.push(error);
                 None
             }
         };
         let read: Vec<(usize, Pair)> = loader.filter_map(&mut readable).take(most).collect();
         if read.is_empty() {
             let none = || Error::setting("images", "none of those to look at can be read");
-            return Err(failure.unwrap_or_else(none));
+            return Err(failures.into_iter().next().unwrap_or_else(none));
         }
+        let unreadable = failures.first().map(|error| (failures.len(), error.explained()));
         let patches = config.autoencoder().patches();
         let mut batches = Vec::new();
         let mut rest = read.into_iter().peekable();
@@ -68,7 +70,12 @@ impl HeldOut {
             let mask = mask(config.seed, 0, numbers.into_iter(), patches, config.masking_ratio)?;
             batches.push(Batch { pairs, mask });
         }
-        Ok(Self { batches, device: device.clone() })
+        Ok(Self { batches, unreadable, device: device.clone() })
+    }
+
+    /// How many images were left out as unreadable, and what is wrong with the first of them.
+    pub fn unreadable(&self) -> Option<(usize, &str)> {
+        self.unreadable.as_ref().map(|(count, problem)| (*count, problem.as_str()))
     }
 
     /// The network's loss, without dropout.

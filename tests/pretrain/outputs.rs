@@ -159,11 +159,38 @@ fn a_broken_clip_is_named_and_left_out_of_the_score() {
     let printed = propagate(&[&alone[..], &more, &rest].concat());
     let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(logged[1], 100.0 * printed["metrics"]["J&F-Mean"].as_f64().unwrap());
+    // without a truth there will be no score, which is said before training
+    for clip in ["sample-00", "sample-02"] {
+        std::fs::remove_file(davis.join(format!("Annotations/480p/{clip}/00001.png"))).unwrap();
+    }
+    let unscored = folder.path().join("unscored");
+    let error = fail(&mut pretrain(&data, &unscored, &["--epochs", "1", "--eval", &eval]));
+    assert!(error.contains("no frame but the first of each clip has an annotation"), "{error}");
     std::fs::remove_dir_all(davis.join("Annotations/480p/sample-00")).unwrap();
     std::fs::remove_dir_all(davis.join("Annotations/480p/sample-02")).unwrap();
     let none = folder.path().join("none");
     let error = fail(&mut pretrain(&data, &none, &["--epochs", "1", "--eval", &eval]));
     assert!(error.contains("sample-0"), "no clip is whole: {error}");
+}
+
+#[test]
+fn held_out_images_that_cannot_be_read_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 8), folder.path().join("out"));
+    let broken = |others: &Path| {
+        for name in ["a.jpg", "b.jpg"] {
+            std::fs::write(others.join(name), "no picture").unwrap();
+        }
+    };
+    let others = tempfile::tempdir().unwrap();
+    broken(others.path());
+    let more = ["--epochs", "1", "--held-out", others.path().to_str().unwrap()];
+    let error = fail(&mut pretrain(&data, &out, &more));
+    assert!(error.contains(".jpg") && error.contains("neither a JPEG"), "{error}");
+    broken(&pictures(others.path(), 8));
+    let said = String::from_utf8(succeed(&mut pretrain(&data, &out, &more)).stderr).unwrap();
+    assert!(said.contains("4 held-out images left out as unreadable; the first: "), "{said}");
+    assert_eq!(measures(&out, "held-out loss").len(), 1);
 }
 
 #[test]

@@ -14,8 +14,10 @@ use cropmae::pretrain::held_out::{HeldOut, MOST};
 use cropmae::pretrain::samples::{Options, Samples, VideoSettings};
 use cropmae::pretrain::start::Start;
 use cropmae::pretrain::{Config, checkpoint};
+use cropmae::wording::counted;
 
 use crate::args::Cli;
+use crate::common::streams;
 use crate::common::targets::Inputs;
 use crate::common::usage::usage;
 
@@ -136,7 +138,12 @@ pub(crate) fn held_out(
     let Some(path) = &cli.held_out else { return Ok(None) };
     // their views are cut once and kept themselves
     let samples = samples(cli, config, path, 0)?;
-    Ok(Some(HeldOut::new(config, samples, MOST, workers, device)?))
+    let held_out = HeldOut::new(config, samples, MOST, workers, device)?;
+    if let Some((count, first)) = held_out.unreadable() {
+        let images = counted(count, "held-out image");
+        streams::note(&format!("{images} left out as unreadable; the first: {first}"));
+    }
+    Ok(Some(held_out))
 }
 
 /// Refuses a folder to write into that is, or lies in, the data, and one that holds anything but a
