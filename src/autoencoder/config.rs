@@ -15,7 +15,7 @@ pub enum Method {
     /// Two crops of one image: the masked one from the other (CropMAE).
     #[default]
     Cropmae,
-    /// Two frames of a video: the later, masked one from the earlier (`SiamMAE`).
+    /// Two frames of a video: the later, masked one from the earlier (SiamMAE).
     Siammae,
     /// One image: what is masked from what is not (MAE).
     Mae,

@@ -1,11 +1,11 @@
 //! Frames from JPEG and PNG files to plain RGB bytes.
 //!
-//! The content decides, not the extension. The pixels are those `OpenCV`'s `imread` gives: grey is
+//! The content decides, not the extension. The pixels are those OpenCV's `imread` gives: grey is
 //! written to all three channels, palettes become colours, alpha is dropped, 16-bit samples keep
 //! their high byte, the picture is rotated as its EXIF orientation says. Two differences: the
 //! default JPEG decoder differs by up to 5 grey levels in a tenth of the samples (with the
 //! `turbojpeg` feature it is the same decoder), and a truncated JPEG is an error here, where
-//! `OpenCV` fills the rest with grey. Next stop of a frame: resizing.
+//! OpenCV fills the rest with grey. Next stop of a frame: resizing.
 
 use std::fs::File;
 use std::io::{Cursor, Read};

@@ -1,7 +1,7 @@
 //! Pictures as plain bytes: decoding, palette PNGs, and every resampling rule by its name.
 //!
 //! [`Rgb`] holds a decoded frame, [`LabelImage`] the ids of a mask. The rules that make results
-//! comparable live here: which nearest neighbour (`OpenCV`'s or Pillow's), which bilinear, which
+//! comparable live here: which nearest neighbour (OpenCV's or Pillow's), which bilinear, which
 //! decoder. Next stop of a frame: [`crate::model`], which turns it into patch features.
 
 pub mod decode;

@@ -1,8 +1,8 @@
 //! Resampling, each rule under the name of the program that defined it.
 //!
 //! Two nearest-neighbour rules and three bilinear ones are in use in this field, and they give
-//! different pixels. `OpenCV`'s nearest takes `floor(i * in / out)`, Pillow's the pixel under the
-//! centre. `OpenCV`'s bilinear mixes the two neighbours on each axis whatever the scale (no
+//! different pixels. OpenCV's nearest takes `floor(i * in / out)`, Pillow's the pixel under the
+//! centre. OpenCV's bilinear mixes the two neighbours on each axis whatever the scale (no
 //! antialiasing), in f32 for float input and in 11-bit fixed point for bytes; Pillow's filters
 //! grow with the scale (antialiasing). [`Taps`] holds the first rule for f32 and serves frames
 //! and label maps alike.
@@ -16,7 +16,7 @@ use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 use super::{LabelImage, Rgb};
 use crate::error::{Error, Result};
 
-/// `OpenCV`'s bilinear rule along one axis: output `i` is
+/// OpenCV's bilinear rule along one axis: output `i` is
 /// `near * (1 - weight) + far * weight` of the inputs `near[i]` and `far[i]`.
 #[derive(Debug, Clone)]
 pub struct Taps {
@@ -77,9 +77,9 @@ impl Taps {
 #[derive(EnumMessage, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum FrameFilter {
-    /// `OpenCV` bilinear on floats in [0, 1], no antialiasing (CropMAE, videowalk).
+    /// OpenCV bilinear on floats in [0, 1], no antialiasing (CropMAE, videowalk).
     Bilinear,
-    /// `OpenCV` bilinear on bytes, in its 11-bit fixed point (DINO, iBOT, RSP).
+    /// OpenCV bilinear on bytes, in its 11-bit fixed point (DINO, iBOT, RSP).
     #[serde(rename = "bilinear-8bit")]
     #[strum(serialize = "bilinear-8bit")]
     Bilinear8Bit,
@@ -164,7 +164,7 @@ fn bilinear_planes(frame: &Rgb, height: usize, width: usize) -> Vec<f32> {
     out
 }
 
-/// `OpenCV`'s bilinear for bytes: weights in 1/2048, the row sums cut by 4 bits before the second
+/// OpenCV's bilinear for bytes: weights in 1/2048, the row sums cut by 4 bits before the second
 /// product so that it fits 32 bits, two rounding bits at the end.
 fn bilinear_8bit(frame: &Rgb, height: usize, width: usize) -> Rgb {
     let rows = coarse_taps(frame.height, height, false);
@@ -191,7 +191,7 @@ fn bilinear_8bit(frame: &Rgb, height: usize, width: usize) -> Rgb {
     Rgb { width, height, data }
 }
 
-/// [`Taps`] as `OpenCV` computes them for bytes: the position is rounded to f32 before its weight
+/// [`Taps`] as OpenCV computes them for bytes: the position is rounded to f32 before its weight
 /// is taken, and above and below the picture the two rows, though they are one, keep their weights,
 /// which the cutting of bits shows.
 fn coarse_taps(input: usize, output: usize, one_at_border: bool) -> Taps {
@@ -306,7 +306,7 @@ pub fn nearest_centered(labels: &LabelImage, height: usize, width: usize) -> Lab
     pick(labels, &centered(labels.height, height), &centered(labels.width, width))
 }
 
-/// `OpenCV`'s nearest neighbour for ids: `floor(i * in / out)`, not pixel-centred.
+/// OpenCV's nearest neighbour for ids: `floor(i * in / out)`, not pixel-centred.
 pub fn nearest_floor(labels: &LabelImage, height: usize, width: usize) -> LabelImage {
     pick(labels, &floored(labels.height, height), &floored(labels.width, width))
 }

@@ -65,13 +65,13 @@ pub struct Optimization {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reading {
-    /// What the samples are; `SiamMAE` needs videos, of which the other methods take a frame each.
+    /// What the samples are; SiamMAE needs videos, of which the other methods take a frame each.
     pub kind: Kind,
     /// Samples from tar shards that wait in memory to be drawn from.
     pub shuffle_buffer: usize,
     /// Frames of video files are scaled down so that their short side has at most so many pixels.
     pub short_side: usize,
-    /// Least and most frames between the two of `SiamMAE`.
+    /// Least and most frames between the two of SiamMAE.
     pub frame_gap: [usize; 2],
     /// The share of an epoch's samples that may be unreadable before the run stops.
     pub max_unreadable: f64,

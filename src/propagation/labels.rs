@@ -38,7 +38,7 @@ pub struct FirstFrame {
 }
 
 /// Soft labels of the first frame: `annotation` at its own size, brought to `frame` (height,
-/// width) by `OpenCV`'s nearest rule and from there to `grid`; protocols §1.3 and §5.
+/// width) by OpenCV's nearest rule and from there to `grid`; protocols §1.3 and §5.
 ///
 /// Only ids that are left at that size exist from here on.
 pub fn first_frame(

@@ -25,7 +25,7 @@ pub use size::{InputSize, Size};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NearestRule {
-    /// `OpenCV`'s: `floor(i * in / out)`.
+    /// OpenCV's: `floor(i * in / out)`.
     Floor,
     /// Pillow's: the pixel under the centre.
     Centered,

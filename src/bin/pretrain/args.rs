@@ -210,7 +210,7 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Write manual pages, one per command
+    /// Write manual pages, one a command
     #[command(
         after_help = "Examples:\n  pretrain man ~/.local/share/man/man1    then: man pretrain"
     )]

@@ -282,7 +282,8 @@ impl FromStr for CacheArg {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
-    /// Where to compute: auto, cpu, cuda or cuda:N; cuda:0,cuda:1 distributes the clips over both
+    /// Where to compute: auto, cpu, cuda or cuda:N; davis, vip, jhmdb and explain take
+    /// several (cuda:0,cuda:1) and distribute the clips over them
     #[arg(
         long,
         default_value = "auto",
@@ -405,5 +406,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    /// What is longer is wrapped again, in the middle of an example.
+    #[test]
+    fn examples_fit_the_width_of_a_help() {
+        let of = |command: &clap::Command| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let long = help.lines().find(|line| line.chars().count() > 100).map(str::to_owned);
+            assert_eq!(long, None, "{}", command.get_name());
+        };
+        let command = super::Cli::command();
+        of(&command);
+        command.get_subcommands().for_each(of);
     }
 }

@@ -23,7 +23,7 @@ Examples:
   propagate davis --data DAVIS --weights checkpoints/ --export-markdown -    … as Markdown
   propagate davis --data DAVIS --weights w.pth --sweep topk=5,7,10 radius=12,20    one table of six
   propagate davis --data DAVIS --weights w.pth --cache features    encode once, for later runs too
-  propagate davis --data DAVIS --weights w.pth --overlays mp4 --overlay-errors    films, errors marked
+  propagate davis --data DAVIS --weights w.pth --overlays mp4 --overlay-errors    films
 The same command again continues a stopped run. vip and jhmdb work the same way.";
 
 pub(super) const SCORE_EXAMPLES: &str = "\
@@ -42,7 +42,8 @@ Exit status 3 if an error was found.";
 pub(super) const FEATURES_EXAMPLES: &str = "\
 Examples:
   propagate features --weights w.pth --images frames/ --out features.safetensors
-  propagate features --weights w.pth --images a.jpg b.png --size 480x880 --normalize --out f.safetensors";
+  propagate features --weights w.pth --images a.jpg b.png --size 480x880 --normalize \\
+      --out f.safetensors";
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -11,13 +11,14 @@ use crate::common::values::value_of;
 
 pub(super) const RECONSTRUCT_EXAMPLES: &str = "\
 Examples:
-  propagate reconstruct --weights runs/tiny/checkpoint-00001950.safetensors --images photographs --out figure
+  propagate reconstruct --weights runs/tiny/checkpoint-00001950.safetensors \\
+      --images photographs --out figure
   propagate reconstruct --weights mae.pth --images a.jpg b.jpg --out figure --views 4 --seed 7
 
-Checkpoints of `pretrain` say how they were trained. For those of CropMAE, SiamMAE and MAE the papers'
-values are taken for what no tensor tells; a note says which. Where patches of mean 0 and variance 1
-are reconstructed, they are shown with the mean and the deviation of the view's own patches; visible
-patches are the view's own.";
+Checkpoints of `pretrain` say how they were trained. For those of CropMAE, SiamMAE and MAE the
+papers' values are taken for what no tensor tells; a note says which. Where patches of mean 0 and
+variance 1 are reconstructed, they are shown with the mean and the deviation of the view's own
+patches; visible patches are the view's own.";
 
 pub(super) const ATTENTION_EXAMPLES: &str = "\
 Examples:
