@@ -33,8 +33,10 @@ pub(crate) mod schedule;
 pub mod start;
 pub(crate) mod tensorboard;
 pub mod train;
+mod trainer;
 mod trial;
 pub mod views;
+mod watcher;
 
 pub use config::Config;
 pub use run::Run;

@@ -1,33 +1,26 @@
-//! `propagate davis|vip|jhmdb`: one encoder with one setting. [`crate::sweep`] and
-//! [`crate::encoders`] build on it.
+//! `propagate davis|vip|jhmdb`: one encoder with one setting, from what is [`crate::ready`] to the
+//! table. [`crate::sweep`] and [`crate::encoders`] build on it.
 
 use std::path::Path;
-use std::rc::Rc;
-use std::time::Instant;
 
 use anyhow::Result;
-use candle_core::Device;
-use cropmae::data::Need;
-use cropmae::device::{self, peak_memory};
-use cropmae::eval::{self, Batch, Cache, Kept, RunFolder, Setup};
+use cropmae::eval::{self, RunFolder, Setup};
 use cropmae::files::check_folder;
-use cropmae::model::encoder::Encoder;
-use cropmae::model::source::{self, Loaded, Source};
-use cropmae::propagation::{Arithmetic, Engine};
-use cropmae::protocol::{Benchmark, Protocol};
-use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
+use cropmae::protocol::Benchmark;
+use cropmae::report::record::ProtocolRecord;
 use cropmae::report::several::Row;
 use cropmae::report::{self, RunRecord, Summary};
 use cropmae::wording::counted;
 use serde_json::{Value, json};
 
-use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs, WorkArgs};
+use crate::args::{EvaluateArgs, OutputArgs};
 use crate::clips::Clips;
 use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
+use crate::ready::Ready;
 use crate::show::Notes;
-use crate::{Outcome, common, export, interrupt, page, plan, room, show, targets};
+use crate::{Outcome, export, interrupt, page, plan, show};
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     let say = Notes::new(args.output.quiet);
@@ -58,232 +51,6 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
 /// Refuses a place where no features can be kept, before a folder of results is made.
 pub(crate) fn check_cache(args: &OutputArgs) -> Result<()> {
     Ok(args.cache.as_ref().map_or(Ok(()), |cache| check_folder(&cache.folder))?)
-}
-
-/// What a run needs whatever its encoder.
-pub(crate) struct Shared {
-    start: Instant,
-    benchmark: Benchmark,
-    devices: Vec<Device>,
-    work: WorkArgs,
-    pub(crate) clips: Rc<Clips>,
-    pub(crate) data: Value,
-    provenance: Provenance,
-}
-
-impl Shared {
-    /// Of an evaluation: a folder that is no dataset is told of first, then what must not be
-    /// written over, and both before a device is asked for.
-    pub(crate) fn open(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
-        let start = Instant::now();
-        let clips = Clips::open(benchmark, &args.data, Need::Frames, say)?;
-        targets::spare(benchmark, args)?;
-        Self::of(start, benchmark, (clips, &args.data), &args.run, &args.work, say)
-    }
-
-    /// Of these clips, which the arguments beside them chose.
-    pub(crate) fn of(
-        start: Instant,
-        benchmark: Benchmark,
-        (clips, args): (Clips, &DataArgs),
-        run: &RunArgs,
-        work: &WorkArgs,
-        say: &Notes,
-    ) -> Result<Self> {
-        let (devices, clips) = (plan::open_devices(run, say)?, Rc::new(clips));
-        let affinity = work.affinity;
-        let provenance = Provenance {
-            affinity: (affinity != Arithmetic::F32).then(|| affinity.name().into()),
-            ..plan::provenance(&devices, Some(run.dtype.name()))
-        };
-        let data = plan::data(&clips, args);
-        Ok(Self { start, benchmark, devices, work: work.clone(), clips, data, provenance })
-    }
-
-    /// Has encoders that are loaded from here on compute in this type.
-    pub(crate) fn compute_in(&self, dtype: device::Precision) -> Result<()> {
-        Ok(self.devices.iter().try_for_each(|device| device::compute_in(device, dtype))?)
-    }
-
-    /// The scores, and all that decided them.
-    pub(crate) fn record(
-        &self,
-        protocol: ProtocolRecord,
-        weights: Option<WeightsRecord>,
-        done: Done,
-    ) -> (Option<Summary>, RunRecord) {
-        record(&self.clips, &self.provenance, self.start, protocol, weights, done)
-    }
-}
-
-/// What a run needs whatever its settings, all at hand.
-pub(crate) struct Ready {
-    start: Instant,
-    pub(crate) benchmark: Benchmark,
-    pub(crate) clips: Rc<Clips>,
-    pub(crate) loaded: Loaded,
-    pub(crate) engine: Engine,
-    /// The encoder on the second device and those after it.
-    others: Vec<Encoder>,
-    clips_at_once: usize,
-    batch: Batch,
-    /// Rows and columns of the first frame's patches, which stand for all clips'.
-    grid: Option<(usize, usize)>,
-    data: Value,
-    pub(crate) weights: WeightsRecord,
-    pub(crate) provenance: Provenance,
-}
-
-impl Ready {
-    /// With the encoder that was asked for; `used` says how large its frames are.
-    pub(crate) fn new(
-        benchmark: Benchmark,
-        args: &EvaluateArgs,
-        used: &Protocol,
-        say: &Notes,
-    ) -> Result<Self> {
-        let shared = Shared::open(benchmark, args, say)?;
-        let sample = args.data.data.as_deref().is_some_and(common::is_sample);
-        let source = plan::source(&args.model, sample)?;
-        let ready = Self::with(&shared, &source, &args.model, args.run.dtype, used, say)?;
-        Ok(Self { start: shared.start, ..ready })
-    }
-
-    /// With this encoder in this type; `used` says how large its frames are.
-    pub(crate) fn with(
-        shared: &Shared,
-        source: &Source,
-        model: &ModelArgs,
-        dtype: device::Precision,
-        used: &Protocol,
-        say: &Notes,
-    ) -> Result<Self> {
-        let start = Instant::now();
-        let Shared { benchmark, devices, work, clips, .. } = shared;
-        let choices = plan::choices(model);
-        let load = |device| source::load(source, &choices, device, dtype.dtype());
-        let mut each = devices.iter().map(load).collect::<cropmae::Result<Vec<Loaded>>>()?;
-        let loaded = each.remove(0);
-        loaded.notes.iter().for_each(|note| say.line(note));
-        let others: Vec<Encoder> = each.into_iter().map(|loaded| loaded.encoder).collect();
-        let mut engine = Engine::in_arithmetic(loaded.encoder.device(), work.affinity)?;
-        for encoder in std::iter::once(&loaded.encoder).chain(&others) {
-            let (fitting, note) = engine.tried(&used.propagation, encoder.device())?;
-            note.iter().for_each(|note| say.line(note));
-            engine = fitting;
-        }
-        let provenance = Provenance {
-            dtype: Some(dtype.name().into()),
-            encoder: loaded.encoder.implementation().map(Into::into),
-            ..shared.provenance.clone()
-        };
-        let on_cpu = loaded.encoder.device().is_cpu();
-        let clips_at_once = work.clips_at_once.unwrap_or(if on_cpu { 1 } else { 2 });
-        // a size that leaves no patch is each clip's own failure
-        let grid = plan::grid(clips, used, loaded.encoder.patch()).ok().flatten();
-        let input = grid.map(|(_, input, _)| input);
-        if let Some(input) = input {
-            let context = used.propagation.queue.saturating_add(1).min(clips.longest());
-            room::check(&loaded.encoder, input, context)?;
-        }
-        let grid = grid.map(|(_, _, [rows, columns])| (rows, columns));
-        let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
-        Ok(Self {
-            start,
-            benchmark: *benchmark,
-            clips: Rc::clone(clips),
-            engine,
-            others,
-            clips_at_once,
-            batch,
-            grid,
-            data: shared.data.clone(),
-            weights: plan::weights_record(source, &loaded, model),
-            provenance,
-            loaded,
-        })
-    }
-
-    /// All that decides the results.
-    pub(crate) fn identity(&self, protocol: &ProtocolRecord) -> Value {
-        plan::identity(protocol, &self.weights, &self.provenance, &self.data)
-    }
-
-    /// What is said of `--cache` before it is filled.
-    pub(crate) fn cache_line(
-        &self,
-        args: &EvaluateArgs,
-        used: &Protocol,
-    ) -> Result<Option<String>> {
-        let Some(cache) = &args.output.cache else { return Ok(None) };
-        let frames = self.clips.frames();
-        let size = plan::features_size(&self.clips, used, &self.loaded, frames)?;
-        Ok(Some(format!("features are kept in {}: {size}", cache.folder.display())))
-    }
-
-    /// The cache that the user asked for.
-    pub(crate) fn cache(&self, args: &EvaluateArgs, used: &Protocol) -> Result<Option<Cache>> {
-        let Some(asked) = &args.output.cache else { return Ok(None) };
-        let kept = if asked.refresh { Kept::Refreshed } else { Kept::Always };
-        Ok(Some(Cache::open(&asked.folder, &self.features_key(&args.model, used), kept)?))
-    }
-
-    /// All that decides the features.
-    pub(crate) fn features_key(&self, model: &ModelArgs, used: &Protocol) -> Value {
-        plan::features_key(used, &self.weights, &self.provenance, model, self.batch.frames())
-    }
-
-    pub(crate) fn setup<'a>(
-        &'a self,
-        args: &OutputArgs,
-        protocol: &'a Protocol,
-        cache: Option<&'a Cache>,
-    ) -> Setup<'a> {
-        let (save_soft_labels, predict_only) = (args.save_soft_labels, args.predict_only);
-        Setup { cache, save_soft_labels, predict_only, ..self.plain_setup(protocol) }
-    }
-
-    /// To predict and score, and nothing else.
-    pub(crate) fn plain_setup<'a>(&'a self, protocol: &'a Protocol) -> Setup<'a> {
-        Setup {
-            others: &self.others,
-            clips_at_once: self.clips_at_once,
-            ..Setup::new(protocol, &self.loaded.encoder, self.engine, &self.batch)
-        }
-    }
-
-    /// The scores, and all that decided them.
-    pub(crate) fn record(
-        &self,
-        protocol: ProtocolRecord,
-        done: Done,
-    ) -> (Option<Summary>, RunRecord) {
-        let weights = Some(self.weights.clone());
-        let by = (self.engine, self.loaded.encoder.device());
-        let affinity = plan::affinity(by, &protocol.values, self.grid);
-        let provenance = Provenance { affinity, ..self.provenance.clone() };
-        record(&self.clips, &provenance, self.start, protocol, weights, done)
-    }
-}
-
-fn record(
-    clips: &Clips,
-    provenance: &Provenance,
-    start: Instant,
-    protocol: ProtocolRecord,
-    weights: Option<WeightsRecord>,
-    done: Done,
-) -> (Option<Summary>, RunRecord) {
-    let provenance = Provenance {
-        seconds: done.stages,
-        wall_seconds: start.elapsed().as_secs_f64(),
-        resumed: done.resumed,
-        peak_memory_bytes: peak_memory(),
-        ..provenance.clone()
-    };
-    let dataset = clips.record(done.clips, done.frames);
-    let (notes, failures) = (done.notes, done.failures);
-    (done.summary, RunRecord { protocol, weights, dataset, provenance, notes, failures })
 }
 
 /// Propagates and scores all clips.

@@ -1,9 +1,9 @@
 //! `propagate`: one command from a checkpoint to the table.
 //!
-//! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]). [`evaluate`] runs the plan;
-//! for several settings [`sweep`] does, for several encoders [`encoders`]. The results are shown
-//! ([`show`]) and exported ([`export`]). Each other subcommand has a file of its own. Results go to
-//! stdout, everything else to stderr.
+//! Arguments ([`args`]) become clips ([`clips`]) and a plan ([`plan`]), for which all is made ready
+//! ([`ready`]). [`evaluate`] runs it; for several settings [`sweep`] does, for several encoders
+//! [`encoders`]. The results are shown ([`show`]) and exported ([`export`]). Each other subcommand
+//! has a file of its own. Results go to stdout, everything else to stderr.
 
 // Comments on arguments are help texts, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
@@ -27,6 +27,7 @@ mod overlays;
 mod page;
 mod plan;
 mod progress;
+mod ready;
 mod reconstruct;
 mod room;
 mod sample;

@@ -18,9 +18,10 @@ use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs, ProtocolArg
 use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::done::Done;
-use crate::evaluate::{self, Ready};
+use crate::evaluate;
 use crate::overlays::Drawn;
 use crate::progress::{Bars, OfSetting};
+use crate::ready::Ready;
 use crate::show::Notes;
 use crate::{Outcome, export, interrupt, plan, show};
 

@@ -13,8 +13,8 @@ use serde_json::json;
 use super::trials::Trial;
 use crate::args::ModelArgs;
 use crate::common::usage::{Usage, usage};
-use crate::evaluate::{Ready, Shared};
 use crate::plan;
+use crate::ready::{Ready, Shared};
 use crate::show::Notes;
 
 /// A run's encoder, to be loaded again.
