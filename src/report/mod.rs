@@ -31,6 +31,7 @@ use crate::error::Result;
 use crate::files;
 pub use encoders::Encoders;
 pub use record::RunRecord;
+pub use stored::no_run;
 pub use sweep::Sweep;
 pub use table::{Cell, Table};
 

@@ -151,8 +151,9 @@ fn is_unscored(folder: &Path) -> Option<bool> {
     none.then(|| records.iter().any(|record| record["scored"] == false))
 }
 
-/// Why a folder is none of a finished run.
-fn no_run(folder: &Path) -> Error {
+/// Why a folder is none of a finished run, and what to do: it is that of several runs, has no score,
+/// is not finished, or was never a run's.
+pub fn no_run(folder: &Path) -> Error {
     let unscored = is_unscored(folder);
     let (problem, remedy) = if folder.join("sweep.json").exists() {
         ("is the folder of a sweep", "pass the folders of its settings")

@@ -75,6 +75,11 @@ fn a_single_run_has_a_folder_of_its_own() {
         let ran = place.run(&format!("{DAVIS} --weights pixels --out {folder} {more}")).exits(1);
         ran.refuses(&[folder, "holds the runs of a sweep or of several encoders", "for --out"]);
     }
+    for (folder, words) in [("out", "of several encoders; pass"), ("sw", "of a sweep; pass")] {
+        for command in ["overlays", "explain", "report"] {
+            place.run(&format!("{command} {folder} --data davis")).exits(1).refuses(&[words]);
+        }
+    }
     // more of the same kind may join them
     place.run(&format!("{DAVIS} --weights pixels random:vitti16@1 --out out")).exits(0);
     place.run(&format!("{DAVIS} --weights pixels --sweep topk=2,3,4 --out sw")).exits(0);

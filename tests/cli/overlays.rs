@@ -163,7 +163,7 @@ fn figures_have_a_row_for_each_clip() {
 fn runs_that_cannot_be_drawn() {
     let place = Place::with(&["davis"]);
     evaluate(&place, "davis", "--overlays none");
-    place.run("overlays nowhere --data davis").exits(1).refuses(&["nowhere", "holds no run"]);
+    place.run("overlays nowhere --data davis").exits(1).refuses(&["nowhere: is not there"]);
     place.run("overlays out --data davis --overlays none").exits(2).refuses(&["--overlays"]);
     place.run("overlays out --data nothing").exits(1).refuses(&["nothing"]);
     // other labels under the same names

@@ -17,6 +17,7 @@ use cropmae::files::write_json;
 use cropmae::image::{decode, figure};
 use cropmae::overlay::{Overlay, Style, film, sheet};
 use cropmae::protocol::Benchmark;
+use cropmae::report;
 use cropmae::wording::counted;
 use cropmae::{Error, files};
 use rayon::prelude::*;
@@ -92,19 +93,12 @@ pub(crate) fn after(drawn: &Drawn<'_>, args: &OverlayArgs, say: &Notes) -> bool 
 fn benchmark(folder: &Path) -> Result<Benchmark> {
     let path = folder.join("run.json");
     let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::data(
-            folder,
-            "holds no run",
-            "pass the folder that `propagate davis`, vip or jhmdb named as that of its results",
-        ),
+        std::io::ErrorKind::NotFound => report::no_run(folder),
         _ => Error::reading(&path)(error),
     })?;
     let identity: Value = serde_json::from_slice(&bytes)
         .with_context(|| format!("{}: is damaged", path.display()))?;
-    serde_json::from_value(identity["benchmark"].clone()).map_err(|_| {
-        Error::data(folder, "is no folder of one run", "of a sweep, pass a combination's folder")
-            .into()
-    })
+    serde_json::from_value(identity["benchmark"].clone()).map_err(|_| report::no_run(folder).into())
 }
 
 /// What became of the clips.
