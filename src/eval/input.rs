@@ -58,8 +58,15 @@ fn sized(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Rgb, Size)> {
         None => rgb,
     };
     let frame = Size { height: rgb.height, width: rgb.width };
-    let input = protocol.input_size.resolve(frame, patch)?;
-    Ok((rgb, input))
+    Ok((rgb, protocol.input_size.resolve(frame, patch)?))
+}
+
+/// The input size of frames that are released at a size.
+///
+/// # Errors
+/// The frame is too small for one patch.
+pub(super) fn resolved(frame: Size, protocol: &Protocol, patch: usize) -> Result<Size> {
+    protocol.input_size.resolve(protocol.copy_size.unwrap_or(frame), patch)
 }
 
 /// The frame at the input size, where that is done with bytes.

@@ -3,7 +3,7 @@
 //! A thread of its own reads ahead of the encoder, never more than two batches: the frames of a
 //! batch are decoded and resized side by side on the CPU's cores. What was encoded is handed on at
 //! once. So memory is that of a few frames, however long the clip. Where [`super::Cache`] holds the
-//! clip's features, they are read instead.
+//! clip's features, or another program has made them ([`Encoder::Given`]), they are read instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -19,6 +19,8 @@ use super::{Setup, Stages};
 use crate::device::Uploads;
 use crate::error::{Error, Result};
 use crate::image::decode;
+use crate::model::encoder::normalized;
+use crate::model::{Encoder, Given};
 use crate::progress::Observer;
 use crate::protocol::Size;
 use crate::wording::counted;
@@ -56,6 +58,9 @@ pub(super) fn each_frame(
     stages: &mut Stages,
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
+    if let Encoder::Given(given) = setup.encoder {
+        return given_each(frames, given, setup, stages, each);
+    }
     let Some(cache) = setup.cache else {
         return encode_each(frames, setup, stages, each);
     };
@@ -101,6 +106,33 @@ fn read_each(
         let encoded = features.next(setup.encoder.device())?;
         stages.decode += start.elapsed().as_secs_f64();
         each(index, encoded, stages)?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with features that another program has made.
+fn given_each(
+    frames: Frames<'_>,
+    given: &Given,
+    setup: &Setup<'_>,
+    stages: &mut Stages,
+    mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
+) -> Result<()> {
+    let Some(first) = frames.files.first() else { return Ok(()) };
+    let (width, height) = decode::size(first)?;
+    let frame = Size { height, width };
+    let input = input::resolved(frame, setup.protocol, given.patch())?;
+    let grid = (input.height / given.patch(), input.width / given.patch());
+    let mut clip = given.clip(frames.clip, frames.files.len(), grid)?;
+    for index in 0..frames.files.len() {
+        if frames.observer.stops() {
+            return Err(Error::Stopped);
+        }
+        let start = Instant::now();
+        let features = clip.next()?.to_device(given.device())?.unsqueeze(0)?;
+        let features = normalized(&features)?.squeeze(0)?;
+        stages.decode += start.elapsed().as_secs_f64();
+        each(index, Encoded { features, frame, input }, stages)?;
     }
     Ok(())
 }
@@ -208,7 +240,6 @@ mod tests {
     use crate::data::Benchmark;
     use crate::eval::{Batch, Cache, Kept};
     use crate::image::{Rgb, figure};
-    use crate::model::Encoder;
     use crate::propagation::Engine;
     use crate::protocol::Preset;
 

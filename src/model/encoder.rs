@@ -1,12 +1,14 @@
-//! Turns frames into patch features: a [`Vit`], or the raw pixels themselves.
+//! Turns frames into patch features: a [`Vit`], the raw pixels themselves, or what another program
+//! has made of them.
 //!
 //! The features returned are L2-normalised, so their products are cosines. Next stop:
 //! [`crate::propagation`].
 
 use candle_core::{DType, Device, Tensor};
 
+use super::given::Given;
 use super::vit::{Vit, patchify};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Norms below this are taken for it, as PyTorch's `normalize` does.
 const SMALLEST_NORM: f64 = 1e-12;
@@ -22,6 +24,9 @@ pub enum Encoder {
         /// Where the products are computed.
         device: Device,
     },
+    /// Features of whole clips in files (`features:DIR` among weights). There are none of single
+    /// frames: [`crate::eval`] reads them clip by clip.
+    Given(Given),
 }
 
 /// What an encoder makes of a batch of frames.
@@ -38,6 +43,7 @@ impl Encoder {
         match self {
             Self::Vit(vit) => vit.config().patch,
             Self::Pixels { patch, .. } => *patch,
+            Self::Given(given) => given.patch(),
         }
     }
 
@@ -46,7 +52,7 @@ impl Encoder {
     pub fn implementation(&self) -> Option<&'static str> {
         match self {
             Self::Vit(vit) => Some(vit.implementation()),
-            Self::Pixels { .. } => None,
+            Self::Pixels { .. } | Self::Given(_) => None,
         }
     }
 
@@ -55,6 +61,7 @@ impl Encoder {
         match self {
             Self::Vit(vit) => vit.config().width,
             Self::Pixels { patch, .. } => 3 * patch * patch,
+            Self::Given(given) => given.width(),
         }
     }
 
@@ -63,6 +70,7 @@ impl Encoder {
         match self {
             Self::Vit(vit) => vit.device(),
             Self::Pixels { device, .. } => device,
+            Self::Given(given) => given.device(),
         }
     }
 
@@ -72,13 +80,14 @@ impl Encoder {
         match self {
             Self::Vit(vit) => vit.bytes_per_frame(height, width),
             Self::Pixels { .. } => (4 * 3 * height * width * 2) as u64,
+            Self::Given(_) => 0,
         }
     }
 
     /// Tokens as the encoder makes them, patches of length 1 where `normalize` is set.
     ///
     /// # Errors
-    /// See [`Encoder::features`].
+    /// See [`Encoder::features`]; given features are not of frames.
     pub fn tokens(&self, frames: &Tensor, normalize: bool) -> Result<Tokens> {
         let (patches, cls) = match self {
             Self::Vit(vit) => {
@@ -87,6 +96,10 @@ impl Encoder {
                 (patches, Some(tokens.narrow(1, 0, 1)?.squeeze(1)?))
             }
             Self::Pixels { patch, .. } => (patchify(frames, *patch)?, None),
+            Self::Given(_) => {
+                let why = "features of clips are no encoder of pictures; pass a checkpoint";
+                return Err(Error::setting("weights", why));
+            }
         };
         let patches = patches.to_dtype(DType::F32)?;
         let patches = if normalize { normalized(&patches)? } else { patches.contiguous()? };
@@ -103,8 +116,8 @@ impl Encoder {
     }
 }
 
-/// `x / max(‖x‖, 1e-12)` over the last axis.
-fn normalized(xs: &Tensor) -> Result<Tensor> {
+/// `x / max(‖x‖, 1e-12)` over the last axis of [B, N, D].
+pub(crate) fn normalized(xs: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if let Some(rows) = super::gpu::unit_rows(xs, SMALLEST_NORM as f32)? {
         return Ok(rows);

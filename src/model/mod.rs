@@ -4,13 +4,15 @@
 //! [`source`] turns what is named as weights into an [`Encoder`]: [`weights`] reads a checkpoint of
 //! any family under one set of names ([`init`] draws one from a seed, `shipped` contains one),
 //! [`vit`] computes (with `cpu` on packed weights, with `gpu` by our own kernels, or with `tensors`
-//! on any device), and [`pos_embed`] resizes the position table to a frame's grid. Next stop of the
-//! features: [`crate::propagation`].
+//! on any device), and [`pos_embed`] resizes the position table to a frame's grid. Features that
+//! another program has made are read by `given`. Next stop of the features:
+//! [`crate::propagation`].
 
 mod attention;
 pub mod config;
 mod cpu;
 pub mod encoder;
+mod given;
 #[cfg(feature = "cuda")]
 pub(crate) mod gpu;
 pub mod init;
@@ -27,4 +29,5 @@ pub mod weights;
 
 pub use config::VitConfig;
 pub use encoder::Encoder;
+pub use given::Given;
 pub use weights::Checkpoint;

@@ -1,5 +1,5 @@
-//! What can be named as weights: a checkpoint, the shipped encoder, a seeded random one, or none at
-//! all.
+//! What can be named as weights: a checkpoint, the shipped encoder, a seeded random one, none at
+//! all, or features that another program has made.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{PositionRule, VitConfig};
 use super::encoder::Encoder;
+use super::given::Given;
 use super::init;
 use super::shipped;
 use super::vit::{Implementation, Layer, Vit};
@@ -32,6 +33,8 @@ pub enum Source {
     },
     /// The pixels of each patch: `pixels`.
     Pixels,
+    /// A folder of features, a file for each clip: `features:DIR`, see [`Given`].
+    Features(PathBuf),
 }
 
 impl FromStr for Source {
@@ -43,6 +46,9 @@ impl FromStr for Source {
         }
         if text == "sample" {
             return Ok(Self::Sample);
+        }
+        if let Some(folder) = text.strip_prefix("features:") {
+            return Ok(Self::Features(PathBuf::from(folder)));
         }
         let Some(random) = text.strip_prefix("random:") else {
             return Ok(Self::File(PathBuf::from(text)));
@@ -58,10 +64,12 @@ impl FromStr for Source {
 
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |path: &Path| {
+            path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+        };
         match self {
-            Self::File(path) => {
-                f.write_str(&path.file_name().unwrap_or_default().to_string_lossy())
-            }
+            Self::File(path) => f.write_str(&name(path)),
+            Self::Features(folder) => write!(f, "features:{}", name(folder)),
             Self::Random { arch, seed } => write!(f, "random:{arch}@{seed}"),
             Self::Sample => f.write_str("sample"),
             Self::Pixels => f.write_str("pixels"),
@@ -127,6 +135,7 @@ pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -
             refuse(&sizes(choices), why)?;
         }
         Source::File(path) => refuse_words(path)?,
+        Source::Features(folder) => return given(folder, choices, device),
     }
     let checkpoint = match source {
         Source::File(path) => Some(weights::load(path, &overrides(choices)?)?),
@@ -139,7 +148,7 @@ pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -
 }
 
 /// The weights behind a word, `sample` or `random:ARCH@SEED`; none for a file, which is read
-/// elsewhere, and for raw pixels, which have none.
+/// elsewhere, and for raw pixels and given features, which have none.
 ///
 /// # Errors
 /// The architecture is unknown, or too large.
@@ -147,7 +156,7 @@ pub fn made(source: &Source) -> Result<Option<Checkpoint>> {
     match source {
         Source::Sample => shipped::sample().map(Some),
         Source::Random { arch, seed } => init::random(&VitConfig::named(arch)?, *seed).map(Some),
-        Source::File(_) | Source::Pixels => Ok(None),
+        Source::File(_) | Source::Pixels | Source::Features(_) => Ok(None),
     }
 }
 
@@ -165,7 +174,9 @@ fn refuse_words(path: &Path) -> Result<()> {
     if text.is_empty() || (bare && !path.exists()) {
         return Err(Error::setting(
             "weights",
-            format!("{text:?} is no file, nor one of sample, pixels, random:vits16@0"),
+            format!(
+                "{text:?} is no file, nor one of sample, pixels, random:vits16@0, features:DIR"
+            ),
         ));
     }
     Ok(())
@@ -246,33 +257,52 @@ fn refuse(made: &[(&str, bool)], why: &str) -> Result<()> {
     }
 }
 
-fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
-    let made = [
+/// What was said that only a vision transformer has, and whether.
+fn of_transformers(choices: &Choices) -> [(&'static str, bool); 6] {
+    [
         ("arch", choices.arch.is_some()),
         ("heads", choices.heads.is_some()),
         ("checkpoint_key", choices.checkpoint_key.is_some()),
         ("layer", choices.layer != Layer::Last),
         ("positions", choices.positions.is_some()),
         ("encoder", choices.implementation != Implementation::Auto),
-    ];
-    refuse(&made, "raw pixels have no such thing; leave it out")?;
-    let patch = choices.patch.unwrap_or(16);
-    if patch == 0 {
-        return Err(Error::setting("patch_size", "must be at least 1"));
+    ]
+}
+
+fn patch_of(choices: &Choices) -> Result<usize> {
+    match choices.patch.unwrap_or(16) {
+        0 => Err(Error::setting("patch_size", "must be at least 1")),
+        patch => Ok(patch),
     }
-    let hash = Sha256::digest(format!("pixels {patch}").as_bytes());
-    Ok(Loaded {
-        encoder: Encoder::Pixels { patch, device: device.clone() },
-        sha256: hexadecimal(&hash),
-        family: "raw pixels".into(),
-        arch: format!("patches of {patch}"),
+}
+
+fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
+    refuse(&of_transformers(choices), "raw pixels have no such thing; leave it out")?;
+    let patch = patch_of(choices)?;
+    let hash = hexadecimal(&Sha256::digest(format!("pixels {patch}").as_bytes()));
+    let encoder = Encoder::Pixels { patch, device: device.clone() };
+    Ok(without_network(encoder, hash, "raw pixels"))
+}
+
+fn given(folder: &Path, choices: &Choices, device: &Device) -> Result<Loaded> {
+    refuse(&of_transformers(choices), "given features have no such thing; leave it out")?;
+    let (given, sha256) = Given::open(folder, patch_of(choices)?, device)?;
+    Ok(without_network(Encoder::Given(given), sha256, "given features"))
+}
+
+fn without_network(encoder: Encoder, sha256: String, family: &str) -> Loaded {
+    Loaded {
+        arch: format!("patches of {}", encoder.patch()),
+        encoder,
+        sha256,
+        family: family.into(),
         heads: None,
         dictionary: None,
         positions: None,
         chosen: Vec::new(),
         heads_guessed: false,
         notes: Vec::new(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -281,7 +311,7 @@ mod tests {
 
     #[test]
     fn sources_are_parsed_and_shown_alike() {
-        for text in ["pixels", "sample", "random:vits16@7", "w.safetensors"] {
+        for text in ["pixels", "sample", "random:vits16@7", "w.safetensors", "features:f"] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
         assert_eq!("random:vitb8".parse::<Source>().unwrap().to_string(), "random:vitb8@0");
