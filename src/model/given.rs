@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
 use super::weights::sha256;
@@ -97,7 +98,7 @@ impl Given {
             let remedy = match shape[1..3] == wanted[1..3] {
                 true => "make them again, from all frames of the clip".to_owned(),
                 false => format!(
-                    "the protocol's input has {rows}x{columns} patches of {}: give the settings `patch_size` and `input_size` that they were made with",
+                    "the protocol's input has {rows}x{columns} patches of {}: with the setting `size` and the setting `patch_size` say how they were made",
                     self.patch
                 ),
             };
@@ -125,14 +126,18 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn opened(path: &Path) -> Result<((File, Dtype), [usize; 4])> {
     let unfit = |problem: String| Error::data(path, problem, REMEDY);
     let mut file = File::open(path).map_err(Error::reading(path))?;
-    let mut header = vec![0; 8];
-    file.read_exact(&mut header).map_err(|_| unfit("is no safetensors file".into()))?;
-    let length = u64::from_le_bytes(header.as_slice().try_into().unwrap_or_default());
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|_| unfit("is no safetensors file".into()))?;
+    let length = u64::from_le_bytes(length);
+    let mut header = Vec::new();
     file.by_ref()
         .take(length.min(LONGEST_HEADER))
         .read_to_end(&mut header)
         .map_err(Error::reading(path))?;
-    let (_, metadata) = SafeTensors::read_metadata(&header)
+    if header.len() as u64 != length {
+        return Err(unfit("is no safetensors file, or cut short".into()));
+    }
+    let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|error| unfit(format!("is no whole safetensors file ({error})")))?;
     let info = metadata.info(TENSOR).ok_or_else(|| unfit(format!("has no tensor `{TENSOR}`")))?;
     let size = match info.dtype {

@@ -13,6 +13,7 @@ mod encoders;
 mod evaluate;
 mod explain;
 mod features;
+mod given;
 mod help;
 mod looking;
 mod overlays;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use candle_core::{Device, Tensor};
 use cropmae::autoencoder::Parameters;
 use cropmae::data::Benchmark;
 use cropmae::files::safetensors;
@@ -32,6 +33,7 @@ impl Place {
         place.pictures("others", 4);
         (0..4).for_each(|clip| place.pictures(&format!("kinetics/train/clip-{clip}"), 8));
         place.predictions("DIR", "davis", "DAVIS");
+        place.features("mine");
         place.done("propagate davis --data DAVIS --weights pixels --out runs/mine -q");
         place
     }
@@ -97,13 +99,24 @@ impl Place {
         ));
     }
 
+    /// Features of the clips of DAVIS at the usual input size, as another program writes them.
+    fn features(&self, folder: &str) {
+        let values = (0..3 * 30 * 55 * 4).map(|i| ((i * 7919 % 1009) as f32).sin());
+        let features = Tensor::from_iter(values, &Device::Cpu).unwrap();
+        let features = features.reshape((3, 30, 55, 4)).unwrap();
+        std::fs::create_dir(self.path(folder)).unwrap();
+        for clip in ["sample-00", "sample-01"] {
+            let path = self.path(&format!("{folder}/{clip}.safetensors"));
+            candle_core::safetensors::save(&[("features", features.clone())].into(), path).unwrap();
+        }
+    }
+
     /// A network of one narrow block for patches of 16: its encoder with its decoder as other
     /// programs keep them, and as a checkpoint of ours.
     fn networks(&self) {
         let mut config = Config { masking_ratio: 0.5, ..Preset::Tiny.config() };
         (config.encoder.depth, config.views.size) = (1, 64);
-        let parameters =
-            Parameters::seeded(&config.autoencoder(), 5, &candle_core::Device::Cpu).unwrap();
+        let parameters = Parameters::seeded(&config.autoencoder(), 5, &Device::Cpu).unwrap();
         let tensors = parameters.snapshot().unwrap();
         let bare = tensors.clone().into_iter().collect();
         for name in ["cropmae.pth", "w.pth"] {

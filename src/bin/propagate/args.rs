@@ -178,7 +178,8 @@ pub(crate) struct DataArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Encoder")]
 pub(crate) struct ModelArgs {
-    /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED` or `pixels`
+    /// A checkpoint (.safetensors, .pth, .pt), `sample`, `random:vits16@SEED`, `pixels` or
+    /// `features:DIR`
     ///
     /// Tensor names of CropMAE, SiamMAE, MAE, DINO, iBOT, MoCo v3, DINOv2, DINOv3, timm and Hugging
     /// Face are understood, and the architecture is read from the tensors' shapes. `sample` is a
@@ -187,15 +188,21 @@ pub(crate) struct ModelArgs {
     /// baseline that every encoder must beat. Required, except with `--data sample`, where `sample`
     /// is the default.
     ///
+    /// `features:DIR` takes what another program has made of the frames: for each clip a file
+    /// DIR/<clip>.safetensors with one tensor `features` [frames, rows, columns, width] in f32, f16
+    /// or bf16. `--dry-run` prints the input size and the grid that are expected; `--patch-size`
+    /// says for what side of a patch (16).
+    ///
     /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with
     /// one per line, relative to its folder): each gets a folder of results, and one table shows
     /// all, best first.
-    #[arg(long, num_args = 1.., value_name = "FILE|sample|random:ARCH@SEED|pixels")]
+    #[arg(long, num_args = 1.., value_name = "FILE|sample|random:ARCH@SEED|pixels|features:DIR")]
     pub(crate) weights: Vec<Source>,
     /// The architecture, vit{ti,s,b,l,h}{8,14,16} [default: read from the checkpoint]
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
-    /// Side of a patch in pixels [default: the checkpoint's; 16 for `pixels`]
+    /// Side of a patch in pixels [default: the checkpoint's; 16 for `pixels` and
+    /// `features:DIR`]
     #[arg(long, value_name = "P", value_parser = whole::<usize>(1..))]
     pub(crate) patch_size: Option<usize>,
     /// Attention heads, which tensors do not show [default: the usual number for the width]

@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use candle_core::{DType, Device};
 use cropmae::data::Split;
 use cropmae::data::check::{self, ClipFacts, Depth, Finding, Report};
 use cropmae::model::config::VitConfig;
-use cropmae::model::source::{self, Source};
+use cropmae::model::source::{self, Choices, Source};
 use cropmae::model::weights::{self, Checkpoint, Family, KeyReport, Overrides};
 use cropmae::protocol::Benchmark;
 use cropmae::report::{Cell, Table};
@@ -102,6 +103,9 @@ fn encoder(source: &Source, key: Option<&String>, as_json: bool) -> Result<Outco
         return checkpoint(file, weights::sha256(file)?, found, as_json);
     }
     ensure!(key.is_none(), usage!("--checkpoint-key: {source} has no entries; leave it out"));
+    if let Source::Features(_) = source {
+        return given(source, as_json);
+    }
     match source::made(source)? {
         Some(Checkpoint { report, config, family, sha256, .. }) => {
             let found = (report, Some(config), Some(family));
@@ -119,6 +123,22 @@ fn encoder(source: &Source, key: Option<&String>, as_json: bool) -> Result<Outco
             Ok(Outcome::Done)
         }
     }
+}
+
+/// What is in a folder of features.
+fn given(source: &Source, as_json: bool) -> Result<Outcome> {
+    let loaded = source::load(source, &Choices::default(), &Device::Cpu, DType::F32)?;
+    let (width, sha256) = (loaded.encoder.width(), loaded.sha256);
+    show::text(&match as_json {
+        true => {
+            let found = json!({ "file": source.to_string(), "width": width, "sha256": sha256 });
+            serde_json::to_string_pretty(&found)? + "\n"
+        }
+        false => format!(
+            "file        {source}\nwidth       {width}\nsha256      {sha256}\nno checkpoint: features that another program has made\nusable\n"
+        ),
+    })?;
+    Ok(Outcome::Done)
 }
 
 /// What was found in a checkpoint.

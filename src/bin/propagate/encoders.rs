@@ -274,6 +274,7 @@ fn in_list(list: &Path) -> Result<Vec<Source>> {
         let source: Result<Source, String> = line.parse();
         match source.map_err(|why| anyhow::anyhow!("{}, line {number}: {why}", list.display()))? {
             Source::File(path) => Ok(Source::File(list::beside(list, &path))),
+            Source::Features(folder) => Ok(Source::Features(list::beside(list, &folder))),
             other => Ok(other),
         }
     });
@@ -289,7 +290,7 @@ fn names(sources: &[Source]) -> Vec<String> {
         _ => shown(source),
     };
     let long = |source: &Source| match source {
-        Source::File(path) => {
+        Source::File(path) | Source::Features(path) => {
             let parts =
                 path.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
             parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("__")
@@ -320,6 +321,8 @@ mod tests {
         let given = sources(&["a/x.pth", "a/y.pth", "b/y.pth", "z.pt", "z.pth", "random:vits16@0"]);
         let expected = ["x", "a__y.pth", "b__y.pth", "z.pt", "z.pth", "random-vits16@0"];
         assert_eq!(names(&given), expected);
+        assert_eq!(names(&sources(&["features:a/f", "features:g"])), ["features-f", "features-g"]);
+        assert_eq!(names(&sources(&["features:a/f", "features:b/f"])), ["a__f", "b__f"]);
         assert_eq!(names(&sources(&["/a/y.pth", "a/y.pth"])), ["a__y.pth-1", "a__y.pth-2"]);
     }
 

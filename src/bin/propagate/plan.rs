@@ -90,7 +90,7 @@ pub(crate) fn source(model: &ModelArgs, sample: bool) -> Result<Source> {
         ([_, ..], _) => bail!(usage!("--weights: only davis, vip and jhmdb take several encoders")),
         ([], true) => Ok(Source::Sample),
         ([], false) => bail!(usage!(
-            "which encoder? Pass --weights FILE, or sample, random:vits16@0 or pixels to try the program"
+            "which encoder? Pass --weights FILE or features:DIR, or sample, random:vits16@0 or pixels to try the program"
         )),
     }
 }
@@ -190,7 +190,7 @@ pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs
         flagged(&format!("heads: {heads}, guessed from the width; the setting `heads` sets it"))
     });
     let place = match source {
-        Source::File(path) => std::path::absolute(path).ok(),
+        Source::File(path) | Source::Features(path) => std::path::absolute(path).ok(),
         _ => None,
     };
     WeightsRecord {

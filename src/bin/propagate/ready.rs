@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use cropmae::data::Need;
 use cropmae::device::{self, peak_memory};
@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs, WorkArgs};
 use crate::clips::Clips;
+use crate::common::usage::usage;
 use crate::done::Done;
 use crate::show::Notes;
 use crate::{common, plan, room, targets};
@@ -175,9 +176,18 @@ impl Ready {
         used: &Protocol,
     ) -> Result<Option<String>> {
         let Some(cache) = &args.output.cache else { return Ok(None) };
+        ensure!(
+            !self.given(),
+            usage!("--cache: given features are read from their files; leave it out")
+        );
         let frames = self.clips.frames();
         let size = plan::features_size(&self.clips, used, &self.loaded, frames)?;
         Ok(Some(format!("features are kept in {}: {size}", cache.folder.display())))
+    }
+
+    /// Whether features come from another program.
+    pub(crate) fn given(&self) -> bool {
+        matches!(self.loaded.encoder, Encoder::Given(_))
     }
 
     /// The cache that the user asked for.

@@ -183,10 +183,13 @@ fn cache(
         return Ok(cache);
     }
     let place = out.join(".unfinished");
-    let longest = ready.clips.longest();
-    let size = plan::features_size(&ready.clips, used, &ready.loaded, longest)?;
-    let place_name = place.display();
-    say.line(&format!("features of one clip at a time are kept in {place_name}: {size} at most"));
+    // given features are read again for each setting
+    if !ready.given() {
+        let longest = ready.clips.longest();
+        let size = plan::features_size(&ready.clips, used, &ready.loaded, longest)?;
+        let place = place.display();
+        say.line(&format!("features of one clip at a time are kept in {place}: {size} at most"));
+    }
     Ok(Cache::open(&place, &ready.features_key(&args.model, used), Kept::WithinClip)?)
 }
 

@@ -16,6 +16,7 @@ impl Inputs {
     pub(crate) fn with_weights(self, weights: &[Source]) -> Self {
         weights.iter().fold(self, |all, source| match source {
             Source::File(path) => all.with(&list_file(path).unwrap_or_else(|| path.clone())),
+            Source::Features(folder) => all.with(folder),
             _ => all,
         })
     }

@@ -35,6 +35,13 @@ impl<'a> RunEncoder<'a> {
         let dtype = dtype_of(run)?;
         let found = typed.weights.is_empty();
         let source = if found { recorded(run)? } else { plan::source(typed, false)? };
+        ensure!(
+            !matches!(source, Source::Features(_)),
+            usage!(
+                "--ablate: {} was made from given features, which are of one input only; change settings with --sweep",
+                run.name
+            )
+        );
         Ok(Self { run, typed, source, found, dtype })
     }
 

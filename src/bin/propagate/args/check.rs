@@ -22,8 +22,8 @@ pub(crate) enum CheckWhat {
     /// A checkpoint: family, architecture, keys found, missing and extra
     Weights {
         /// The checkpoint, or another encoder that --weights takes: `sample`, `random:ARCH@SEED`,
-        /// `pixels`
-        #[arg(value_name = "FILE|sample|random:ARCH@SEED|pixels")]
+        /// `pixels`, `features:DIR`
+        #[arg(value_name = "FILE|sample|random:ARCH@SEED|pixels|features:DIR")]
         weights: Source,
         /// Which entry of a .pth holds the encoder
         #[arg(long, value_name = "KEY")]

@@ -23,6 +23,7 @@ Examples:
   propagate davis --data DAVIS --weights checkpoints/ --export-markdown -    … as Markdown
   propagate davis --data DAVIS --weights w.pth --sweep topk=5,7,10 radius=12,20    one table of six
   propagate davis --data DAVIS --weights w.pth --cache features    encode once, for later runs too
+  propagate davis --data DAVIS --weights features:mine    features from a program of your own
   propagate davis --data DAVIS --weights w.pth --overlays mp4 --overlay-errors    films
 The same command again continues a stopped run. vip and jhmdb work the same way.";
 
