@@ -136,8 +136,13 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         command: &common::command("pretrain"),
     };
     let bars = Bars::new(&config, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
+    to_the_end(&run, &bars)
+}
+
+/// Trains until all is done or a signal asks to stop.
+fn to_the_end(run: &Run<'_>, bars: &Bars) -> anyhow::Result<ExitCode> {
     let encoder = run.encoder();
-    match train(&run, &bars)? {
+    match train(run, bars)? {
         Ended::Finished(_) => {
             bars.finish();
             streams::text(&format!("{}\n", encoder.display()))?;

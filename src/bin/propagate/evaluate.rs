@@ -96,12 +96,7 @@ fn finish(
     let whole;
     match summary {
         Some(summary) => {
-            let (json, keep) = store(out, clips, &summary, &record, stored.as_ref())?;
-            if !export::takes_stdout(&args.export) {
-                show::results(&summary, &record, &json, args.json, args.per_item)?;
-            }
-            let row = record.row(&summary);
-            export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
+            let keep = show_scores(args, drawn, &summary, &record, stored.as_ref())?;
             whole = draw(args, drawn, !keep, &record.failures, say);
             say.line(&match keep {
                 true => format!("{} keeps the results of all clips", out.display()),
@@ -119,6 +114,23 @@ fn finish(
         }
     }
     Ok(outcome(interrupted, &record, whole))
+}
+
+/// Stores scores, shows and exports them; whether the folder keeps those of more clips.
+fn show_scores(
+    args: &OutputArgs,
+    drawn: &Drawn<'_>,
+    summary: &Summary,
+    record: &RunRecord,
+    stored: Option<&Value>,
+) -> Result<bool> {
+    let (json, keep) = store(drawn.folder, drawn.clips, summary, record, stored)?;
+    if !export::takes_stdout(&args.export) {
+        show::results(summary, record, &json, args.json, args.per_item)?;
+    }
+    let row = record.row(summary);
+    export::write(&args.export, &row.clone().with_arrows().markdown(), &row, &json)?;
+    Ok(keep)
 }
 
 /// What is said where clips were done and none has a score.

@@ -126,12 +126,9 @@ impl Ready {
         let Shared { benchmark, devices, work, clips, .. } = shared;
         let (loaded, others) = loaded(devices, source, model, dtype)?;
         loaded.notes.iter().for_each(|note| say.line(note));
-        let mut engine = Engine::in_arithmetic(loaded.encoder.device(), work.affinity)?;
-        for encoder in std::iter::once(&loaded.encoder).chain(&others) {
-            let (fitting, note) = engine.tried(&used.propagation, encoder.device())?;
-            note.iter().for_each(|note| say.line(note));
-            engine = fitting;
-        }
+        let engine = engine(devices, work.affinity, used, say)?;
+        let context = used.propagation.queue.saturating_add(1).min(clips.longest());
+        room::check_clips(&loaded.encoder, clips, used, context)?;
         let provenance = Provenance {
             dtype: Some(dtype.name().into()),
             encoder: loaded.encoder.implementation().map(Into::into),
@@ -142,10 +139,6 @@ impl Ready {
         // a size that leaves no patch is each clip's own failure
         let grid = plan::grid(clips, used, loaded.encoder.patch()).ok().flatten();
         let input = grid.map(|(_, input, _)| input);
-        if let Some(input) = input {
-            let context = used.propagation.queue.saturating_add(1).min(clips.longest());
-            room::check(&loaded.encoder, input, context)?;
-        }
         let grid = grid.map(|(_, _, [rows, columns])| (rows, columns));
         let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {
@@ -247,6 +240,24 @@ fn loaded(
     let mut each = devices.iter().map(load).collect::<cropmae::Result<Vec<Loaded>>>()?;
     let first = each.remove(0);
     Ok((first, each.into_iter().map(|loaded| loaded.encoder).collect()))
+}
+
+/// How the affinity is computed on all of these devices, after a trial on each; why it is not by the
+/// GPU's own kernel is said.
+fn engine(
+    devices: &[Device],
+    arithmetic: Arithmetic,
+    used: &Protocol,
+    say: &Notes,
+) -> Result<Engine> {
+    let first = devices.first().unwrap_or(&Device::Cpu);
+    let mut engine = Engine::in_arithmetic(first, arithmetic)?;
+    for device in devices {
+        let (fitting, note) = engine.tried(&used.propagation, device)?;
+        note.iter().for_each(|note| say.line(note));
+        engine = fitting;
+    }
+    Ok(engine)
 }
 
 fn record(

@@ -4,15 +4,17 @@
 use anyhow::{Result, ensure};
 use cropmae::device::available_memory;
 use cropmae::model::encoder::Encoder;
-use cropmae::protocol::Size;
+use cropmae::protocol::{Protocol, Size};
 use cropmae::wording::counted;
 
 use crate::args::SizeArg;
+use crate::clips::Clips;
 use crate::common::usage::usage;
+use crate::plan;
 
 /// Refuses frames of the size `input` that cannot be encoded and kept, `context` of them at a time.
 /// Where the system does not tell how much memory there is, none are.
-pub(crate) fn check(encoder: &Encoder, input: Size, context: usize) -> Result<()> {
+fn check(encoder: &Encoder, input: Size, context: usize) -> Result<()> {
     let Some(free) = available_memory() else { return Ok(()) };
     let needed = needed(encoder, input, context);
     let of_context = match context {
@@ -29,6 +31,18 @@ pub(crate) fn check(encoder: &Encoder, input: Size, context: usize) -> Result<()
         )
     );
     Ok(())
+}
+
+/// Refuses clips whose frames, as the protocol has them made, are such; a size that leaves no patch is
+/// each clip's own failure.
+pub(crate) fn check_clips(
+    encoder: &Encoder,
+    clips: &Clips,
+    protocol: &Protocol,
+    context: usize,
+) -> Result<()> {
+    let grid = plan::grid(clips, protocol, encoder.patch()).ok().flatten();
+    grid.map_or(Ok(()), |(_, input, _)| check(encoder, input, context))
 }
 
 /// Refuses images of a size that was typed and for which there is no memory.

@@ -4,10 +4,11 @@ use anyhow::{Result, ensure};
 use cropmae::data::Need;
 use cropmae::eval::trace::{self, Query, Traced};
 use cropmae::eval::{Batch, Setup};
-use cropmae::image::{decode, figure};
+use cropmae::image::{Rgb, decode, figure};
 use cropmae::model::source;
 use cropmae::overlay::correspondence::{self, Reach};
 use cropmae::propagation::{Engine, Neighbor};
+use cropmae::protocol::Protocol;
 use cropmae::report::{Cell, Table};
 use cropmae::{Error, files};
 use serde_json::{Map, Value, json};
@@ -41,13 +42,8 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let choices = plan::choices(&args.model);
     let loaded = source::load(&source, &choices, &device, args.run.dtype.dtype())?;
     loaded.notes.iter().for_each(|note| say.line(note));
-    // a size that leaves no patch is refused with the clip
-    if let Some((_, input, _)) =
-        plan::grid(&clips, &protocol, loaded.encoder.patch()).ok().flatten()
-    {
-        let context = protocol.propagation.queue.min(args.frame).saturating_add(1);
-        room::check(&loaded.encoder, input, context)?;
-    }
+    let context = protocol.propagation.queue.min(args.frame).saturating_add(1);
+    room::check_clips(&loaded.encoder, &clips, &protocol, context)?;
     let batch = Batch::fitting(if device.is_cpu() { 1 } else { 4 });
     let setup = Setup::new(&protocol, &loaded.encoder, Engine::Tiled, &batch);
     let query = Query { frame: args.frame, point: args.point };
@@ -58,13 +54,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
         }
         traced => traced?,
     };
-    let reach = Reach {
-        neighborhood: protocol.propagation.neighborhood,
-        restrict_first: protocol.propagation.restrict_first,
-    };
-    let load = |index| decode::read(clips.image(index).ok_or_else(|| missing(&args.sequence))?);
-    let width = usize::from(args.width);
-    let picture = correspondence::draw(&traced, args.frame, reach, width, load)?;
+    let picture = picture(&traced, &clips, &protocol, args)?;
     if interrupt::asked() {
         return Ok(Outcome::Interrupted);
     }
@@ -76,6 +66,16 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     show::text(&text)?;
     say.line(&format!("picture in {}", args.out.display()));
     Ok(Outcome::Done)
+}
+
+/// The query, and where its neighbours lie.
+fn picture(traced: &Traced, clips: &Clips, protocol: &Protocol, args: &TraceArgs) -> Result<Rgb> {
+    let reach = Reach {
+        neighborhood: protocol.propagation.neighborhood,
+        restrict_first: protocol.propagation.restrict_first,
+    };
+    let load = |index| decode::read(clips.image(index).ok_or_else(|| missing(&args.sequence))?);
+    Ok(correspondence::draw(traced, args.frame, reach, usize::from(args.width), load)?)
 }
 
 /// One clip of the dataset.
