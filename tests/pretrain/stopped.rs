@@ -170,6 +170,10 @@ const NO_STEP: &str =
 /// Without them no sample is read before the first step's.
 const NO_PICTURES: [&str; 2] = ["--pictures-every", "0"];
 
+/// A program that Ctrl-C ends, there before the signal comes: a shell would wait for its `touch` and go
+/// on.
+const ENDS: &str = "(sleep 0.2; MEET) & exec sleep 60";
+
 /// Videos whose frames are those of a script, which waits at `last.mp4` for as long as there is no
 /// file `fast`: there a signal meets it.
 struct Videos {
@@ -256,9 +260,7 @@ impl Videos {
 /// What a terminal's Ctrl-C meets: it goes to the programs that decode too, which end of it, or not.
 #[test]
 fn a_signal_to_the_whole_group_costs_no_sample() {
-    for (how, at_signal) in
-        [("ends", "MEET; exec sleep 60"), ("stays", "trap '' INT; MEET; sleep 1")]
-    {
+    for (how, at_signal) in [("ends", ENDS), ("stays", "trap '' INT; MEET; sleep 1")] {
         let videos = Videos::new(at_signal);
         let out = videos.path("out");
         let child = start(&mut videos.pretrain("out", &NO_PICTURES));
@@ -282,7 +284,7 @@ fn a_signal_to_the_whole_group_costs_no_sample() {
 /// The same before the first step: while the run draws what it will show, and after that.
 #[test]
 fn a_signal_to_the_whole_group_at_the_beginning_is_no_failure() {
-    let videos = Videos::new("MEET; exec sleep 60");
+    let videos = Videos::new(ENDS);
     // the only video is the one that waits
     for number in 0..23 {
         std::fs::remove_file(videos.path(&format!("data/{number}.mp4"))).unwrap();
