@@ -1,4 +1,4 @@
-//! The loop. [`train`] runs the steps in order, which [`super::trainer`] makes, and tells a
+//! The loop. [`train`] runs the steps in order, which `trainer.rs` makes, and tells a
 //! [`Watcher`] of them.
 
 use std::time::Instant;
