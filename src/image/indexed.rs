@@ -4,7 +4,7 @@
 //! colours and lose the ids; here they are read and written as they are.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Read};
 use std::path::Path;
 
 use png::{BitDepth, ColorType, Transformations};
@@ -22,9 +22,7 @@ pub fn read(path: &Path) -> Result<LabelImage> {
     let file = File::open(path).map_err(Error::reading(path))?;
     let mut decoder = png::Decoder::new(BufReader::new(file));
     decoder.set_transformations(Transformations::IDENTITY);
-    let damaged = |error: png::DecodingError| {
-        Error::data(path, format!("not a readable PNG ({error})"), "copy or extract the file again")
-    };
+    let damaged = |error| unreadable(path, &error);
     let mut reader = decoder.read_info().map_err(damaged)?;
     let (color, depth) = reader.output_color_type();
     check_format(path, color, depth)?;
@@ -43,12 +41,22 @@ pub fn read(path: &Path) -> Result<LabelImage> {
 /// The file is missing, does not begin as a PNG does, or claims more pixels than any frame has.
 pub fn size(path: &Path) -> Result<(usize, usize)> {
     let file = File::open(path).map_err(Error::reading(path))?;
-    let reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(|error| {
-        Error::data(path, format!("not a readable PNG ({error})"), "copy or extract the file again")
-    })?;
+    let reader = png::Decoder::new(BufReader::new(file)).read_info();
+    let reader = reader.map_err(|error| unreadable(path, &error))?;
     let info = reader.info();
     check_size(path, info)?;
     Ok((info.width as usize, info.height as usize))
+}
+
+/// Why a file is no PNG that can be read: a mask that was saved as a JPEG has no ids any more.
+fn unreadable(path: &Path, error: &png::DecodingError) -> Error {
+    let mut start = [0; 2];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    if read.is_ok() && start == [0xFF, 0xD8] {
+        let remedy = "save the mask as a PNG of ids; a JPEG does not keep them";
+        return Error::data(path, "is a JPEG, whatever its name says", remedy);
+    }
+    Error::data(path, format!("not a readable PNG ({error})"), "copy or extract the file again")
 }
 
 fn check_format(path: &Path, color: ColorType, depth: BitDepth) -> Result<()> {
@@ -194,6 +202,9 @@ mod tests {
         let path = folder.path().join("rgb.png");
         write_raw(&path, ColorType::Rgb, BitDepth::Eight, 1, &[1, 2, 3, 4, 5, 6]);
         assert!(read(&path).unwrap_err().to_string().contains("holds colours where"));
+        std::fs::write(&path, [0xFF, 0xD8, 0xFF, 0xE0, 0]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("is a JPEG"));
+        assert!(size(&path).unwrap_err().to_string().contains("is a JPEG"));
         write_raw(&path, ColorType::GrayscaleAlpha, BitDepth::Eight, 1, &[1, 255, 2, 255]);
         assert!(read(&path).unwrap_err().to_string().contains("grey values with transparency"));
         write_raw(&path, ColorType::Grayscale, BitDepth::Sixteen, 1, &[0, 1, 0, 2]);
