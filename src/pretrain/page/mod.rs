@@ -25,6 +25,7 @@ use crate::image::figure::evenly;
 use crate::report::Table;
 use crate::report::html::page::{Page, Section, Tone, badge, copied, facts};
 use crate::report::html::table::{Look, table};
+use crate::wording::counted;
 
 /// The page's name in a run's folder.
 pub const NAME: &str = "report.html";
@@ -94,7 +95,7 @@ fn page(
 
 /// How far the run is, and how well it does.
 fn lead(config: &Config, log: &[Entry], epochs: u64) -> Markup {
-    let last = log.iter().filter_map(Entry::step).next_back();
+    let steps = log.iter().filter_map(Entry::step).next_back().map_or(0, |last| last.steps);
     let mut known: Vec<(String, String)> = Vec::new();
     if let Some((loss, which)) = newest(log, epochs, |step| step.loss) {
         known.push((format!("training loss ({which})"), shown(Some(loss), "")));
@@ -106,8 +107,8 @@ fn lead(config: &Config, log: &[Entry], epochs: u64) -> Markup {
     }
     html! {
         p.lead {
-            b { (epochs) " of " (config.epochs) " epochs" } ", "
-            (grouped(last.map_or(0, |last| last.steps))) " steps of "
+            b { (epochs) " of " (counted(config.epochs, "epoch")) } ", "
+            (grouped(steps)) @if steps == 1 { " step of " } @else { " steps of " }
             (config.optimization.batch_size) " images"
             @for (name, value) in &known { "; " (name) " " b { (value) } }
             "."

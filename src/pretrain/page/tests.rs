@@ -72,6 +72,8 @@ fn what_was_logged_is_told() {
     ] {
         assert!(html.contains(part), "{part:?} is not in\n{html}");
     }
+    let begun = self::html(&log[..2], 1);
+    assert!(begun.contains("1 step of 64 images"), "{begun}");
     // the mean of 1, 1/2, 1/3 and 1/4
     assert!(html.contains(">0.5208<"), "the training loss of epoch 1");
     let lines = html.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next());

@@ -13,8 +13,13 @@ pub(crate) const WIDTH: f64 = 360.0;
 /// How many colours there are for series; beyond them they come again.
 pub(crate) const COLORS: usize = 8;
 
-/// Room left of the panels, for the numbers.
+/// Room left of the panels, for the numbers: more where one of them needs it.
 const LEFT: f64 = 32.0;
+/// What is free of it, between numbers and panel, and before the numbers.
+const FREE: f64 = 6.0;
+/// The widths of a digit and of a point at the size of the numbers, in Helvetica and its like.
+const DIGIT: f64 = 6.2;
+const POINT: f64 = 3.1;
 /// Room right of them.
 const RIGHT: f64 = 8.0;
 /// Room over each panel, for its name.
@@ -127,7 +132,7 @@ impl Chart {
         let (from, to) = (self.x.from, self.x.to);
         html! {
             svg.chart viewBox={ "0 0 " (WIDTH) " " (height) } role="img" aria-label=(self.label)
-                data-x={ (from) " " (to) " " (LEFT) " " (WIDTH - RIGHT) } data-name=(self.x.name) {
+                data-x={ (from) " " (to) " " (self.left()) " " (WIDTH - RIGHT) } data-name=(self.x.name) {
                 @for (value, text) in &self.x.ticks {
                     line.grid x1=(self.along(*value)) x2=(self.along(*value)) y1=(top) y2=(bottom) {}
                     text.tick x=(self.along(*value)) y=(bottom + 13.0) text-anchor="middle" { (text) }
@@ -144,14 +149,14 @@ impl Chart {
         let bottom = self.bottom(index);
         let up = |value: f64| short(bottom - self.panel_height * panel.y.place(value));
         let top = bottom - self.panel_height;
-        let y = &panel.y;
+        let (y, left) = (&panel.y, self.left());
         html! {
             g.panel data-y={ (y.from) " " (y.to) " " (bottom) " " (top) } data-name=(y.name)
                 data-times=[y.percent.then_some(100)] {
-                text.name x=(LEFT) y=(top - 6.0) { (y.name) }
+                text.name x=(left) y=(top - 6.0) { (y.name) }
                 @for (value, text) in &y.ticks {
-                    line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(up(*value)) y2=(up(*value)) {}
-                    text.tick x=(LEFT - 5.0) y=(up(*value)) dy="0.35em" text-anchor="end" { (text) }
+                    line.grid x1=(left) x2=(WIDTH - RIGHT) y1=(up(*value)) y2=(up(*value)) {}
+                    text.tick x=(left - 5.0) y=(up(*value)) dy="0.35em" text-anchor="end" { (text) }
                 }
                 @for series in &panel.series {
                     path.line.(series.paint.class()).dashed[series.dashed]
@@ -167,7 +172,16 @@ impl Chart {
     }
 
     fn along(&self, value: f64) -> f64 {
-        short(LEFT + (WIDTH - LEFT - RIGHT) * self.x.place(value))
+        let left = self.left();
+        short(left + (WIDTH - left - RIGHT) * self.x.place(value))
+    }
+
+    /// Where the panels begin: right of the longest number beside one of them.
+    fn left(&self) -> f64 {
+        let wide = |c: char| if c == '.' { POINT } else { DIGIT };
+        let numbers = self.panels.iter().flat_map(|panel| &panel.y.ticks);
+        let widths = numbers.map(|(_, text)| text.chars().map(wide).sum::<f64>());
+        short(widths.map(|width| FREE + width).fold(LEFT, f64::max))
     }
 
     /// A line through all points but those that are unknown.
@@ -249,6 +263,17 @@ mod tests {
         assert!(html.contains(r#"class="line s1 dashed" data-name="&lt;1&gt;""#), "{html}");
         assert!(html.contains(r#"aria-label="J of &quot;dog&quot;""#), "{html}");
         assert_eq!(html.matches("<path").count(), html.matches("</path>").count());
+    }
+
+    #[test]
+    fn long_numbers_have_room() {
+        let mut long = chart(vec![(0.0, 0.0), (10.0, 1.0)]);
+        long.panels[1].y = Axis::new("rate", 0.0, 1.5e7, 4);
+        let html = long.svg().into_string();
+        // 15000000 has eight digits of 6.2, and six units are free
+        assert!(html.contains(r#"x="50.6" y="148""#), "{html}");
+        assert!(html.contains(r#"d="M55.6 124L55.6 124L352 24""#), "all panels alike: {html}");
+        assert!(html.contains(r#"data-x="0 10 55.6 352""#), "{html}");
     }
 
     #[test]
