@@ -148,7 +148,7 @@ fn attention_that_cannot_be_drawn() {
         format!("attention --weights {weights} --images {images} --out a {more}")
     };
     let random = "random:vitti16@0";
-    place.run(&line("pixels", IMAGES, "")).exits(2).refuses(&["pixels attend to nothing"]);
+    place.run(&line("pixels", IMAGES, "")).exits(2).refuses(&["no attention in pixels"]);
     place.run(&line(random, IMAGES, "--layer mean-last2")).exits(2).refuses(&["--layer"]);
     place.run(&line(random, IMAGES, "--layer 13")).exits(2).refuses(&["--layer", "1 to 12"]);
     place.run(&line(random, IMAGES, "--size 8x8")).exits(2).refuses(&["--size", "patch of 16"]);

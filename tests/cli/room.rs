@@ -77,7 +77,9 @@ fn no_space_left_for_a_file() {
     }
 }
 
-/// A limit on the size of files, which a shell sets without being root, cuts a clip's soft labels.
+/// A limit on the size of files, which a shell sets without being root, cuts a clip's soft labels or
+/// a mask, whichever is written first. Left to itself the system would end the program by a signal,
+/// without a word.
 #[cfg(target_os = "linux")]
 #[test]
 fn no_room_in_mid_clip() {
@@ -86,8 +88,8 @@ fn no_room_in_mid_clip() {
     let before = place.files("out");
     let program = env!("CARGO_BIN_EXE_propagate");
     let limited = |line: &str| {
-        // Blocks are of 512 bytes; ignoring the signal makes writing fail instead.
-        let script = format!("trap '' XFSZ; ulimit -f 4; exec {program} {line}");
+        // Blocks are of 512 bytes.
+        let script = format!("ulimit -f 1; exec {program} {line}");
         let shell = std::process::Command::new("sh")
             .args(["-c", &script])
             .current_dir(place.path("."))
@@ -97,7 +99,7 @@ fn no_room_in_mid_clip() {
     };
     let (code, err) = limited(&format!("{LINE} --save-soft-labels"));
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("soft_labels.safetensors: File too large"), "{err}");
+    assert!(err.contains("cannot write out/") && err.contains(": File too large"), "{err}");
     assert!(err.contains("make room"), "{err}");
     for (name, bytes) in &before {
         assert!(place.files("out").get(name) == Some(bytes), "{name} was changed");

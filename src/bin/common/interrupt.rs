@@ -1,6 +1,7 @@
 //! Ctrl-C, and the signal that a scheduler sends before it kills (SIGTERM): the first one asks a
 //! run to stop where it can go on later, the second one ends the program at once. Either gives the
-//! exit status that shells expect of a program that a signal ended.
+//! exit status that shells expect of a program that a signal ended. And the signal that would end
+//! it without a word where a file grows too large.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +34,13 @@ pub(crate) fn listen() {
             let _ = flag::register(number, Arc::clone(asked));
         }
     }
+}
+
+/// Has a file that grows beyond what this process may write (`ulimit -f`) be an error of writing it,
+/// as on a full disk.
+pub(crate) fn fail_at_file_limits() {
+    #[cfg(unix)]
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 /// Whether to stop.

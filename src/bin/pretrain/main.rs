@@ -49,6 +49,7 @@ fn keep_memory() {
 
 fn main() -> ExitCode {
     keep_memory();
+    interrupt::fail_at_file_limits();
     let cli: Cli = common::flags::parse();
     if let Some(threads) = cli.threads {
         common::use_threads(threads);

@@ -23,8 +23,8 @@ use cropmae::report::record::{self, ProtocolRecord};
 use cropmae::wording::counted;
 use serde_json::{Value, json};
 
-use self::encoder::{RunEncoder, dtype_of};
-use self::trials::{DECODER, Trial};
+use self::encoder::RunEncoder;
+use self::trials::{DECODER, Trial, dtype_of};
 use crate::args::{ExplainArgs, RunArgs};
 use crate::clips::Clips;
 use crate::common::usage::usage;

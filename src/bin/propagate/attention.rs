@@ -29,7 +29,7 @@ pub(crate) fn run(args: &AttentionArgs) -> Result<Outcome> {
     room::check_images(&loaded.encoder, args.images.size)?;
     let Encoder::Vit(vit) = loaded.encoder else {
         bail!(usage!(
-            "--weights: {source} attends to nothing; pass a checkpoint or random:vits16@0"
+            "--weights: there is no attention in {source}; pass a checkpoint or random:vits16@0"
         ));
     };
     loaded.notes.iter().for_each(|note| say.line(note));

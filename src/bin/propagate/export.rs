@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use crate::args::{ExportArgs, OutputArgs};
 use crate::common::flags::flagged;
-use crate::common::targets::place;
+use crate::common::targets::{Inputs, place};
 use crate::common::usage::usage;
 use crate::show;
-use crate::targets::Inputs;
 
 /// Whether stdout belongs to an export, and the usual table does not go there.
 pub(crate) fn takes_stdout(args: &ExportArgs) -> bool {

@@ -60,6 +60,7 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
+    interrupt::fail_at_file_limits();
     let cli: Cli = common::flags::parse();
     if let Some(threads) = cli.command.threads() {
         common::use_threads(threads);

@@ -9,6 +9,7 @@
 
 mod attention;
 mod patches;
+mod rotary;
 mod tokens;
 
 use std::ops::RangeInclusive;
@@ -17,8 +18,9 @@ use candle_core::{DType, Device, Tensor};
 
 use self::attention::{Arithmetic, Attention};
 pub(crate) use self::patches::patches;
+use self::rotary::bias_turn;
 pub(super) use self::tokens::unit_rows;
-use self::tokens::{Embedding, Ending, Norm, Stream, bias_gelu, bias_swiglu, bias_turn};
+use self::tokens::{Embedding, Ending, Norm, Stream, bias_gelu, bias_swiglu};
 use super::config::VitConfig;
 use super::parameters::Parameters;
 use super::pos_embed::Positions;

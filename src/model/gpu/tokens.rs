@@ -3,11 +3,11 @@
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
-use candle_core::{CpuStorage, CudaStorage, DType, InplaceOp3, Layout, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use half::bf16;
 
 use crate::kernel::{
-    self, InPlace, Number, Operand, by_pack, by_row, by_type, by_value, launch, named, wrapped,
+    self, InPlace, Number, Operand, by_pack, by_row, by_type, launch, named, wrapped,
 };
 
 /// The tokens that blocks add to, in f32: [B, N, D].
@@ -199,88 +199,6 @@ fn swiglu<T: Number>(product: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let (total, width) = (count as u32, columns as u32);
     launch!(device, TOKENS, &name, by_pack(count), &xs, &bias, &mut out, &total, &width);
     Ok(wrapped(out, (batch, tokens, columns), device))
-}
-
-/// Gives the queries and keys of a product [B, N, 3·D], in its own memory, their `bias` [3·D], and
-/// turns those of its last tokens by `turns` [patches, head width]; both f32. Half a head must be
-/// whole packs.
-pub(super) fn bias_turn(product: Tensor, bias: &Tensor, turns: &Tensor) -> Result<Tensor> {
-    product.inplace_op3(bias, turns, &BiasTurn)?;
-    Ok(product)
-}
-
-struct BiasTurn;
-
-impl BiasTurn {
-    fn run<T: Number>(
-        values: &mut CudaStorage,
-        (batch, tokens, row): (usize, usize, usize),
-        (bias, bias_layout): (&CudaStorage, &Layout),
-        (turns, turns_layout): (&CudaStorage, &Layout),
-    ) -> Result<()> {
-        let device = bias.device().clone();
-        let (patches, head) = turns_layout.shape().dims2()?;
-        let (bias, turns) = (
-            kernel::values::<f32>(bias, bias_layout)?,
-            kernel::values::<f32>(turns, turns_layout)?,
-        );
-        let values = T::as_cuda_slice_mut(values)?;
-        let count = batch * tokens * row / 3 / kernel::PACK;
-        launch!(
-            device,
-            TOKENS,
-            &named::<T>("bias_turn"),
-            by_value(count),
-            values,
-            &bias,
-            &turns,
-            &(count as u32),
-            &(tokens as u32),
-            &(patches as u32),
-            &(row as u32 / 3),
-            &(head as u32 / 2),
-        );
-        Ok(())
-    }
-}
-
-impl InplaceOp3 for BiasTurn {
-    fn name(&self) -> &'static str {
-        "bias_turn"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &mut CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<()> {
-        candle_core::bail!("bias_turn: the CPU turns in model/cpu/rotary.rs")
-    }
-
-    fn cuda_fwd(
-        &self,
-        values: &mut CudaStorage,
-        layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-        turns: &CudaStorage,
-        turns_layout: &Layout,
-    ) -> Result<()> {
-        // the kernel begins at the storage's first value
-        if layout.contiguous_offsets() != Some((0, layout.shape().elem_count())) {
-            candle_core::bail!("a product that is not a tensor of its own")
-        }
-        let (shape, bias, turns) =
-            (layout.shape().dims3()?, (bias, bias_layout), (turns, turns_layout));
-        match values.dtype() {
-            DType::BF16 => Self::run::<bf16>(values, shape, bias, turns),
-            _ => Self::run::<f32>(values, shape, bias, turns),
-        }
-    }
 }
 
 /// Rows of f32 over their lengths, of which none counts less than `least`: [B, N, D] whose images

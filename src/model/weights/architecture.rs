@@ -1,9 +1,9 @@
 //! Reads an encoder's sizes from the shapes of its tensors, and checks every shape against them.
 
 use super::element::{ElementType, Table};
-use super::names::Spelling;
 use super::plan::{Makeup, Plan, Recipe};
 use super::report::Refusal;
+use super::vocabulary::Spelling;
 
 /// The sizes of an encoder, all of which its tensors' shapes tell.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::names::Spelling;
+use super::vocabulary::Spelling;
 use crate::model::config::PositionRule;
 
 /// The programs whose checkpoints are read.

@@ -7,24 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::report::ExtraGroup;
-use super::vocabulary::{Part, Vocabulary};
-
-/// How the keys of a checkpoint are spelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Spelling {
-    /// MAE, DINO, DINOv2, timm.
-    Timm,
-    /// DINOv3.
-    Dinov3,
-    /// timm's copies of DINOv3.
-    TimmDinov3,
-    /// Hugging Face's ViT and ViTMAE.
-    HuggingFaceVit,
-    /// Hugging Face's Dinov2, with or without registers.
-    HuggingFaceDinov2,
-    /// Hugging Face's `DINOv3ViT`.
-    HuggingFaceDinov3,
-}
+use super::vocabulary::{Part, Spelling, Vocabulary};
 
 /// What one key of a checkpoint is to the encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,11 +46,6 @@ pub(super) const LAYER_SCALE: [&str; 2] = ["ls1.gamma", "ls2.gamma"];
 const MAX_BLOCKS: usize = 1000;
 
 impl Spelling {
-    /// Whether queries and keys are turned by their patch's place, and there is no position table.
-    pub(super) fn rotary(self) -> bool {
-        matches!(self, Self::Dinov3 | Self::TimmDinov3 | Self::HuggingFaceDinov3)
-    }
-
     /// What the key (its prefix stripped) is to the encoder.
     pub(super) fn role(self, key: &str) -> Role {
         let words = self.vocabulary();

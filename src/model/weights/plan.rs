@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::element::Table;
-use super::names::{BLOCK, LAYER_SCALE, Role, Spelling, count_extras};
+use super::names::{BLOCK, LAYER_SCALE, Role, count_extras};
 use super::report::ExtraGroup;
 use super::site::Site;
+use super::vocabulary::Spelling;
 
 /// Where a canonical tensor comes from.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::names::Spelling;
+use super::vocabulary::Spelling;
 
 /// A few keys that every encoder has, from which its spelling and its prefix are found.
 const ANCHORS: [(Spelling, [&str; 6]); 6] = [

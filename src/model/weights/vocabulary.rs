@@ -3,7 +3,22 @@
 //! A new program with names of its own is a table here, its [`Spelling`] and, in `site`, a few of
 //! its keys by which it is recognised.
 
-use super::names::Spelling;
+/// How the keys of a checkpoint are spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spelling {
+    /// MAE, DINO, DINOv2, timm.
+    Timm,
+    /// DINOv3.
+    Dinov3,
+    /// timm's copies of DINOv3.
+    TimmDinov3,
+    /// Hugging Face's ViT and ViTMAE.
+    HuggingFaceVit,
+    /// Hugging Face's Dinov2, with or without registers.
+    HuggingFaceDinov2,
+    /// Hugging Face's `DINOv3ViT`.
+    HuggingFaceDinov3,
+}
 
 /// The names of one spelling.
 pub(super) struct Vocabulary {
@@ -36,6 +51,11 @@ const fn piece(name: &'static str, canonical: &'static str, piece: (usize, usize
 }
 
 impl Spelling {
+    /// Whether queries and keys are turned by their patch's place, and there is no position table.
+    pub(super) fn rotary(self) -> bool {
+        matches!(self, Self::Dinov3 | Self::TimmDinov3 | Self::HuggingFaceDinov3)
+    }
+
     /// Its table.
     pub(super) fn vocabulary(self) -> &'static Vocabulary {
         match self {

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, bail, ensure};
 use cropmae::device::Precision;
-use cropmae::model::config::PositionRule;
 use cropmae::model::source::Source;
 use cropmae::model::vit::Implementation;
 use cropmae::model::weights::sha256;
@@ -10,7 +9,7 @@ use cropmae::report::compare::runs::ScoredRun;
 use cropmae::report::{origin, record};
 use serde_json::json;
 
-use super::trials::Trial;
+use super::trials::{Trial, dtype_of};
 use crate::args::ModelArgs;
 use crate::common::usage::{Usage, usage};
 use crate::plan;
@@ -174,17 +173,4 @@ fn recorded(run: &ScoredRun) -> Result<Source> {
         ));
     }
     Ok(source)
-}
-
-/// How the run's position table was stretched; none where there is no such table.
-pub(super) fn positions_of(run: &ScoredRun) -> Option<PositionRule> {
-    run.results["weights"]["positions"].as_str()?.parse().ok()
-}
-
-/// The type that the run was encoded in.
-pub(super) fn dtype_of(run: &ScoredRun) -> Result<Precision> {
-    let name = run.results["provenance"]["dtype"].as_str().unwrap_or_default();
-    name.parse().map_err(|_| {
-        anyhow::anyhow!("{}: scored without an encoder: there is nothing to change", run.name)
-    })
 }

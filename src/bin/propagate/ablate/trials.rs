@@ -10,7 +10,6 @@ use cropmae::report::record;
 use serde_json::{Value, json};
 use strum::VariantArray;
 
-use super::encoder::{dtype_of, positions_of};
 use crate::common::usage::usage;
 
 /// What the JPEG decoder is called in tables; a build has but one, so it is no trial.
@@ -114,4 +113,17 @@ pub(super) fn narrow(trials: &mut Vec<Trial>, only: &[String]) -> Result<()> {
 fn meant<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
     let last = |name: &&'a str| name.rsplit('.').next() == Some(unknown);
     names.iter().copied().find(last).or_else(|| nearest(unknown, names.iter().copied()))
+}
+
+/// How the run's position table was stretched; none where there is no such table.
+fn positions_of(run: &ScoredRun) -> Option<PositionRule> {
+    run.results["weights"]["positions"].as_str()?.parse().ok()
+}
+
+/// The type that the run was encoded in.
+pub(super) fn dtype_of(run: &ScoredRun) -> Result<Precision> {
+    let name = run.results["provenance"]["dtype"].as_str().unwrap_or_default();
+    name.parse().map_err(|_| {
+        anyhow::anyhow!("{}: scored without an encoder: there is nothing to change", run.name)
+    })
 }
