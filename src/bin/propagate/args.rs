@@ -189,9 +189,9 @@ pub(crate) struct ModelArgs {
     /// is the default.
     ///
     /// `features:DIR` takes what another program has made of the frames: for each clip a file
-    /// DIR/<clip>.safetensors with one tensor `features` [frames, rows, columns, width] in f32, f16
-    /// or bf16. `--dry-run` prints the input size and the grid that are expected; `--patch-size`
-    /// says for what side of a patch (16).
+    /// DIR/<clip>.safetensors (JHMDB: DIR/<action>/<clip>.safetensors) with one tensor `features`
+    /// [frames, rows, columns, width] in f32, f16 or bf16. `--dry-run` prints the input size and
+    /// the grid that are expected; `--patch-size` says for what side of a patch (16).
     ///
     /// davis, vip and jhmdb take several, a folder (all checkpoints in it) or @LIST (a file with
     /// one per line, relative to its folder): each gets a folder of results, and one table shows
