@@ -97,6 +97,21 @@ fn every_choice_is_measured() {
     other.refuses(&["--weights: these are not the weights of a (pixels)"]);
 }
 
+/// An encoder with rotary positions has no rule of them to change, but number types.
+#[test]
+fn number_types_are_changed_whatever_the_positions() {
+    let place = Place::with(&["davis"]);
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    place.write("w.pth", std::fs::read(golden.join("dinov3_plain.pth")).unwrap());
+    let run = "davis --data davis --size 16x24 --weights w.pth --report none --overlays none";
+    place.run(&format!("{run} --out a")).exits(0);
+    assert!(place.json("a/results.json")["weights"]["positions"].is_null());
+    let line = "explain a --data davis --ablate --limit 1 --json --only";
+    place.run(&format!("{line} dtype")).exits(0);
+    assert!(place.path("a/ablation").join("dtype-bf16").is_dir());
+    place.run(&format!("{line} positions")).exits(2).refuses(&["is no setting"]);
+}
+
 /// The encoder that is run again is the run's, of all that its file holds.
 #[test]
 fn the_encoder_is_that_of_the_run() {

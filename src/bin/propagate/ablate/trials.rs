@@ -76,6 +76,9 @@ pub(super) fn trials(run: &ScoredRun) -> Result<Vec<Trial>> {
             let changed = trial("positions", name(&own), name(rule), base.clone());
             trials.push(Trial { positions: Some(*rule), ..changed });
         }
+    }
+    // pixels have no network; records of earlier versions tell of its positions alone
+    if positions.is_some() || !results["weights"]["heads"].is_null() {
         for other in Precision::VARIANTS.iter().filter(|other| **other != dtype) {
             let (from, to) = (dtype.name().into(), other.name().into());
             trials.push(Trial { dtype: *other, ..trial("dtype", from, to, base.clone()) });
