@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("metric", &["image"]),
     ("data", &["digest", "error", "files", "image", "wording"]),
     ("sample", &["data", "error", "files", "image"]),
-    ("model", &["device", "digest", "elementwise", "error", "kernel", "product", "trial"]),
+    ("model", &["device", "digest", "elementwise", "error", "files", "kernel", "product", "trial"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["elementwise", "error", "image", "kernel", "product", "trial"]),
     ("protocol", &["data", "digest", "error", "image", "propagation"]),

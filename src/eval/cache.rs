@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -27,13 +27,12 @@ use super::folder::flat_name;
 use super::input::Encoded;
 use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
-use crate::files::{self, Pending, safetensors};
+use crate::files::safetensors::{self, FEATURES_HEAD};
+use crate::files::{self, Pending};
 use crate::protocol::{self, Size};
 
 /// Changes with the layout of the files.
 const FORMAT: u64 = 1;
-/// The longest header that is read: they have some hundred bytes.
-const LONGEST_HEADER: u64 = 1 << 20;
 
 /// A folder of features made by one encoder in one way.
 #[derive(Debug)]
@@ -173,11 +172,8 @@ impl Place<'_> {
     ) -> Result<(Size, Size, usize), String> {
         let damaged = || "is damaged".to_owned();
         let said = |error: std::io::Error| error.to_string();
-        let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| damaged())?;
-        let length = u64::from_le_bytes(length);
-        let mut header = Vec::new();
-        file.by_ref().take(length.min(LONGEST_HEADER)).read_to_end(&mut header).map_err(said)?;
+        let head = safetensors::head(file, FEATURES_HEAD).map_err(said)?;
+        let (header, start) = head.ok_or_else(damaged)?;
         let header: Value = serde_json::from_slice(&header).map_err(|_| damaged())?;
         let about = &header["__metadata__"];
         if about["key"] != *self.key {
@@ -192,11 +188,10 @@ impl Place<'_> {
             return Err(format!("holds {} and not {shape:?}", tensor["shape"]));
         }
         let bytes = file.metadata().map_err(said)?.len();
-        let expected = 8 + length + 4 * shape.iter().product::<usize>() as u64;
+        let expected = start + 4 * shape.iter().product::<usize>() as u64;
         if bytes != expected {
             return Err(format!("has {bytes} bytes and not {expected}"));
         }
-        file.seek(std::io::SeekFrom::Start(8 + length)).map_err(said)?;
         Ok((frame, input, cells))
     }
 

@@ -53,20 +53,12 @@ impl Pixels {
 
 /// The frame that is resized, and to what.
 fn sized(rgb: Rgb, protocol: &Protocol, patch: usize) -> Result<(Rgb, Size)> {
+    let input = protocol.input(Size { height: rgb.height, width: rgb.width }, patch)?;
     let rgb = match protocol.copy_size {
         Some(size) => nearest_frame(&rgb, size.height, size.width),
         None => rgb,
     };
-    let frame = Size { height: rgb.height, width: rgb.width };
-    Ok((rgb, protocol.input_size.resolve(frame, patch)?))
-}
-
-/// The input size of frames that are released at a size.
-///
-/// # Errors
-/// The frame is too small for one patch.
-pub(super) fn resolved(frame: Size, protocol: &Protocol, patch: usize) -> Result<Size> {
-    protocol.input_size.resolve(protocol.copy_size.unwrap_or(frame), patch)
+    Ok((rgb, input))
 }
 
 /// The frame at the input size, where that is done with bytes.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use candle_core::D;
 use rayon::prelude::*;
 
-use super::cache::{self, Features, Found};
+use super::cache::{self, Found};
 pub use super::input::input_planes;
 use super::input::{self, Encoded, Pixels};
 use super::{Setup, Stages};
@@ -58,8 +58,9 @@ pub(super) fn each_frame(
     stages: &mut Stages,
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
-    if let Encoder::Given(given) = setup.encoder {
-        return given_each(frames, given, setup, stages, each);
+    if let Encoder::Given(features) = setup.encoder {
+        let next = given(frames, features, setup)?;
+        return read_each(frames, frames.files.len(), stages, next, each);
     }
     let Some(cache) = setup.cache else {
         return encode_each(frames, setup, stages, each);
@@ -69,7 +70,10 @@ pub(super) fn each_frame(
     let found = place.find(setup.encoder.patch(), setup.encoder.width());
     stages.decode += start.elapsed().as_secs_f64();
     match found {
-        Found::Features(features) => return read_each(frames, features, setup, stages, each),
+        Found::Features(mut features) => {
+            let (count, device) = (features.frames(), setup.encoder.device());
+            return read_each(frames, count, stages, || features.next(device), each);
+        }
         Found::Nothing => {}
         Found::Unfit(problem) => {
             let note = format!("its kept features are made again: {problem}");
@@ -90,51 +94,43 @@ pub(super) fn each_frame(
     file.map_or(Ok(()), |file| place.complete(file))
 }
 
-/// Calls `each` with features that an earlier run has left.
+/// Calls `each` with features that an earlier run has left, or another program: `count` frames of
+/// what `next` reads.
 fn read_each(
     frames: Frames<'_>,
-    mut features: Features,
-    setup: &Setup<'_>,
+    count: usize,
     stages: &mut Stages,
+    mut next: impl FnMut() -> Result<Encoded>,
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
-    for index in 0..features.frames() {
+    for index in 0..count {
         if frames.observer.stops() {
             return Err(Error::Stopped);
         }
         let start = Instant::now();
-        let encoded = features.next(setup.encoder.device())?;
+        let encoded = next()?;
         stages.decode += start.elapsed().as_secs_f64();
         each(index, encoded, stages)?;
     }
     Ok(())
 }
 
-/// Calls `each` with features that another program has made.
-fn given_each(
+/// Reads what another program has made of the frames, whose size the first one tells.
+fn given<'a>(
     frames: Frames<'_>,
-    given: &Given,
+    given: &'a Given,
     setup: &Setup<'_>,
-    stages: &mut Stages,
-    mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
-) -> Result<()> {
-    let Some(first) = frames.files.first() else { return Ok(()) };
+) -> Result<impl FnMut() -> Result<Encoded> + use<'a>> {
+    let first = frames.files.first().ok_or_else(|| Error::failed(frames.clip, "has no frame"))?;
     let (width, height) = decode::size(first)?;
     let frame = Size { height, width };
-    let input = input::resolved(frame, setup.protocol, given.patch())?;
+    let input = setup.protocol.input(frame, given.patch())?;
     let grid = (input.height / given.patch(), input.width / given.patch());
     let mut clip = given.clip(frames.clip, frames.files.len(), grid)?;
-    for index in 0..frames.files.len() {
-        if frames.observer.stops() {
-            return Err(Error::Stopped);
-        }
-        let start = Instant::now();
+    Ok(move || {
         let features = clip.next()?.to_device(given.device())?.unsqueeze(0)?;
-        let features = normalized(&features)?.squeeze(0)?;
-        stages.decode += start.elapsed().as_secs_f64();
-        each(index, Encoded { features, frame, input }, stages)?;
-    }
-    Ok(())
+        Ok(Encoded { features: normalized(&features)?.squeeze(0)?, frame, input })
+    })
 }
 
 /// Calls `each` with features made now.

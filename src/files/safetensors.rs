@@ -1,10 +1,11 @@
-//! The safetensors files that are written here: the same tensors and words make the same bytes.
+//! The safetensors files that are written here: the same tensors and words make the same bytes. And
+//! the head of any, for those who read the values one after the other.
 //!
 //! A file is the length of its header as 8 bytes, the header (JSON, filled up with blanks to a
 //! multiple of 8 bytes), and the values of one tensor after the other, all little-endian.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
@@ -62,6 +63,25 @@ pub fn header<'a>(
     Ok([(header.len() as u64).to_le_bytes().as_slice(), &header].concat())
 }
 
+/// The longest header of a file of features: one tensor, and some hundred bytes about it.
+pub const FEATURES_HEAD: u64 = 1 << 20;
+
+/// The header of a file that begins here, as JSON, and where the values of its tensors begin; leaves
+/// the file there. `None` where it does not begin with a whole header of at most `longest` bytes.
+///
+/// # Errors
+/// It cannot be read.
+pub fn head(file: &mut impl Read, longest: u64) -> std::io::Result<Option<(Vec<u8>, u64)>> {
+    let mut start = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut start)?;
+    let Some(length) = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
+        return Ok(None);
+    };
+    let mut header = Vec::new();
+    file.by_ref().take(length.min(longest)).read_to_end(&mut header)?;
+    Ok((header.len() as u64 == length).then_some((header, 8 + length)))
+}
+
 fn write_values(out: &mut dyn Write, tensor: &Tensor) -> std::io::Result<()> {
     let tensor = tensor.flatten_all().map_err(std::io::Error::other)?;
     if tensor.dtype() == DType::F16 {
@@ -78,6 +98,19 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+
+    #[test]
+    fn a_head_is_read_where_it_is_whole() {
+        let entries = [("a", DType::F32, &[2_usize][..])];
+        let bytes = header(&json!({ "about": "b" }), entries).unwrap();
+        let read = |bytes: &[u8], longest| head(&mut &*bytes, longest).unwrap();
+        let (text, start) = read(&[&bytes[..], &[7; 8]].concat(), 1000).unwrap();
+        assert_eq!((&text[..], start), (&bytes[8..], bytes.len() as u64));
+        for cut in [0, 7, 8, bytes.len() - 1] {
+            assert!(read(&bytes[..cut], 1000).is_none(), "{cut}");
+        }
+        assert!(read(&bytes, 10).is_none());
+    }
 
     #[test]
     fn what_was_written_is_read_back_by_others() {

@@ -13,21 +13,18 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use ::safetensors::tensor::Metadata;
 use candle_core::{Device, Tensor};
-use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
-use super::weights::sha256;
+use super::weights::{ElementType, sha256};
 use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
+use crate::files::safetensors::{self, FEATURES_HEAD};
 
 /// The tensor's name.
 const TENSOR: &str = "features";
-/// The longest header that is read: they have some hundred bytes.
-const LONGEST_HEADER: u64 = 1 << 20;
 /// What to do about a file that is none of these.
 const REMEDY: &str = "write one tensor `features` of [frames, rows, columns, width] in f32, f16 or bf16 for each clip";
 
@@ -123,44 +120,37 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// A file at the first number of its features, the type of these, and their shape.
-fn opened(path: &Path) -> Result<((File, Dtype), [usize; 4])> {
+fn opened(path: &Path) -> Result<((File, ElementType), [usize; 4])> {
     let unfit = |problem: String| Error::data(path, problem, REMEDY);
     let mut file = File::open(path).map_err(Error::reading(path))?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(|_| unfit("is no safetensors file".into()))?;
-    let length = u64::from_le_bytes(length);
-    let mut header = Vec::new();
-    file.by_ref()
-        .take(length.min(LONGEST_HEADER))
-        .read_to_end(&mut header)
-        .map_err(Error::reading(path))?;
-    if header.len() as u64 != length {
+    let head = safetensors::head(&mut file, FEATURES_HEAD).map_err(Error::reading(path))?;
+    let Some((header, start)) = head else {
         return Err(unfit("is no safetensors file, or cut short".into()));
-    }
+    };
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|error| unfit(format!("is no whole safetensors file ({error})")))?;
     let info = metadata.info(TENSOR).ok_or_else(|| unfit(format!("has no tensor `{TENSOR}`")))?;
-    let size = match info.dtype {
-        Dtype::F32 => 4,
-        Dtype::F16 | Dtype::BF16 => 2,
-        other => return Err(unfit(format!("holds features of type {other}"))),
+    let element = ElementType::of_safetensors(info.dtype);
+    let size = match &element {
+        ElementType::F32 | ElementType::F16 | ElementType::Bf16 => element.size(),
+        _ => None,
     };
+    let size = size.ok_or_else(|| unfit(format!("holds features of type {}", info.dtype)))?;
     let shape: [usize; 4] = (info.shape.as_slice().try_into())
         .map_err(|_| unfit(format!("holds features of shape {:?}", info.shape)))?;
     let (first, last) = info.data_offsets;
     let bytes = file.metadata().map_err(Error::reading(path))?.len();
-    let (start, end) = (8 + length + first as u64, 8 + length + last as u64);
     let count = shape.iter().try_fold(size, |count: usize, side| count.checked_mul(*side));
-    if end > bytes || count != last.checked_sub(first) || shape.contains(&0) {
+    if start + last as u64 > bytes || count != last.checked_sub(first) || shape.contains(&0) {
         return Err(unfit(format!("is cut short or empty: {bytes} bytes for {shape:?}")));
     }
-    file.seek(SeekFrom::Start(start)).map_err(Error::reading(path))?;
-    Ok(((file, info.dtype), shape))
+    file.seek(SeekFrom::Start(start + first as u64)).map_err(Error::reading(path))?;
+    Ok(((file, element), shape))
 }
 
 /// The features of a clip, to be read frame after frame.
 pub(crate) struct GivenClip {
-    file: (File, Dtype),
+    file: (File, ElementType),
     path: PathBuf,
     cells: usize,
     width: usize,
@@ -172,16 +162,10 @@ impl GivenClip {
     /// # Errors
     /// The file cannot be read, or holds what is no number.
     pub(crate) fn next(&mut self) -> Result<Tensor> {
-        let (file, dtype) = &mut self.file;
-        let count = self.cells * self.width;
-        let mut bytes = vec![0; count * if *dtype == Dtype::F32 { 4 } else { 2 }];
+        let (file, element) = &mut self.file;
+        let mut bytes = vec![0; self.cells * self.width * element.size().unwrap_or(0)];
         file.read_exact(&mut bytes).map_err(Error::reading(&self.path))?;
-        let (pairs, fours) = (bytes.as_chunks::<2>().0.iter(), bytes.as_chunks::<4>().0.iter());
-        let values: Vec<f32> = match dtype {
-            Dtype::F16 => pairs.map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
-            Dtype::BF16 => pairs.map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
-            _ => fours.map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        };
+        let values = element.to_f32(&bytes);
         if !values.iter().all(|value| value.is_finite()) {
             let problem = "holds features that are NaN or infinite";
             return Err(Error::data(&self.path, problem, "make them again"));

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -209,13 +208,10 @@ fn written_state(path: &Path) -> Result<Option<String>> {
     /// More than any header has.
     const LONGEST: u64 = 100_000_000;
     let mut file = File::open(path).map_err(Error::reading(path))?;
-    let (mut length, mut header) = ([0; 8], Vec::new());
-    let read = file
-        .read_exact(&mut length)
-        .and_then(|()| file.take(u64::from_le_bytes(length).min(LONGEST)).read_to_end(&mut header));
     // what is shorter than its own head is damaged, or something else
+    let head = safetensors::head(&mut file, LONGEST).ok().flatten();
     let header: Option<serde_json::Value> =
-        read.ok().and_then(|_| serde_json::from_slice(&header).ok());
+        head.and_then(|(header, _)| serde_json::from_slice(&header).ok());
     let state = header.as_ref().and_then(|header| header["__metadata__"][STATE].as_str());
     Ok(state.map(str::to_owned))
 }

@@ -104,6 +104,14 @@ pub struct Departure {
 }
 
 impl Protocol {
+    /// The encoder's input size for frames that are released at a size.
+    ///
+    /// # Errors
+    /// The frame is too small for one patch.
+    pub fn input(&self, frame: Size, patch: usize) -> Result<Size> {
+        self.input_size.resolve(self.copy_size.unwrap_or(frame), patch)
+    }
+
     /// SHA-256 of all values as JSON, the first 16 hexadecimal digits.
     pub fn hash(&self) -> String {
         hash(&self.values())

@@ -317,7 +317,7 @@ pub(crate) fn grid(
     let Some(path) = clips.first_frame() else { return Ok(None) };
     let (width, height) = image::decode::size(path)?;
     let frame = Size { height, width };
-    let input = protocol.input_size.resolve(protocol.copy_size.unwrap_or(frame), patch)?;
+    let input = protocol.input(frame, patch)?;
     Ok(Some((frame, input, [input.height / patch, input.width / patch])))
 }
 

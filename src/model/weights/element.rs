@@ -47,7 +47,7 @@ impl Stored {
 
 /// The types of numbers that a checkpoint's weights come in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ElementType {
+pub(in crate::model) enum ElementType {
     /// 32-bit floats.
     F32,
     /// IEEE half-precision floats.
@@ -73,7 +73,7 @@ impl ElementType {
     }
 
     /// The type that a safetensors header names.
-    pub(super) fn of_safetensors(dtype: safetensors::Dtype) -> Self {
+    pub(in crate::model) fn of_safetensors(dtype: safetensors::Dtype) -> Self {
         match dtype {
             safetensors::Dtype::F32 => Self::F32,
             safetensors::Dtype::F16 => Self::F16,
@@ -84,7 +84,7 @@ impl ElementType {
     }
 
     /// Bytes of one element.
-    pub(super) fn size(&self) -> Option<usize> {
+    pub(in crate::model) fn size(&self) -> Option<usize> {
         match self {
             Self::F32 => Some(4),
             Self::F16 | Self::Bf16 => Some(2),
@@ -94,7 +94,7 @@ impl ElementType {
     }
 
     /// Little-endian bytes as f32: exact for 16-bit types, rounded to nearest for f64.
-    pub(super) fn to_f32(&self, bytes: &[u8]) -> Vec<f32> {
+    pub(in crate::model) fn to_f32(&self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::F32 => each(bytes, f32::from_le_bytes),
             Self::F16 => each(bytes, |item| f16::from_le_bytes(item).to_f32()),

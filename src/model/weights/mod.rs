@@ -35,6 +35,7 @@ use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 
 pub(in crate::model) use architecture::Architecture;
+pub(in crate::model) use element::ElementType;
 pub use family::Family;
 pub use report::{Container, ExtraGroup, KeyReport, Refusal};
 pub use training::{AdamState, Moments, adam_state, beside};

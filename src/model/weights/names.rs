@@ -49,7 +49,8 @@ impl Spelling {
     /// What the key (its prefix stripped) is to the encoder.
     pub(super) fn role(self, key: &str) -> Role {
         let words = self.vocabulary();
-        if let Some((_, canonical)) = words.stem.iter().find(|(known, _)| *known == key) {
+        let mut stem = words.stem.iter().copied().flatten();
+        if let Some((_, canonical)) = stem.find(|(known, _)| *known == key) {
             return Role::Whole((*canonical).to_string());
         }
         // Hugging Face's saved model and its state dict in memory differ by this
@@ -70,7 +71,7 @@ impl Spelling {
     }
 
     fn block_role(self, index: usize, name: &str) -> Option<Role> {
-        let mut parts = self.vocabulary().parts.iter();
+        let mut parts = self.vocabulary().parts.iter().copied().flatten();
         let (part, canonical) = parts.find_map(|part| Some((part, part.canonical(name)?)))?;
         let canonical = format!("blocks.{index}.{canonical}");
         Some(match part.piece {
@@ -81,8 +82,8 @@ impl Spelling {
 
     /// A canonical name as this spelling writes it; pieces in braces.
     pub(super) fn native(self, canonical: &str) -> String {
-        let stem = self.vocabulary().stem.iter().find(|(_, known)| *known == canonical);
-        if let Some((native, _)) = stem {
+        let mut stem = self.vocabulary().stem.iter().copied().flatten();
+        if let Some((native, _)) = stem.find(|(_, known)| *known == canonical) {
             return (*native).to_string();
         }
         let parts = self.native_parts(canonical);
@@ -108,7 +109,8 @@ impl Spelling {
         let block = canonical.strip_prefix("blocks.").and_then(|rest| rest.split_once('.'));
         let Some((index, name)) = block else { return Vec::new() };
         let Vocabulary { blocks, parts, .. } = self.vocabulary();
-        let natives = parts.iter().filter_map(|part| Some((part.native(name)?, part.piece)));
+        let parts = parts.iter().copied().flatten();
+        let natives = parts.filter_map(|part| Some((part.native(name)?, part.piece)));
         natives.map(|(native, piece)| (format!("{blocks}{index}.{native}"), piece)).collect()
     }
 }
@@ -130,22 +132,21 @@ impl Part {
     /// The canonical name, in its block, of what a file calls `name`; none if it is not of this
     /// part.
     fn canonical(&self, name: &str) -> Option<String> {
-        if self.is_tensor() {
-            return (name == self.name).then(|| self.canonical.to_string());
-        }
-        let (module, leaf) = name.rsplit_once('.')?;
-        let found = module == self.name && matches!(leaf, "weight" | "bias");
-        found.then(|| format!("{}.{leaf}", self.canonical))
+        self.renamed(name, (self.name, self.canonical))
     }
 
     /// The other way.
     fn native(&self, canonical: &str) -> Option<String> {
-        if self.is_tensor() {
-            return (canonical == self.canonical).then(|| self.name.to_string());
-        }
-        let (module, leaf) = canonical.rsplit_once('.')?;
-        let found = module == self.canonical && matches!(leaf, "weight" | "bias");
-        found.then(|| format!("{}.{leaf}", self.name))
+        self.renamed(canonical, (self.canonical, self.name))
+    }
+
+    fn renamed(&self, name: &str, (from, to): (&str, &str)) -> Option<String> {
+        let leaf = name.strip_prefix(from)?;
+        let found = match self.is_tensor() {
+            true => leaf.is_empty(),
+            false => matches!(leaf, ".weight" | ".bias"),
+        };
+        found.then(|| format!("{to}{leaf}"))
     }
 }
 

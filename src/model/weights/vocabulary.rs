@@ -22,13 +22,13 @@ pub(super) enum Spelling {
 
 /// The names of one spelling.
 pub(super) struct Vocabulary {
-    /// Tensors outside the blocks, and their canonical names. Where several stand for one, the
-    /// first is the usual one.
-    pub(super) stem: &'static [(&'static str, &'static str)],
+    /// Tensors outside the blocks, and their canonical names, in groups that several spellings
+    /// share. Where several stand for one, the first is the usual one.
+    pub(super) stem: &'static [&'static [(&'static str, &'static str)]],
     /// What stands before a block's number.
     pub(super) blocks: &'static str,
-    /// Parts of a block.
-    pub(super) parts: &'static [Part],
+    /// Parts of a block, likewise.
+    pub(super) parts: &'static [&'static [Part]],
     /// How keys outside the blocks begin that change what the encoder computes, so cannot be left
     /// out: rotary positions, a norm before the blocks, a second class token, extra final norms.
     pub(super) foreign: &'static [&'static str],
@@ -69,30 +69,43 @@ impl Spelling {
     }
 }
 
+/// The stem that all canonical spellings share.
+const STEM: &[(&str, &str)] = &[
+    ("cls_token", "cls_token"),
+    ("patch_embed.proj.weight", "patch_embed.proj.weight"),
+    ("patch_embed.proj.bias", "patch_embed.proj.bias"),
+    ("norm.weight", "norm.weight"),
+    ("norm.bias", "norm.bias"),
+];
+
+/// The parts that they share.
+const PARTS: &[Part] = &[
+    part("norm1", "norm1"),
+    part("attn.qkv", "attn.qkv"),
+    part("attn.proj", "attn.proj"),
+    part("norm2", "norm2"),
+    part("mlp.fc1", "mlp.fc1"),
+    part("mlp.fc2", "mlp.fc2"),
+];
+
+/// LayerScale, as DINOv2's and DINOv3's own programs call it.
+const SCALES: &[Part] = &[part("ls1.gamma", "ls1.gamma"), part("ls2.gamma", "ls2.gamma")];
+
 const TIMM: Vocabulary = Vocabulary {
     stem: &[
-        ("cls_token", "cls_token"),
-        ("pos_embed", "pos_embed"),
-        ("register_tokens", "register_tokens"),
-        ("reg_token", "register_tokens"),
-        ("patch_embed.proj.weight", "patch_embed.proj.weight"),
-        ("patch_embed.proj.bias", "patch_embed.proj.bias"),
-        ("norm.weight", "norm.weight"),
-        ("norm.bias", "norm.bias"),
+        STEM,
+        &[
+            ("pos_embed", "pos_embed"),
+            ("register_tokens", "register_tokens"),
+            ("reg_token", "register_tokens"),
+        ],
     ],
     blocks: "blocks.",
     parts: &[
-        part("norm1", "norm1"),
-        part("attn.qkv", "attn.qkv"),
-        part("attn.proj", "attn.proj"),
-        part("norm2", "norm2"),
-        part("mlp.fc1", "mlp.fc1"),
-        part("mlp.fc2", "mlp.fc2"),
-        part("ls1.gamma", "ls1.gamma"),
-        part("ls2.gamma", "ls2.gamma"),
+        PARTS,
+        SCALES,
         // SwiGLU of DINOv2's own program: the gate's rows stand before the others
-        part("mlp.w12", "mlp.fc1"),
-        part("mlp.w3", "mlp.fc2"),
+        &[part("mlp.w12", "mlp.fc1"), part("mlp.w3", "mlp.fc2")],
     ],
     foreign: &["norm_pre", "dist_token", "rope", "rel_pos", "cls_norm"],
 };
@@ -100,94 +113,39 @@ const TIMM: Vocabulary = Vocabulary {
 /// DINOv3's own program. `local_cls_norm` is for crops in training, and never used after it.
 const DINOV3: Vocabulary = Vocabulary {
     stem: &[
-        ("cls_token", "cls_token"),
-        ("storage_tokens", "register_tokens"),
-        ("rope_embed.periods", "rope_embed.periods"),
-        ("patch_embed.proj.weight", "patch_embed.proj.weight"),
-        ("patch_embed.proj.bias", "patch_embed.proj.bias"),
-        ("norm.weight", "norm.weight"),
-        ("norm.bias", "norm.bias"),
+        STEM,
+        &[("storage_tokens", "register_tokens"), ("rope_embed.periods", "rope_embed.periods")],
     ],
     blocks: "blocks.",
     parts: &[
-        part("norm1", "norm1"),
-        part("attn.qkv", "attn.qkv"),
-        part("attn.qkv.bias_mask", "attn.qkv.bias_mask"),
-        part("attn.proj", "attn.proj"),
-        part("norm2", "norm2"),
-        part("mlp.fc1", "mlp.fc1"),
-        part("mlp.fc2", "mlp.fc2"),
-        part("ls1.gamma", "ls1.gamma"),
-        part("ls2.gamma", "ls2.gamma"),
-        piece("mlp.w1", "mlp.fc1", (0, 2)),
-        piece("mlp.w2", "mlp.fc1", (1, 2)),
-        part("mlp.w3", "mlp.fc2"),
+        PARTS,
+        SCALES,
+        &[
+            part("attn.qkv.bias_mask", "attn.qkv.bias_mask"),
+            piece("mlp.w1", "mlp.fc1", (0, 2)),
+            piece("mlp.w2", "mlp.fc1", (1, 2)),
+            part("mlp.w3", "mlp.fc2"),
+        ],
     ],
     foreign: &["pos_embed", "cls_norm"],
 };
 
 /// timm's copies of DINOv3, which it counts among its EVA models.
 const TIMM_DINOV3: Vocabulary = Vocabulary {
-    stem: &[
-        ("cls_token", "cls_token"),
-        ("reg_token", "register_tokens"),
-        ("patch_embed.proj.weight", "patch_embed.proj.weight"),
-        ("patch_embed.proj.bias", "patch_embed.proj.bias"),
-        ("norm.weight", "norm.weight"),
-        ("norm.bias", "norm.bias"),
-    ],
+    stem: &[STEM, &[("reg_token", "register_tokens")]],
     blocks: "blocks.",
     parts: &[
-        part("norm1", "norm1"),
-        part("attn.qkv", "attn.qkv"),
-        piece("attn.q_bias", "attn.qkv.bias", (0, 3)),
-        piece("attn.v_bias", "attn.qkv.bias", (2, 3)),
-        part("attn.proj", "attn.proj"),
-        part("norm2", "norm2"),
-        part("mlp.fc1", "mlp.fc1"),
-        part("mlp.fc2", "mlp.fc2"),
-        part("gamma_1", "ls1.gamma"),
-        part("gamma_2", "ls2.gamma"),
-        piece("mlp.fc1_g", "mlp.fc1", (0, 2)),
-        piece("mlp.fc1_x", "mlp.fc1", (1, 2)),
+        PARTS,
+        &[
+            piece("attn.q_bias", "attn.qkv.bias", (0, 3)),
+            piece("attn.v_bias", "attn.qkv.bias", (2, 3)),
+            part("gamma_1", "ls1.gamma"),
+            part("gamma_2", "ls2.gamma"),
+            piece("mlp.fc1_g", "mlp.fc1", (0, 2)),
+            piece("mlp.fc1_x", "mlp.fc1", (1, 2)),
+        ],
     ],
     foreign: &["pos_embed", "norm_pre", "rope"],
-};
-
-const HUGGING_FACE_VIT: Vocabulary = Vocabulary {
-    stem: HUGGING_FACE_STEM,
-    blocks: "encoder.layer.",
-    parts: &[
-        part("layernorm_before", "norm1"),
-        piece("attention.attention.query", "attn.qkv", (0, 3)),
-        piece("attention.attention.key", "attn.qkv", (1, 3)),
-        piece("attention.attention.value", "attn.qkv", (2, 3)),
-        part("attention.output.dense", "attn.proj"),
-        part("layernorm_after", "norm2"),
-        part("intermediate.dense", "mlp.fc1"),
-        part("output.dense", "mlp.fc2"),
-    ],
-    foreign: &["rope"],
-};
-
-const HUGGING_FACE_DINOV2: Vocabulary = Vocabulary {
-    stem: HUGGING_FACE_STEM,
-    blocks: "encoder.layer.",
-    parts: &[
-        part("norm1", "norm1"),
-        piece("attention.attention.query", "attn.qkv", (0, 3)),
-        piece("attention.attention.key", "attn.qkv", (1, 3)),
-        piece("attention.attention.value", "attn.qkv", (2, 3)),
-        part("attention.output.dense", "attn.proj"),
-        part("layer_scale1.lambda1", "ls1.gamma"),
-        part("norm2", "norm2"),
-        part("mlp.fc1", "mlp.fc1"),
-        part("mlp.fc2", "mlp.fc2"),
-        part("mlp.weights_in", "mlp.fc1"),
-        part("mlp.weights_out", "mlp.fc2"),
-        part("layer_scale2.lambda1", "ls2.gamma"),
-    ],
-    foreign: &["rope"],
 };
 
 /// The stem of Hugging Face's models with a position table.
@@ -201,29 +159,75 @@ const HUGGING_FACE_STEM: &[(&str, &str)] = &[
     ("layernorm.bias", "norm.bias"),
 ];
 
+/// Their attention.
+const HUGGING_FACE_ATTENTION: &[Part] = &[
+    piece("attention.attention.query", "attn.qkv", (0, 3)),
+    piece("attention.attention.key", "attn.qkv", (1, 3)),
+    piece("attention.attention.value", "attn.qkv", (2, 3)),
+    part("attention.output.dense", "attn.proj"),
+];
+
+/// Norms and LayerScale of Hugging Face's models of DINO's later versions.
+const HUGGING_FACE_DINO: &[Part] = &[
+    part("norm1", "norm1"),
+    part("layer_scale1.lambda1", "ls1.gamma"),
+    part("norm2", "norm2"),
+    part("layer_scale2.lambda1", "ls2.gamma"),
+];
+
+const HUGGING_FACE_VIT: Vocabulary = Vocabulary {
+    stem: &[HUGGING_FACE_STEM],
+    blocks: "encoder.layer.",
+    parts: &[
+        HUGGING_FACE_ATTENTION,
+        &[
+            part("layernorm_before", "norm1"),
+            part("layernorm_after", "norm2"),
+            part("intermediate.dense", "mlp.fc1"),
+            part("output.dense", "mlp.fc2"),
+        ],
+    ],
+    foreign: &["rope"],
+};
+
+const HUGGING_FACE_DINOV2: Vocabulary = Vocabulary {
+    stem: &[HUGGING_FACE_STEM],
+    blocks: "encoder.layer.",
+    parts: &[
+        HUGGING_FACE_ATTENTION,
+        HUGGING_FACE_DINO,
+        &[
+            part("mlp.fc1", "mlp.fc1"),
+            part("mlp.fc2", "mlp.fc2"),
+            part("mlp.weights_in", "mlp.fc1"),
+            part("mlp.weights_out", "mlp.fc2"),
+        ],
+    ],
+    foreign: &["rope"],
+};
+
 const HUGGING_FACE_DINOV3: Vocabulary = Vocabulary {
-    stem: &[
+    stem: &[&[
         ("embeddings.cls_token", "cls_token"),
         ("embeddings.register_tokens", "register_tokens"),
         ("embeddings.patch_embeddings.weight", "patch_embed.proj.weight"),
         ("embeddings.patch_embeddings.bias", "patch_embed.proj.bias"),
         ("norm.weight", "norm.weight"),
         ("norm.bias", "norm.bias"),
-    ],
+    ]],
     blocks: "layer.",
     parts: &[
-        part("norm1", "norm1"),
-        piece("attention.q_proj", "attn.qkv", (0, 3)),
-        piece("attention.k_proj", "attn.qkv", (1, 3)),
-        piece("attention.v_proj", "attn.qkv", (2, 3)),
-        part("attention.o_proj", "attn.proj"),
-        part("layer_scale1.lambda1", "ls1.gamma"),
-        part("norm2", "norm2"),
-        piece("mlp.gate_proj", "mlp.fc1", (0, 2)),
-        // without a gate, the whole first layer
-        piece("mlp.up_proj", "mlp.fc1", (1, 2)),
-        part("mlp.down_proj", "mlp.fc2"),
-        part("layer_scale2.lambda1", "ls2.gamma"),
+        HUGGING_FACE_DINO,
+        &[
+            piece("attention.q_proj", "attn.qkv", (0, 3)),
+            piece("attention.k_proj", "attn.qkv", (1, 3)),
+            piece("attention.v_proj", "attn.qkv", (2, 3)),
+            part("attention.o_proj", "attn.proj"),
+            piece("mlp.gate_proj", "mlp.fc1", (0, 2)),
+            // without a gate, the whole first layer
+            piece("mlp.up_proj", "mlp.fc1", (1, 2)),
+            part("mlp.down_proj", "mlp.fc2"),
+        ],
     ],
     foreign: &["embeddings.position_embeddings"],
 };
