@@ -2,19 +2,20 @@
 //! another setting of the propagation neither decodes nor encodes.
 //!
 //! ```text
-//! DIR/<weights>-<key>/<clip>-<frames>.safetensors     features [T, h·w, D], f32
+//! DIR/<weights>-<key>/<clip>-<frames>.safetensors     features [T, h·w, D], f32; checksums [T], u32
 //! ```
 //!
 //! A file is used only if its header says that the same encoder made it in the same way from frames
 //! with the same bytes, and if its length is right; otherwise it is made again. It is written while
-//! the clip is labelled and read frame by frame, so only a few frames are in memory. Features are
+//! the clip is labelled and read frame by frame, so only a few frames are in memory; each frame has
+//! a CRC-32, so that bytes that a disk has changed fail the clip instead of moving its score. Features are
 //! always compared in f32, whatever number type the encoder uses, and are stored as such: nothing
 //! is lost, and labels are the same to the last bit. [`super::stream`] looks here before it decodes
 //! anything.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -32,7 +33,7 @@ use crate::files::{self, Pending};
 use crate::protocol::{self, Size};
 
 /// Changes with the layout of the files.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// A folder of features made by one encoder in one way.
 #[derive(Debug)]
@@ -153,23 +154,17 @@ impl Place<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
             Err(error) => return Found::Unfit(error.to_string()),
         };
-        match self.read_header(&mut file, patch, width) {
-            Ok((frame, input, cells)) => {
-                let (path, frames) = (self.path.clone(), self.frames);
-                Found::Features(Features { file, path, frames, frame, input, cells, width })
+        match self.read_head(&mut file, patch, width) {
+            Ok(head) => {
+                let path = self.path.clone();
+                Found::Features(Features { file, path, head, width, next: 0 })
             }
             Err(problem) => Found::Unfit(format!("{}: {problem}", self.path.display())),
         }
     }
 
-    /// The frames' size, the input's, and the cells of the grid; leaves the file at the first
-    /// number.
-    fn read_header(
-        &self,
-        file: &mut File,
-        patch: usize,
-        width: usize,
-    ) -> Result<(Size, Size, usize), String> {
+    /// What stands around the features; leaves the file at the first number.
+    fn read_head(&self, file: &mut File, patch: usize, width: usize) -> Result<Head, String> {
         let damaged = || "is damaged".to_owned();
         let said = |error: std::io::Error| error.to_string();
         let head = safetensors::head(file, FEATURES_HEAD).map_err(said)?;
@@ -182,24 +177,31 @@ impl Place<'_> {
         let size = |name: &str| about[name].as_str().and_then(|size| size.parse::<Size>().ok());
         let (frame, input) = size("frame").zip(size("input")).ok_or_else(damaged)?;
         let cells = (input.height / patch.max(1)) * (input.width / patch.max(1));
-        let tensor = &header[TENSOR];
+        let tensor = &header[FEATURES];
         let shape = [self.frames, cells, width];
         if tensor["dtype"] != "F32" || tensor["shape"] != json!(shape) {
             return Err(format!("holds {} and not {shape:?}", tensor["shape"]));
         }
         let bytes = file.metadata().map_err(said)?.len();
-        let expected = start + 4 * shape.iter().product::<usize>() as u64;
+        let features = 4 * shape.iter().product::<usize>() as u64;
+        let expected = start + features + 4 * self.frames as u64;
         if bytes != expected {
             return Err(format!("has {bytes} bytes and not {expected}"));
         }
-        Ok((frame, input, cells))
+        file.seek(SeekFrom::Start(start + features)).map_err(said)?;
+        let mut checksums = Vec::new();
+        file.read_to_end(&mut checksums).map_err(said)?;
+        let checksums =
+            checksums.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        file.seek(SeekFrom::Start(start)).map_err(said)?;
+        Ok(Head { frame, input, cells, checksums })
     }
 
     /// Begins the file for features like the first frame's.
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub(super) fn begin(&self, first: &Encoded) -> Result<Pending> {
+    pub(super) fn begin(&self, first: &Encoded) -> Result<Writer<'_>> {
         let (cells, width) = first.features.dims2()?;
         let about = json!({
             "key": self.key,
@@ -208,66 +210,96 @@ impl Place<'_> {
             "axes": "frame,cell,channel",
         });
         let mut file = Pending::create(&self.path)?;
-        let shape = [self.frames, cells, width];
-        file.append(&safetensors::header(&about, [(TENSOR, DType::F32, &shape[..])])?)?;
-        Ok(file)
+        let (features, checksums) = ([self.frames, cells, width], [self.frames]);
+        let tensors =
+            [(FEATURES, DType::F32, &features[..]), (CHECKSUMS, DType::U32, &checksums[..])];
+        file.append(&safetensors::header(&about, tensors)?)?;
+        Ok(Writer { place: self, file, checksums: Vec::new() })
+    }
+}
+
+/// The tensors' names.
+const FEATURES: &str = "features";
+const CHECKSUMS: &str = "checksums";
+
+/// Keeps the features of a clip, frame after frame.
+pub(super) struct Writer<'a> {
+    place: &'a Place<'a>,
+    file: Pending,
+    checksums: Vec<u8>,
+}
+
+impl Writer<'_> {
+    /// Appends a frame's features.
+    ///
+    /// # Errors
+    /// There is no room, for example.
+    pub(super) fn append(&mut self, features: &Tensor) -> Result<()> {
+        let values: Vec<f32> = features.flatten_all()?.to_vec1()?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.checksums.extend(crc32fast::hash(&bytes).to_le_bytes());
+        self.file.append(&bytes)
     }
 
     /// Gives the file its name.
     ///
     /// # Errors
     /// There is no room, for example.
-    pub(super) fn complete(&self, file: Pending) -> Result<()> {
-        file.finish()?;
-        self.cache.made().insert(self.path.clone(), self.clip.clone());
+    pub(super) fn complete(mut self) -> Result<()> {
+        self.file.append(&self.checksums)?;
+        self.file.finish()?;
+        let Place { cache, path, clip, .. } = self.place;
+        cache.made().insert(path.clone(), clip.clone());
         Ok(())
     }
 }
 
-/// The tensor's name.
-const TENSOR: &str = "features";
-
-/// Appends a frame's features.
-///
-/// # Errors
-/// There is no room, for example.
-pub(super) fn append(file: &mut Pending, features: &Tensor) -> Result<()> {
-    let values: Vec<f32> = features.flatten_all()?.to_vec1()?;
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    file.append(&bytes)
+/// What a file says before and after the features.
+struct Head {
+    /// The frames' size.
+    frame: Size,
+    /// The input's.
+    input: Size,
+    /// The cells of the grid.
+    cells: usize,
+    /// Of every frame.
+    checksums: Vec<u32>,
 }
 
 /// The features of a clip, to be read frame after frame.
 pub(super) struct Features {
     file: File,
     path: PathBuf,
-    frames: usize,
-    frame: Size,
-    input: Size,
-    cells: usize,
+    head: Head,
     width: usize,
+    next: usize,
 }
 
 impl Features {
     /// How many frames there are.
     pub(super) fn frames(&self) -> usize {
-        self.frames
+        self.head.checksums.len()
     }
 
     /// The next frame's.
     ///
     /// # Errors
-    /// The file cannot be read, or has been cut since.
+    /// The file cannot be read, or has been cut or changed since it was written.
     pub(super) fn next(&mut self, device: &Device) -> Result<Encoded> {
-        let mut bytes = vec![0; 4 * self.cells * self.width];
-        self.file.read_exact(&mut bytes).map_err(|error| {
-            let remedy = "remove the file and run again";
-            Error::data(&self.path, format!("cannot be read ({error})"), remedy)
-        })?;
-        let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        let shape = (self.cells, self.width);
-        let features = Tensor::from_vec(values.collect::<Vec<f32>>(), shape, device)?;
-        Ok(Encoded { features, frame: self.frame, input: self.input })
+        let Head { frame, input, cells, ref checksums } = self.head;
+        let damaged =
+            |problem| Error::data(&self.path, problem, "remove the file and run again");
+        let mut bytes = vec![0; 4 * cells * self.width];
+        (self.file.read_exact(&mut bytes))
+            .map_err(|error| damaged(format!("cannot be read ({error})")))?;
+        if checksums.get(self.next) != Some(&crc32fast::hash(&bytes)) {
+            let index = self.next;
+            return Err(damaged(format!("the kept features of frame {index} are damaged")));
+        }
+        self.next += 1;
+        let values = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        let features = Tensor::from_vec(values.collect(), (cells, self.width), device)?;
+        Ok(Encoded { features, frame, input })
     }
 }
 
@@ -297,8 +329,8 @@ mod tests {
     fn fill(cache: &Cache, frames: &[PathBuf]) -> PathBuf {
         let place = cache.place("a/b", frames).unwrap();
         let mut file = place.begin(&encoded(0.0)).unwrap();
-        (0..3).for_each(|t| append(&mut file, &encoded(t as f32).features).unwrap());
-        place.complete(file).unwrap();
+        (0..3).for_each(|t| file.append(&encoded(t as f32).features).unwrap());
+        file.complete().unwrap();
         place.path
     }
 
@@ -351,6 +383,16 @@ mod tests {
         other[at] = b'X';
         assert!(with(&other).contains("not of this encoder"), "{}", with(&other));
         assert_eq!(with(&whole), "");
+        // one bit of the second frame's last number
+        let mut other = whole.clone();
+        let last = other.len() - 4 * 3 - 4 * 24 - 1;
+        other[last] ^= 1;
+        assert_eq!(with(&other), "");
+        let mut features = found(&cache, &frames).unwrap();
+        features.next(&Device::Cpu).unwrap();
+        let error = features.next(&Device::Cpu).err().unwrap().to_string();
+        assert!(error.contains("features of frame 1 are damaged"), "{error}");
+        std::fs::write(&path, &whole).unwrap();
         // Another encoder, other frames: another file.
         let key = json!({ "weights_sha256": "0123456789abcdef", "layer": "3" });
         let other = Cache::open(&root, &key, Kept::Always).unwrap();
@@ -375,7 +417,7 @@ mod tests {
         let place = at_work.place("c", &frames).unwrap();
         let file = place.begin(&encoded(0.0)).unwrap();
         cache();
-        place.complete(file).unwrap();
+        file.complete().unwrap();
         assert!(place.path.exists());
     }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use candle_core::D;
 use rayon::prelude::*;
 
-use super::cache::{self, Found};
+use super::cache::Found;
 pub use super::input::input_planes;
 use super::input::{self, Encoded, Pixels};
 use super::{Setup, Stages};
@@ -87,11 +87,11 @@ pub(super) fn each_frame(
             Some(file) => file,
             None => file.insert(place.begin(&encoded)?),
         };
-        cache::append(file, &encoded.features)?;
+        file.append(&encoded.features)?;
         stages.write += start.elapsed().as_secs_f64();
         each(index, encoded, stages)
     })?;
-    file.map_or(Ok(()), |file| place.complete(file))
+    file.map_or(Ok(()), |file| file.complete())
 }
 
 /// Calls `each` with features that an earlier run has left, or another program: `count` frames of

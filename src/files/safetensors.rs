@@ -37,7 +37,7 @@ pub fn write(
 /// `metadata` holds words.
 ///
 /// # Errors
-/// A tensor is of a type other than f32 and f16.
+/// A tensor is of a type other than f32, f16 and u32.
 pub fn header<'a>(
     metadata: &impl Serialize,
     tensors: impl IntoIterator<Item = (&'a str, DType, &'a [usize])>,
@@ -49,6 +49,7 @@ pub fn header<'a>(
         let word = match dtype {
             DType::F32 => "F32",
             DType::F16 => "F16",
+            DType::U32 => "U32",
             other => {
                 return Err(Error::failed(format!("tensor {name}"), format!("is {other:?}")));
             }
