@@ -2,6 +2,7 @@
 //! the few formats that several modules share. A leaf.
 
 pub mod list;
+pub mod listing;
 mod occupied;
 mod pending;
 pub mod safetensors;

@@ -12,9 +12,8 @@ use super::parameters::Pass;
 use super::tape::Value;
 use crate::error::Result;
 
-/// PyTorch's LayerNorm epsilon, which the reference's decoder blocks keep.
-const BLOCK_EPSILON: f64 = 1e-5;
-/// That of the last norm, and of all of MAE's.
+/// That of all norms: `DecoderBlock` of CropMAE's program is built with it, though its comment says
+/// 1e-5, and so is MAE's.
 const EPSILON: f64 = 1e-6;
 
 /// What dropout drops in the course of a step: every call of [`Drops::next`] something else.
@@ -81,7 +80,7 @@ fn cross_block(
     // the norm alone goes on, not the sum
     let added = |xs: &Value, (layer, inputs): (&str, &Value), norm: &str| {
         let layer = layer_named(pass, &part(layer), inputs, drops.next())?;
-        let [_, normed] = add_norm(tape, xs, layer, norm_named(pass, &part(norm), BLOCK_EPSILON)?)?;
+        let [_, normed] = add_norm(tape, xs, layer, norm_named(pass, &part(norm), EPSILON)?)?;
         Ok::<_, crate::error::Error>(normed)
     };
 

@@ -1,12 +1,9 @@
 //! Folders and lists of clip names, read the same way for every dataset.
 //!
-//! Hidden files (`.DS_Store`, `._00000.jpg`, …) are ignored, the order is numerical (9 before 10),
-//! and for a root that is one folder too deep or too shallow the error names the path to pass
-//! instead. Next: [`super::pairing`], which makes clips of what is found.
+//! For a root that is one folder too deep or too shallow the error names the path to pass instead.
+//! Next: [`super::pairing`], which makes clips of what is found.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use strum::VariantArray;
@@ -14,77 +11,10 @@ use strum::VariantArray;
 use super::Benchmark;
 use crate::error::{Error, Result};
 use crate::files::list;
+pub(crate) use crate::files::listing::{files, name, natural_order, stem, subfolders};
 
 /// Extensions of frames, in lower case.
 pub(crate) const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
-
-/// The folders in `folder`, hidden ones left out, in natural order.
-pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
-}
-
-/// The files in `folder` with one of these extensions (any case), hidden ones left out, in natural
-/// order. A link that leads nowhere is listed, so that reading it fails aloud.
-pub(crate) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
-    let wanted = |path: &PathBuf| {
-        let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-        extension.is_some_and(|extension| extensions.contains(&extension.as_str()))
-            && !path.is_dir()
-    };
-    Ok(entries(folder)?.into_iter().filter(wanted).collect())
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::reading(folder))? {
-        let entry = entry.map_err(Error::reading(folder))?;
-        let name = entry.file_name();
-        // `__MACOSX` is what a Mac leaves in archives: the same names, without pictures.
-        if !name.as_encoded_bytes().starts_with(b".") && name != "__MACOSX" {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort_by(|a, b| natural_order(&name(a), &name(b)));
-    Ok(paths)
-}
-
-/// The last part of a path as text.
-pub(crate) fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// A file's name without its extension.
-pub(crate) fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Runs of digits compare as numbers of any length, everything else byte by byte; equal values with
-/// other zeros in front (`1`, `01`) keep their plain order. For names that are plain numbers this
-/// is the order of the numbers.
-pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
-    while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
-        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
-            let (m, n) = (take_number(&mut left), take_number(&mut right));
-            m.len().cmp(&n.len()).then_with(|| m.cmp(n))
-        } else {
-            (left, right) = (&left[1..], &right[1..]);
-            x.cmp(&y)
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
-}
-
-/// Splits the leading digits off, without zeros in front.
-fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    *text = rest;
-    &digits[digits.iter().position(|&digit| digit != b'0').unwrap_or(digits.len())..]
-}
 
 /// The clip that a line of a list means, where it may be a bare name, a path to the clip's folder
 /// or to one of its frames, or several paths of which the first counts (as in DAVIS-2016's lists:
@@ -219,39 +149,7 @@ fn nearby(root: &Path, is_right: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn ten_comes_after_nine() {
-        let mut names =
-            ["10", "9", "frame10", "frame9", "00010", "videos2", "videos10", "2b", "2a"];
-        names.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(
-            names,
-            ["2a", "2b", "9", "00010", "10", "frame9", "frame10", "videos2", "videos10"]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn plain_numbers_are_in_the_order_of_their_values(a: u32, b: u32, width in 0_usize..12) {
-            let (x, y) = (format!("{a:0width$}"), format!("{b}"));
-            let order = natural_order(&x, &y);
-            prop_assert!(order == a.cmp(&b) || a == b);
-            prop_assert_eq!(natural_order(&y, &x), order.reverse());
-        }
-
-        #[test]
-        fn the_order_has_no_circles(names in proptest::collection::vec("[a0-2.]{0,4}", 3)) {
-            let (a, b, c) = (&names[0], &names[1], &names[2]);
-            if natural_order(a, b).is_le() && natural_order(b, c).is_le() {
-                prop_assert!(natural_order(a, c).is_le());
-            }
-            prop_assert_eq!(natural_order(a, b).is_eq(), a == b);
-        }
-    }
 
     #[test]
     fn lines_that_are_paths_mean_the_clip() {

@@ -91,7 +91,7 @@ fn propagate(
     stages: &mut Stages,
 ) -> Result<Poses> {
     let Run { setup, observer, .. } = run;
-    let frames = Frames { clip: &clip.name, files: &clip.frames, observer: *observer };
+    let frames = Frames::all(&clip.name, &clip.frames, *observer);
     let patch = setup.encoder.patch();
     let first = |encoded: &Encoded| (first_labels(truth, encoded.frame, encoded.input, patch), ());
     let make = |hand: &mut dyn FnMut(Propagated) -> Result<()>| {

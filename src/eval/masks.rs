@@ -16,7 +16,7 @@ use crate::image::resize::{nearest_centered, nearest_floor};
 use crate::image::{LabelImage, indexed};
 use crate::metric::VOID;
 use crate::propagation::LabelMap;
-use crate::propagation::labels::{FirstFrame, FirstLabels, first_frame, hard_labels};
+use crate::propagation::labels::{FirstFrame, FirstLabels, Readout, first_frame, hard_labels};
 use crate::protocol::{NearestRule, Protocol, ScoreSize, Size};
 
 /// A frame's labels on their way from the propagation to the mask.
@@ -46,7 +46,8 @@ pub(super) fn label<S: Send>(
     let protocol = setup.protocol;
     let annotation = as_copied(without_void(annotation.clone()), protocol);
     let target = scored_size(&annotation, protocol);
-    let frames = Frames { clip: &clip.name, files: &super::images(clip), observer: *observer };
+    let files = super::images(clip);
+    let frames = Frames::all(&clip.name, &files, *observer);
     let mut stages = Stages::default();
     let patch = setup.encoder.patch();
     let first = |encoded: &Encoded| {
@@ -97,7 +98,11 @@ fn read_out(
     if frame.index == 0 && protocol.first_labels == FirstLabels::Nearest {
         return nearest_centered(annotation, target.height, target.width);
     }
-    let mask = hard_labels(&frame.soft, &frame.ids, frame.input, protocol.readout);
+    let size = match protocol.readout {
+        Readout::Argmax | Readout::MinMaxArgmax => frame.input,
+        Readout::CellMinMaxArgmax => (target.height, target.width),
+    };
+    let mask = hard_labels(&frame.soft, &frame.ids, size, protocol.readout);
     to_scored_size(&mask, target, protocol.output_nearest)
 }
 

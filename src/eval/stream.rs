@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use candle_core::D;
+use candle_core::{D, DType};
 use rayon::prelude::*;
 
 use super::cache::Found;
@@ -42,8 +42,17 @@ pub(super) struct Frames<'a> {
     pub(super) clip: &'a str,
     /// The pictures, in the order of time.
     pub(super) files: &'a [PathBuf],
+    /// How many of them are wanted, from the first on.
+    pub(super) wanted: usize,
     /// Who is told where kept features cannot be used.
     pub(super) observer: &'a dyn Observer,
+}
+
+impl<'a> Frames<'a> {
+    /// All frames of a clip.
+    pub(super) fn all(clip: &'a str, files: &'a [PathBuf], observer: &'a dyn Observer) -> Self {
+        Self { clip, files, wanted: files.len(), observer }
+    }
 }
 
 /// Calls `each` with the features of every frame, in order: kept ones, or made now, and kept where
@@ -60,7 +69,7 @@ pub(super) fn each_frame(
 ) -> Result<()> {
     if let Encoder::Given(features) = setup.encoder {
         let next = given(frames, features, setup)?;
-        return read_each(frames, frames.files.len(), stages, next, each);
+        return read_each(frames, stages, next, each);
     }
     let Some(cache) = setup.cache else {
         return encode_each(frames, setup, stages, each);
@@ -71,8 +80,8 @@ pub(super) fn each_frame(
     stages.decode += start.elapsed().as_secs_f64();
     match found {
         Found::Features(mut features) => {
-            let (count, device) = (features.frames(), setup.encoder.device());
-            return read_each(frames, count, stages, || features.next(device), each);
+            let device = setup.encoder.device();
+            return read_each(frames, stages, || features.next(device), each);
         }
         Found::Nothing => {}
         Found::Unfit(problem) => {
@@ -91,19 +100,20 @@ pub(super) fn each_frame(
         stages.write += start.elapsed().as_secs_f64();
         each(index, encoded, stages)
     })?;
-    file.map_or(Ok(()), |file| file.complete())
+    match file {
+        Some(file) if frames.wanted == frames.files.len() => file.complete(),
+        _ => Ok(()),
+    }
 }
 
-/// Calls `each` with features that an earlier run has left, or another program: `count` frames of
-/// what `next` reads.
+/// Calls `each` with features that an earlier run has left, or another program: what `next` reads.
 fn read_each(
     frames: Frames<'_>,
-    count: usize,
     stages: &mut Stages,
     mut next: impl FnMut() -> Result<Encoded>,
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
-    for index in 0..count {
+    for index in 0..frames.wanted {
         if frames.observer.stops() {
             return Err(Error::Stopped);
         }
@@ -141,6 +151,7 @@ fn encode_each(
     mut each: impl FnMut(usize, Encoded, &mut Stages) -> Result<()>,
 ) -> Result<()> {
     let size = setup.batch.frames();
+    let wanted = &frames.files[..frames.wanted.min(frames.files.len())];
     let smaller = |size: usize| {
         let note = format!("out of memory: from now on {} at once", counted(size, "frame"));
         frames.observer.clip_noted(frames.clip, &note);
@@ -150,7 +161,7 @@ fn encode_each(
         let (sender, receiver) = sync_channel(0);
         scope.spawn(move || {
             let mut first = None;
-            for paths in frames.files.chunks(size) {
+            for paths in wanted.chunks(size) {
                 let batch = prepare_batch(paths, setup, &mut first);
                 let failed = batch.is_err();
                 // A closed channel means that the other side has failed and says why.
@@ -218,10 +229,16 @@ fn encode(batch: &[Prepared], setup: &Setup<'_>, uploads: &mut Uploads) -> Resul
     let features = setup.encoder.features(&frames)?;
     // Row by row first: a GPU sums up a whole tensor by a single block.
     if !features.sum(D::Minus1)?.sum_all()?.to_scalar::<f32>()?.is_finite() {
-        return Err(Error::setting(
-            "dtype",
-            "the encoder made features that are no numbers: its values leave this type's range; use f32",
-        ));
+        return Err(match setup.encoder.dtype() {
+            DType::F32 => Error::failed(
+                "features",
+                "the encoder made NaN or infinite values of these frames: its weights are broken",
+            ),
+            _ => Error::setting(
+                "dtype",
+                "the encoder made NaN or infinite values: they leave this type's range; use f32",
+            ),
+        });
     }
     (0..count).map(|index| Ok(Encoded { features: features.get(index)?, frame, input })).collect()
 }
@@ -252,7 +269,7 @@ mod tests {
     /// The frames that are handed on until it is asked to stop.
     fn handed_on(files: &[PathBuf], setup: &Setup<'_>) -> usize {
         let (hasty, mut count) = (Hasty::default(), 0);
-        let frames = Frames { clip: "a", files, observer: &hasty };
+        let frames = Frames::all("a", files, &hasty);
         let ended = each_frame(frames, setup, &mut Stages::default(), |_, _, _| {
             count += 1;
             hasty.0.store(true, Ordering::Relaxed);
@@ -277,7 +294,7 @@ mod tests {
         let plain = Setup::new(&protocol, &encoder, Engine::Tiled, &batch);
         let setup = Setup { cache: Some(&cache), ..plain };
         assert_eq!(handed_on(&files, &setup), 1);
-        let silent = Frames { clip: "a", files: &files, observer: &crate::progress::Silent };
+        let silent = Frames::all("a", &files, &crate::progress::Silent);
         each_frame(silent, &setup, &mut Stages::default(), |_, _, _| Ok(())).unwrap();
         let place = cache.place("a", &files).unwrap();
         assert!(matches!(place.find(16, encoder.width()), Found::Features(_)));

@@ -69,7 +69,7 @@ pub fn masks(
         (first.labels, first.ids.iter().map(|id| name(*id)).collect())
     };
     let files = images(clip);
-    trace(Frames { clip: &clip.name, files: &files, observer }, query, setup, given)
+    trace((&clip.name, &files), query, setup, observer, given)
 }
 
 /// Traces a patch of a JHMDB clip.
@@ -88,26 +88,26 @@ pub fn poses(
         let labels = jhmdb::first_labels(&truth, encoded.frame, encoded.input, patch);
         (labels, jhmdb::channel_names())
     };
-    trace(Frames { clip: &clip.name, files: &clip.frames, observer }, query, setup, given)
+    trace((&clip.name, &clip.frames), query, setup, observer, given)
 }
 
 fn trace(
-    frames: Frames<'_>,
+    (clip, files): (&str, &[PathBuf]),
     query: Query,
     setup: &Setup<'_>,
+    observer: &dyn Observer,
     given: impl Fn(&Encoded) -> (LabelMap, Vec<String>),
 ) -> Result<Traced> {
-    require(frames.clip, frames.files, query)?;
-    let frames = Frames { files: &frames.files[..=query.frame], ..frames };
+    require(clip, files, query)?;
+    let frames = Frames { clip, files, wanted: query.frame + 1, observer };
     let settings = &setup.protocol.propagation;
-    let (mut clip, mut traced) = (None, None);
+    let (mut started, mut traced) = (None, None);
     stream::each_frame(frames, setup, &mut Stages::default(), |index, encoded, _| {
-        match &mut clip {
+        match &mut started {
             None => {
                 let (labels, names) = given(&encoded);
-                let started =
-                    Propagation::start(settings, Engine::Tiled, &encoded.features, &labels)?;
-                clip = Some((started, names));
+                let clip = Propagation::start(settings, Engine::Tiled, &encoded.features, &labels)?;
+                started = Some((clip, names));
             }
             Some((clip, names)) if index == query.frame => {
                 let (grid, cell) = cell(query.point, &encoded, setup.encoder.patch());
@@ -120,10 +120,10 @@ fn trace(
             }
             Some((clip, _)) => drop(clip.step(&encoded.features)?),
         }
-        frames.observer.frame_done();
+        observer.frame_done();
         Ok(())
     })?;
-    traced.ok_or_else(|| no_frame(frames.clip, frames.files.len(), query.frame))
+    traced.ok_or_else(|| no_frame(frames.clip, files.len(), query.frame))
 }
 
 /// The grid, and the row and column of the patch that holds a pixel of the frame.

@@ -10,6 +10,7 @@ pub mod figure;
 pub mod gpu;
 pub mod heat;
 pub mod indexed;
+pub mod resample;
 pub mod resize;
 
 /// A colour picture: 8 bits a channel, rows top to bottom, `R G B` interleaved.

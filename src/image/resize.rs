@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
+use super::resample::{self, Filter, Order};
 use super::{LabelImage, Rgb};
 use crate::error::{Error, Result};
 
@@ -210,83 +211,12 @@ fn coarse_taps(input: usize, output: usize, one_at_border: bool) -> Taps {
     taps
 }
 
-/// Pillow's bicubic, to the last bit: first along the rows, rounded to bytes, then along the
-/// columns; an axis that keeps its length is left alone. Version 13 turned the order round for
-/// pictures that lose more rows than columns; published numbers are older.
+/// Pillow's bicubic, to the last bit, in the order of axes that published numbers were made with.
+///
+/// # Panics
+/// The frame or the size is empty.
 pub fn bicubic(frame: &Rgb, height: usize, width: usize) -> Rgb {
-    let columns = (frame.width != width).then(|| Kernels::new(frame.width, width));
-    let wide = columns.map(|kernels| kernels.along_rows(frame));
-    let wide = wide.as_ref().unwrap_or(frame);
-    let rows = (wide.height != height).then(|| Kernels::new(wide.height, height));
-    rows.map_or_else(|| wide.clone(), |kernels| kernels.along_columns(wide))
-}
-
-/// Bits after the point of Pillow's weights for bytes: 8 for the byte and 2 for overshoot are kept
-/// free in 32.
-const WEIGHT_BITS: u32 = 32 - 8 - 2;
-
-/// For every output of an axis the first input and the weights that are mixed, as Pillow makes
-/// them: in f64, normalised, then rounded away from zero to fixed point.
-struct Kernels(Vec<(usize, Vec<i32>)>);
-
-impl Kernels {
-    fn new(input: usize, output: usize) -> Self {
-        let scale = input as f64 / output as f64;
-        // Shrinking widens the kernel: that is the antialiasing.
-        let stretch = scale.max(1.0);
-        let kernel = |index: usize| {
-            let center = (index as f64 + 0.5) * scale;
-            let first = (center - 2.0 * stretch + 0.5).max(0.0) as usize;
-            let last = ((center + 2.0 * stretch + 0.5) as usize).min(input);
-            let weight = |source: usize| cubic((source as f64 - center + 0.5) * (1.0 / stretch));
-            let total: f64 = (first..last).map(weight).sum();
-            let fixed = |weight: f64| (weight * f64::from(1 << WEIGHT_BITS)).round() as i32;
-            (first, (first..last).map(|source| fixed(weight(source) / total)).collect())
-        };
-        Self((0..output).map(kernel).collect())
-    }
-
-    fn along_rows(&self, frame: &Rgb) -> Rgb {
-        let width = self.0.len();
-        let mut data = vec![0; 3 * width * frame.height];
-        let rows = frame.data.par_chunks_exact(3 * frame.width);
-        data.par_chunks_exact_mut(3 * width).zip(rows).for_each(|(out, row)| {
-            for (out, (first, weights)) in out.chunks_exact_mut(3).zip(&self.0) {
-                for (channel, out) in out.iter_mut().enumerate() {
-                    *out = mix(&row[3 * first + channel..], 3, weights);
-                }
-            }
-        });
-        Rgb { width, height: frame.height, data }
-    }
-
-    fn along_columns(&self, frame: &Rgb) -> Rgb {
-        let (height, stride) = (self.0.len(), 3 * frame.width);
-        let mut data = vec![0; height * stride];
-        data.par_chunks_exact_mut(stride).zip(&self.0).for_each(|(out, (first, weights))| {
-            for (place, out) in out.iter_mut().enumerate() {
-                *out = mix(&frame.data[first * stride + place..], stride, weights);
-            }
-        });
-        Rgb { width: frame.width, height, data }
-    }
-}
-
-/// The cubic convolution kernel with a = -0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    match x.abs() {
-        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-        _ => 0.0,
-    }
-}
-
-/// Bytes `step` apart times weights, rounded and clipped.
-fn mix(bytes: &[u8], step: usize, weights: &[i32]) -> u8 {
-    let bytes = bytes.iter().step_by(step);
-    let sum: i32 = bytes.zip(weights).map(|(byte, weight)| i32::from(*byte) * weight).sum();
-    ((sum + (1 << (WEIGHT_BITS - 1))) >> WEIGHT_BITS).clamp(0, 255) as u8
+    resample::resized(frame, (height, width), Filter::Bicubic, Order::AcrossFirst)
 }
 
 /// Pillow's nearest neighbour for a frame.

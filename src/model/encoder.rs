@@ -38,6 +38,14 @@ pub struct Tokens {
 }
 
 impl Encoder {
+    /// The number type of its products: what leaves its range makes features NaN.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::Vit(vit) => vit.dtype(),
+            Self::Pixels { .. } | Self::Given(_) => DType::F32,
+        }
+    }
+
     /// Side of a patch in pixels.
     pub fn patch(&self) -> usize {
         match self {

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use super::weights::{ElementType, sha256};
 use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
+use crate::files::listing;
 use crate::files::safetensors::{self, FEATURES_HEAD};
 
 /// The tensor's name.
@@ -108,15 +109,8 @@ impl Given {
 
 /// All `.safetensors` files in a folder and in its folders.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(Error::reading(folder))? {
-        let path = entry.map_err(Error::reading(folder))?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "safetensors") {
-            files.push(path);
-        }
-    }
-    Ok(())
+    files.extend(listing::files(folder, &["safetensors"])?);
+    listing::subfolders(folder)?.iter().try_for_each(|folder| collect(folder, files))
 }
 
 /// A file at the first number of its features, the type of these, and their shape.

@@ -252,6 +252,11 @@ impl Vit {
         &self.config
     }
 
+    /// The number type of its products.
+    pub fn dtype(&self) -> DType {
+        self.products
+    }
+
     /// Where it computes.
     pub fn device(&self) -> &Device {
         &self.device

@@ -18,6 +18,7 @@ use super::schedule::Schedule;
 use super::views::{Strategy, ViewSettings};
 use crate::autoencoder::{AutoencoderConfig, DecoderConfig, Method};
 use crate::error::{Error, Result};
+use crate::image::resample::Filter;
 use crate::model::VitConfig;
 
 /// The encoder's sizes.
@@ -145,6 +146,7 @@ impl Preset {
                 Config { views, reading, ..paper }
             }
             Self::SiammaeK400 => {
+                // their script passes an area from 0.1 on, which their program never reads
                 let views = ViewSettings {
                     strategy: Strategy::SameViews,
                     global_area: [0.5, 1.0],
@@ -185,7 +187,8 @@ impl Config {
         }
     }
 
-    /// The recipe of the MAE paper (He et al.), table 8 of its appendix.
+    /// The recipe of the MAE paper (He et al.), table 8 of its appendix; crops are resized as its
+    /// `main_pretrain.py` does.
     fn mae_in() -> Self {
         let paper = Self::cropmae_in();
         Self {
@@ -197,6 +200,7 @@ impl Config {
             views: ViewSettings {
                 strategy: Strategy::SameViews,
                 global_area: [0.2, 1.0],
+                filter: Filter::Bicubic,
                 ..paper.views
             },
             optimization: Optimization {

@@ -125,11 +125,13 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::reading(path))?;
+    // as bytes: the cut may go through a character
+    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
     let mut entries = Vec::new();
-    let mut lines = (1..).zip(text.lines()).peekable();
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty()).peekable();
     while let Some((number, line)) = lines.next() {
-        match serde_json::from_str(line) {
+        match serde_json::from_slice(line) {
             Ok(entry) => entries.push(entry),
             Err(_) if lines.peek().is_none() => {}
             Err(error) => {
@@ -259,8 +261,8 @@ mod tests {
         let name = HELD_OUT.to_owned();
         let measure = Entry::Measure(Measure { steps: 5, epochs: 1, name, value: 0.5 });
         log.push(&measure).unwrap();
-        // a line that a crash cut off
-        log.file.write_all(b"{\"kind\":\"st").unwrap();
+        // a line that a crash cut off, within a character
+        log.file.write_all(b"{\"kind\":\"session\",\"command\":\"pretrain --out na\xc3").unwrap();
         assert_eq!(read(&path).unwrap().len(), 8);
         let (mut log, made) = Log::open(folder.path(), place(0, 3)).unwrap();
         assert_eq!(made.iter().map(|step| step.steps).collect::<Vec<u64>>(), [1, 2, 3]);

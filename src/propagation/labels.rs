@@ -26,6 +26,10 @@ pub enum Readout {
     Argmax,
     /// The same after each label's map has been stretched to [0, 1] over the frame (DINO).
     MinMaxArgmax,
+    /// The largest label of each cell after each label's map has been stretched to [0, 1]; a pixel
+    /// takes that of its cell, with no size between the grid and the one that is asked for
+    /// (DINOv3's tracking notebook).
+    CellMinMaxArgmax,
 }
 
 /// First-frame labels and the ids that their channels stand for, ascending.
@@ -81,19 +85,19 @@ pub fn distinct(labels: &LabelImage) -> Vec<u8> {
     (0..=255).filter(|&id| seen[usize::from(id)]).collect()
 }
 
-/// Ids at `height` × `width` pixels from soft labels: bilinear upsampling, then [`Readout`]. Where
-/// labels are equal the first wins.
+/// Ids at `height` × `width` pixels from soft labels, by [`Readout`]. Where labels are equal the
+/// first wins.
 pub fn hard_labels(
     soft: &LabelMap,
     ids: &[u8],
     (height, width): (usize, usize),
     readout: Readout,
 ) -> LabelImage {
+    if readout == Readout::CellMinMaxArgmax {
+        return nearest_floor(&by_cell(soft, ids), height, width);
+    }
     let up = Upsampled::new(soft, height, width);
-    let range = match readout {
-        Readout::Argmax => None,
-        Readout::MinMaxArgmax => Some(up.ranges()),
-    };
+    let range = (readout == Readout::MinMaxArgmax).then(|| up.ranges());
     let mut data = vec![0; height * width];
     data.par_chunks_mut(width).enumerate().for_each_init(Vec::new, |row, (y, out)| {
         up.row(y, row);
@@ -105,6 +109,31 @@ pub fn hard_labels(
         }
     });
     LabelImage { width, height, data }
+}
+
+/// The id of each cell. A label that is the same everywhere tells nothing, and counts as 0.
+fn by_cell(soft: &LabelMap, ids: &[u8]) -> LabelImage {
+    let mut ranges = vec![(f32::INFINITY, f32::NEG_INFINITY); soft.channels];
+    widen(&mut ranges, &soft.values);
+    let id = |labels: &[f32]| {
+        let stretched = |(value, (low, high)): (&f32, &(f32, f32))| {
+            if high > low { (value - low) / (high - low) } else { 0.0 }
+        };
+        let labels: Vec<f32> = labels.iter().zip(&ranges).map(stretched).collect();
+        ids.get(first_maximum(&labels)).copied().unwrap_or(0)
+    };
+    let data = soft.values.chunks_exact(soft.channels).map(id).collect();
+    LabelImage { width: soft.grid.1, height: soft.grid.0, data }
+}
+
+/// Takes values, the channels of one place after another, into the range of each channel.
+fn widen(ranges: &mut [(f32, f32)], values: &[f32]) {
+    for labels in values.chunks_exact(ranges.len()) {
+        for ((low, high), value) in ranges.iter_mut().zip(labels) {
+            *low = low.min(*value);
+            *high = high.max(*value);
+        }
+    }
 }
 
 fn first_maximum(values: &[f32]) -> usize {
@@ -157,12 +186,7 @@ impl Upsampled {
         let mut row = Vec::new();
         for y in 0..self.rows.len() {
             self.row(y, &mut row);
-            for labels in row.chunks_exact(self.channels) {
-                for ((low, high), value) in ranges.iter_mut().zip(labels) {
-                    *low = low.min(*value);
-                    *high = high.max(*value);
-                }
-            }
+            widen(&mut ranges, &row);
         }
         ranges
     }
@@ -202,7 +226,7 @@ mod tests {
     fn one_hot_maps_read_out_as_they_went_in() {
         let annotation = image(3, &[0, 1, 2, 2, 1, 0]);
         let first = first_frame(&annotation, (2, 3), (2, 3), FirstLabels::Nearest);
-        for readout in [Readout::Argmax, Readout::MinMaxArgmax] {
+        for readout in [Readout::Argmax, Readout::MinMaxArgmax, Readout::CellMinMaxArgmax] {
             assert_eq!(hard_labels(&first.labels, &first.ids, (2, 3), readout), annotation);
         }
     }
@@ -213,6 +237,20 @@ mod tests {
         assert_eq!(hard_labels(&soft, &[0, 7], (1, 2), Readout::Argmax).data, [0, 0]);
         // Stretched: background (0, 1), object (1, 0).
         assert_eq!(hard_labels(&soft, &[0, 7], (1, 2), Readout::MinMaxArgmax).data, [7, 0]);
+    }
+
+    /// DINOv3's notebook: `interpolate(…, mode="nearest")`, each map to [0, 1], argmax.
+    #[test]
+    fn cells_are_stretched_and_then_enlarged() {
+        // background 0.9, 0.8, 0.7; object 0.1, 0.2, 0.3; a third label 0 everywhere
+        let values = vec![0.9, 0.1, 0.0, 0.8, 0.2, 0.0, 0.7, 0.3, 0.0];
+        let soft = LabelMap { grid: (1, 3), channels: 3, values };
+        let read = |width| hard_labels(&soft, &[0, 4, 9], (1, width), Readout::CellMinMaxArgmax);
+        // in the middle both are one half, or off by a rounding
+        assert_eq!((read(3).data[0], read(3).data[2]), (0, 4));
+        let middle = read(3).data[1];
+        // floor(x * 3 / 7) for x = 0 .. 6
+        assert_eq!(read(7).data, [0, 0, 0, middle, middle, 4, 4]);
     }
 
     #[test]

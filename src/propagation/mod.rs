@@ -104,6 +104,9 @@ impl Neighborhood {
     }
 }
 
+/// How often a frame may be in a context: as many f32 tells apart.
+const MOST_COPIES: usize = 1 << 24;
+
 /// Everything the affinity needs to know; protocols §1.4–1.6 and §5.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -139,6 +142,10 @@ impl Settings {
         }
         if !positive(self.neighborhood.radius) {
             return Err(Error::setting("radius", "must be a number above 0, in grid cells"));
+        }
+        if self.padded && self.queue >= MOST_COPIES {
+            let problem = format!("copies of frame 0 fill it: at most {}", MOST_COPIES - 1);
+            return Err(Error::setting("queue", problem));
         }
         Ok(())
     }

@@ -104,6 +104,19 @@ struct Best {
     ids: Tensor,
 }
 
+impl Best {
+    /// How often each of the keys counts, and how often those before it do together, both [Q, k].
+    fn copies(&self, roles: &[Role<'_>]) -> Result<(Tensor, Tensor)> {
+        let cells = roles[0].frame.labels.dim(0)?;
+        let copies: Vec<f32> =
+            roles.iter().flat_map(|role| std::iter::repeat_n(role.copies as f32, cells)).collect();
+        let copies = Tensor::from_vec(copies, roles.len() * cells, self.ids.device())?;
+        let copies = copies.index_select(&self.ids.flatten_all()?, 0)?.reshape(self.ids.shape())?;
+        let before = (copies.cumsum(1)? - &copies)?;
+        Ok((copies, before))
+    }
+}
+
 impl Block {
     fn scores(&self, role: &Role<'_>) -> Result<Tensor> {
         let scores = self.query.matmul(&role.frame.features.t()?)?;
@@ -126,7 +139,11 @@ impl Block {
     /// Labels where all keys as close as the k-th count: a second pass over the scores, weighing
     /// those that reach it.
     fn mix_ties(&self, roles: &[Role<'_>], best: &Best, settings: &Settings) -> Result<Tensor> {
-        let last = best.scores.narrow(1, best.scores.dim(1)? - 1, 1)?;
+        // copies count: a key of many may be the k-th by itself
+        let (_, before) = best.copies(roles)?;
+        let needed = before.lt(settings.topk as f64)?;
+        let none = Tensor::full(f32::INFINITY, needed.shape(), needed.device())?;
+        let last = needed.where_cond(&best.scores, &none)?.min_keepdim(1)?;
         let first = best.scores.narrow(1, 0, 1)?;
         let (mut labels, mut total) = (Vec::new(), Vec::new());
         for role in roles {
@@ -172,14 +189,8 @@ fn merge(one: &Best, other: &Best, topk: usize) -> Result<Best> {
 /// Labels by the softmax over the k best, copies counted, no more than k in all.
 fn mix(roles: &[Role<'_>], best: &Best, settings: &Settings) -> Result<Tensor> {
     let (queries, kept) = best.ids.dims2()?;
-    let device = best.ids.device();
     let ids = best.ids.flatten_all()?;
-    let cells = roles[0].frame.labels.dim(0)?;
-    let copies: Vec<f32> =
-        roles.iter().flat_map(|role| std::iter::repeat_n(role.copies as f32, cells)).collect();
-    let copies = Tensor::from_vec(copies, roles.len() * cells, device)?;
-    let copies = copies.index_select(&ids, 0)?.reshape((queries, kept))?;
-    let before = (copies.cumsum(1)? - &copies)?;
+    let (copies, before) = best.copies(roles)?;
     let room = before.affine(-1.0, settings.topk as f64)?.maximum(0.0)?;
     let first = best.scores.narrow(1, 0, 1)?;
     let weights = (best.scores.broadcast_sub(&first)? / settings.temperature)?.exp()?;

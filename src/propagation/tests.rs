@@ -76,7 +76,12 @@ fn written_out(settings: &Settings, grid: (usize, usize), frames: u64) -> Vec<La
                 }
             }
             scores.sort_by(|a, b| b.0.total_cmp(&a.0));
-            scores.truncate(settings.topk);
+            // Without a k-th score there are no more than k.
+            let least = scores.get(settings.topk - 1).map_or(f32::NEG_INFINITY, |last| last.0);
+            match settings.keep_ties {
+                true => scores.retain(|(score, _)| *score >= least),
+                false => scores.truncate(settings.topk),
+            }
             let weight = |score: f32| (score / settings.temperature as f32).exp();
             let total: f32 = scores.iter().map(|(score, _)| weight(*score)).sum();
             for channel in 0..2 {
@@ -158,6 +163,7 @@ fn senseless_settings_are_refused() {
         Settings { topk: 0, ..settings() },
         Settings { temperature: 0.0, ..settings() },
         Settings { temperature: f64::NAN, ..settings() },
+        Settings { queue: MOST_COPIES, ..settings() },
         Settings {
             neighborhood: Neighborhood { shape: Shape::Circle, radius: -1.0 },
             ..settings()
@@ -240,12 +246,11 @@ proptest! {
         for engine in ENGINES {
             assert_same(&run(engine, &settings, grid, 7), &want);
         }
-        // Without ties, keeping them changes nothing (copies are ties, so only unpadded).
-        if !padded {
-            let settings = Settings { keep_ties: true, ..settings };
-            for engine in ENGINES {
-                assert_same(&run(engine, &settings, grid, 7), &want);
-            }
+        // Copies are ties.
+        let settings = Settings { keep_ties: true, ..settings };
+        let want = written_out(&settings, grid, 7);
+        for engine in ENGINES {
+            assert_same(&run(engine, &settings, grid, 7), &want);
         }
     }
 }

@@ -176,6 +176,7 @@ mod tests {
         propagation.queue = 30
         propagation.padded = false
         readout = "min-max-argmax"
+        readout = "cell-min-max-argmax"
         output_nearest = "centered"
         frame_filter = "nearest"
         score_size = {"fixed":"480x880"}

@@ -35,8 +35,8 @@ pub enum Preset {
     /// RSP's evaluation: 480x832 of a 480x880 copy, top-k 7 with ties, temperature 0.1, square 30,
     /// frame 0 + 30 frames
     Rsp,
-    /// DINOv3's evaluation: short side 480 (960, 1440 by --short-side), top-k 5 with ties,
-    /// temperature 0.2, circle 12, frame 0 + 7 frames
+    /// DINOv3's tracking notebook: short side 960, top-k 5 with ties, temperature 0.2, circle 12,
+    /// frame 0 + 7 frames (the program behind the paper's numbers is not public)
     Dinov3,
 }
 
@@ -57,7 +57,11 @@ impl Preset {
 
     /// The version of its values.
     pub fn version(self) -> u32 {
-        1
+        match self {
+            // 1 read masks out as DINO's program does, at a short side of 480
+            Self::Dinov3 => 2,
+            _ => 1,
+        }
     }
 
     /// Its values for a benchmark.
@@ -172,12 +176,15 @@ fn rsp(base: Protocol) -> Protocol {
     }
 }
 
-/// DINOv3's tracking notebook.
+/// DINOv3's `notebooks/segmentation_tracking.ipynb`.
 fn dinov3(base: Protocol) -> Protocol {
     Protocol {
-        input_size: InputSize::ShortSideUp(480),
+        input_size: InputSize::ShortSideUp(960),
         frame_filter: FrameFilter::Bicubic,
         std: STD,
+        readout: Readout::CellMinMaxArgmax,
+        // what goes straight to the size that is scored has nothing left to resize
+        output_nearest: NearestRule::Floor,
         propagation: Settings {
             temperature: 0.2,
             neighborhood: Neighborhood { shape: Shape::CircleInclusive, radius: 12.0 },
@@ -230,7 +237,7 @@ mod tests {
         dino-v1 ffd3258796f35b40
         crw-v1 457980171e9e2f9d
         rsp-v1 05d40407d4191244
-        dinov3-v1 54eca047c875d86c
+        dinov3-v2 d999efcceef4871e
         ");
     }
 }

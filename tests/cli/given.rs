@@ -60,6 +60,27 @@ fn given_features_score_as_the_encoder_that_made_them() {
 }
 
 #[test]
+fn a_patch_is_traced_in_any_frame_and_hidden_files_are_no_features() {
+    let place = Place::with(&["davis"]);
+    features_of(&place, "davis", "given", DType::F32);
+    // what a Mac leaves beside files on other disks
+    place.write("given/._sample-00.safetensors", "no features");
+    let neighbours = |weights: &str| {
+        let line = format!(
+            "trace davis --data davis {weights} --sequence sample-00 --frame 2 --point 80,50 --out a.png --json"
+        );
+        let found = place.run(&line).exits(0).json()["neighbours"].clone();
+        let places = found.as_array().unwrap().iter().map(|neighbour| {
+            (neighbour["frame"].clone(), neighbour["row"].clone(), neighbour["column"].clone())
+        });
+        places.collect::<Vec<_>>()
+    };
+    let given = neighbours("--weights features:given --size 96x160");
+    assert!(!given.is_empty());
+    assert_eq!(given, neighbours(ENCODER));
+}
+
+#[test]
 fn half_precision_several_and_sweeps() {
     let place = Place::with(&["davis"]);
     features_of(&place, "davis", "half", DType::F16);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use cropmae::Error;
 use cropmae::eval::{RunFolder, flat_name};
-use cropmae::files::list;
+use cropmae::files::{list, listing};
 use cropmae::model::source::Source;
 use cropmae::protocol::{self, Benchmark, Protocol};
 use cropmae::report::encoders::Entry;
@@ -250,14 +250,7 @@ fn expanded(weights: &[Source]) -> Result<Vec<Source>> {
 
 /// All checkpoints of a folder, by name.
 fn in_folder(folder: &Path) -> Result<Vec<Source>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::reading(folder))?;
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = paths.map_err(Error::reading(folder))?;
-    paths.retain(|path| {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        path.is_file() && EXTENSIONS.iter().any(|known| extension == *known)
-    });
-    paths.sort();
+    let paths = listing::files(folder, &EXTENSIONS)?;
     if paths.is_empty() {
         let what = EXTENSIONS.join(", .");
         let folder = folder.display();

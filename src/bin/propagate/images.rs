@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use cropmae::Error;
-use cropmae::files;
+use cropmae::files::{self, listing};
 use cropmae::image::{Rgb, figure};
 
 use crate::common::targets::place;
@@ -21,13 +21,7 @@ pub(crate) fn list(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
     for path in paths {
         let files = match path.is_dir() {
             false => vec![path.clone()],
-            true => {
-                let entries = std::fs::read_dir(path).map_err(Error::reading(path))?;
-                let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-                let mut files: Vec<_> = files.into_iter().filter(|f| looks_like_image(f)).collect();
-                files.sort();
-                files
-            }
+            true => listing::files(path, &["jpg", "jpeg", "png"])?,
         };
         if files.is_empty() {
             bail!(
@@ -47,11 +41,6 @@ pub(crate) fn list(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn looks_like_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
 }
 
 /// Refuses a folder for figures where the images are: a figure has its image's name, and drawings

@@ -41,7 +41,7 @@ impl Config {
         };
         let (width, inner) = (encoder.width as f64, decoder.width as f64);
         let kept =
-            KEPT * (seen * width * encoder.depth as f64) + patches * inner * decoder.depth as f64;
+            KEPT * (seen * width * encoder.depth as f64 + patches * inner * decoder.depth as f64);
         let block = 12.0 * width * width;
         let decoder_block = inner * (4.0 * inner + 2.0 * decoder.hidden as f64);
         let parameters = block * encoder.depth as f64 + decoder_block * decoder.depth as f64;
@@ -65,6 +65,11 @@ mod tests {
         assert!((3.0..4.0).contains(&(double / own)), "{double} of {own}");
         assert!(of("views.size=160000") > 1e12 && of("encoder.width=1000000") > 1e12);
         assert!(of("optimization.micro_batch=1") < own);
+        // two more blocks in the decoder: ten values of 128 for each of 64 x 64 tokens, and four
+        // copies of the parameters of each
+        let deeper = of(&format!("decoder.depth={}", config.decoder.depth + 2));
+        let block = 128 * (4 * 128 + 2 * 512);
+        assert_eq!(deeper - own, f64::from(4 * (64 * 64 * 10 * 128 * 2 + 4 * 2 * block)));
         // every published recipe but for its pictures runs on little
         for preset in [Preset::CropmaeIn, Preset::SiammaeK400, Preset::MaeIn] {
             let least = preset.config().least_memory(false);

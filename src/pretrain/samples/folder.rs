@@ -4,11 +4,12 @@
 //! that of the bytes of the paths, so it does not depend on the file system. Hidden files and
 //! folders, and what macOS adds to archives (`__MACOSX`), are ignored.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::data::listing::PICTURES;
 use crate::error::{Error, Result};
+pub(super) use crate::files::listing::has_extension;
+use crate::files::listing::is_hidden;
 
 /// Deeper than any dataset: a link must be leading back.
 const DEEPEST: usize = 32;
@@ -65,7 +66,7 @@ fn walk(
     for entry in std::fs::read_dir(&folder).map_err(Error::reading(&folder))? {
         let entry = entry.map_err(Error::reading(&folder))?;
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX" {
+        if is_hidden(&name) {
             continue;
         }
         let path = inside.join(&name);
@@ -79,12 +80,6 @@ fn walk(
         }
     }
     Ok(())
-}
-
-/// Whether the path ends in one of these extensions (lower case), in any case.
-pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-    extension.is_some_and(|extension| extensions.contains(&extension.as_str()))
 }
 
 #[cfg(test)]

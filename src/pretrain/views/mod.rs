@@ -1,24 +1,22 @@
 //! The two views that siamese masked autoencoding learns from: crops of one picture, or two frames.
 //!
-//! [`draw`] makes a [`Pair`] from a decoded picture: boxes from [`crop`], pixels from [`resample`],
-//! flips, and if asked for colours and blur from [`augment`]. The first view is the model's
+//! [`draw`] makes a [`Pair`] from a decoded picture: boxes from [`crop`], pixels from
+//! [`crate::image::resample`], flips, and if asked for colours and blur from [`augment`]. The first view is the model's
 //! unmasked input, the second its masked target. All random numbers come from the sample's own
 //! stream, in a fixed order: the first box, the second box, the flip of the first view, the flip of
 //! the second, colours, blur. From here pairs go through [`super::loader`] to the model.
 
 pub mod augment;
 pub mod crop;
-pub mod resample;
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
-use self::crop::CropBox;
-use self::resample::resized_crop;
 use super::random::Stream;
 use super::rule::{self, Rule};
 use crate::error::Result;
 use crate::image::Rgb;
+use crate::image::resample::{CropBox, Filter, Order, resampled};
 
 /// How the two views of a picture relate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +48,9 @@ pub struct ViewSettings {
     pub local_area: [f64; 2],
     /// Width / height of a crop: least and most.
     pub aspect: [f64; 2],
+    /// How a crop is brought to the size of a view.
+    #[serde(default)]
+    pub filter: Filter,
     /// Probability that a view is mirrored, drawn for each view by itself; for
     /// [`Strategy::SameViews`] and for two frames once.
     pub flip: f64,
@@ -68,6 +69,7 @@ impl Default for ViewSettings {
             global_area: [0.1, 1.0],
             local_area: [0.3, 0.6],
             aspect: [3.0 / 4.0, 4.0 / 3.0],
+            filter: Filter::Bilinear,
             flip: 0.5,
             color_jitter: 0.0,
             blur: 0.0,
@@ -133,18 +135,18 @@ impl Pair {
 /// A local view is cropped from the *resized* global one, as the reference does, so its pixels have
 /// been rounded twice. A plain MAE takes [`Strategy::SameViews`] and one of the two views.
 pub fn draw(image: &Rgb, settings: &ViewSettings, stream: &mut Stream) -> Pair {
-    let size = settings.size;
     let global = global_box(image, settings, stream);
     let (first, second) = match settings.strategy {
         Strategy::SameViews => return one_view(image, global, settings, stream),
         Strategy::RandomViews => {
             let other = global_box(image, settings, stream);
-            (resized_crop(image, global, size), resized_crop(image, other, size))
+            (resized_crop(image, global, settings), resized_crop(image, other, settings))
         }
         Strategy::GlobalToLocal | Strategy::LocalToGlobal => {
-            let local = CropBox::draw(size, size, settings.local_area, settings.aspect, stream);
-            let global = resized_crop(image, global, size);
-            let local = resized_crop(&global, local, size);
+            let size = settings.size;
+            let local = crop::draw(size, size, settings.local_area, settings.aspect, stream);
+            let global = resized_crop(image, global, settings);
+            let local = resized_crop(&global, local, settings);
             match settings.strategy {
                 Strategy::LocalToGlobal => (local, global),
                 _ => (global, local),
@@ -171,18 +173,24 @@ pub fn draw_frames(
     } else {
         scaled(drawn, first, second)
     };
-    let first = resized_crop(first, drawn, settings.size);
-    let second = resized_crop(second, other, settings.size);
+    let first = resized_crop(first, drawn, settings);
+    let second = resized_crop(second, other, settings);
     finished(first, second, [flip, flip], settings, stream)
 }
 
 fn global_box(image: &Rgb, settings: &ViewSettings, stream: &mut Stream) -> CropBox {
-    CropBox::draw(image.height, image.width, settings.global_area, settings.aspect, stream)
+    crop::draw(image.height, image.width, settings.global_area, settings.aspect, stream)
+}
+
+/// The pixels of a view, by the Pillow of today. (For frames of videos the references use torch's
+/// resampling, whose pixels differ by a level or two.)
+fn resized_crop(image: &Rgb, crop: CropBox, settings: &ViewSettings) -> Rgb {
+    resampled(image, crop, (settings.size, settings.size), settings.filter, Order::Cheapest)
 }
 
 /// One crop with one flip for both views; only colours and blur can make the first another one.
 fn one_view(image: &Rgb, crop: CropBox, settings: &ViewSettings, stream: &mut Stream) -> Pair {
-    let mut view = resized_crop(image, crop, settings.size);
+    let mut view = resized_crop(image, crop, settings);
     if stream.chance(settings.flip) {
         mirror(&mut view);
     }

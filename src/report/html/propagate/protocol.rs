@@ -256,6 +256,10 @@ fn masks_read(values: &Value) -> Option<String> {
             "Soft labels are upsampled bilinearly, each stretched to 0 to 1 over the frame; each \
              pixel takes the largest."
         }
+        "cell-min-max-argmax" => {
+            "Soft labels are each stretched to 0 to 1 over the frame; each patch takes the largest, \
+             and each pixel that of its patch."
+        }
         _ => return None,
     };
     Some(words.to_owned())

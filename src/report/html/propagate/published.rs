@@ -159,7 +159,7 @@ fn reasons(record: &RunRecord) -> Vec<String> {
     }
     if !["cropmae", "cropmae-480x880"].contains(&&*protocol.preset) {
         let preset = &protocol.preset;
-        reasons.push(format!("all but one were made by CropMAE's protocol, this run by {preset}"));
+        reasons.push(format!("most were made by CropMAE's protocol or one near it (see their sources), this run by {preset}"));
     }
     if !protocol.departures.is_empty() {
         reasons.push("this run departs from its preset (see Protocol)".to_owned());

@@ -1,13 +1,72 @@
-//! A crop resized exactly, to the last bit, as Pillow's bilinear `Image.crop(…).resize(…)` does it.
+//! Pillow's resampling of bytes, to the last bit: `Image.crop(…).resize(…)`.
 //!
-//! The filter is a triangle that grows with the scale (antialiasing) and uses no pixel outside the
-//! box. The axes are resized one after the other, each in 22-bit fixed point and rounded to bytes;
-//! an axis that keeps its size is left alone. Next stop: flips and [`super::augment`].
+//! The filter grows with the scale (antialiasing) and uses no pixel outside the box. The axes are
+//! resized one after the other, each in 22-bit fixed point and rounded to bytes; an axis that keeps
+//! its size is left alone. Views for training are cut with it, and frames resized for DINOv3.
 
-use super::crop::CropBox;
-use crate::image::Rgb;
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// Fractional bits of a weight: a byte times a sum of weights just fits 32 bits.
+use super::Rgb;
+
+/// The kernel that pixels are mixed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
+pub enum Filter {
+    /// A triangle (CropMAE, SiamMAE)
+    #[default]
+    Bilinear,
+    /// The cubic convolution kernel with a = -0.5 (MAE, DINOv3)
+    Bicubic,
+}
+
+impl Filter {
+    /// How far it reaches at a scale of one.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    /// The weight of a pixel so far away.
+    fn weight(self, distance: f64) -> f64 {
+        const A: f64 = -0.5;
+        match (self, distance.abs()) {
+            (Self::Bilinear, x) => (1.0 - x).max(0.0),
+            (Self::Bicubic, x) if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            (Self::Bicubic, x) if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            (Self::Bicubic, _) => 0.0,
+        }
+    }
+}
+
+/// A box of whole pixels inside a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CropBox {
+    /// The first row.
+    pub top: usize,
+    /// The first column.
+    pub left: usize,
+    /// How many rows.
+    pub height: usize,
+    /// How many columns.
+    pub width: usize,
+}
+
+/// Which axis is resized first: it moves pixels by a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Pixels within their rows, as Pillow did until version 12.
+    AcrossFirst,
+    /// As since version 13: rows first where the height shrinks by more than twice what the width
+    /// does, because less is left to do then.
+    Cheapest,
+}
+
+/// Fractional bits of a weight: 8 are kept free for the byte and 2 for overshoot.
 const BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (BITS - 1);
 /// Values of a row that are mixed at a time: their sums stay in registers.
@@ -23,9 +82,10 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(input: usize, output: usize) -> Self {
+    fn new(input: usize, output: usize, filter: Filter) -> Self {
         let scale = input as f64 / output as f64;
-        let support = scale.max(1.0);
+        let stretch = scale.max(1.0);
+        let support = filter.support() * stretch;
         let width = support.ceil() as usize * 2 + 1;
         let mut axis =
             Self { spans: Vec::with_capacity(output), weights: vec![0; output * width], width };
@@ -35,13 +95,13 @@ impl Axis {
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(input);
             exact.clear();
-            exact.extend((first..end).map(|sample| {
-                let distance = (sample as f64 - center + 0.5) * (1.0 / support);
-                (1.0 - distance.abs()).max(0.0)
-            }));
+            exact.extend(
+                (first..end)
+                    .map(|sample| filter.weight((sample as f64 - center + 0.5) * (1.0 / stretch))),
+            );
             let sum: f64 = exact.iter().sum();
             for (weight, exact) in weights.iter_mut().zip(&exact) {
-                *weight = (0.5 + exact / sum * f64::from(1_u32 << BITS)) as i32;
+                *weight = (exact / sum * f64::from(1_u32 << BITS)).round() as i32;
             }
             axis.spans.push((first, end - first));
         }
@@ -67,57 +127,69 @@ impl<'a> Rows<'a> {
     }
 
     /// With `size` pixels in each row.
-    fn across(self, size: usize) -> Vec<u8> {
+    fn across(self, size: usize, filter: Filter) -> Vec<u8> {
         let mut out = vec![0; self.height * 3 * size];
         if self.width == size {
             let rows =
                 out.chunks_exact_mut(3 * size).zip((0..self.height).map(|row| self.row(row)));
             rows.for_each(|(out, row)| out.copy_from_slice(row));
         } else {
-            let axis = Axis::new(self.width, size);
+            let axis = Axis::new(self.width, size, filter);
             pulp::Arch::new().dispatch(Across(Pass { out: &mut out, rows: self, axis: &axis }));
         }
         out
     }
 
     /// With `size` rows.
-    fn down(self, size: usize) -> Vec<u8> {
+    fn down(self, size: usize, filter: Filter) -> Vec<u8> {
         let mut out = vec![0; size * 3 * self.width];
         if self.height == size {
             let rows = out.chunks_exact_mut(3 * self.width).zip((0..size).map(|row| self.row(row)));
             rows.for_each(|(out, row)| out.copy_from_slice(row));
         } else {
-            let axis = Axis::new(self.height, size);
+            let axis = Axis::new(self.height, size, filter);
             pulp::Arch::new().dispatch(Down(Pass { out: &mut out, rows: self, axis: &axis }));
         }
         out
     }
 }
 
-/// The part of `image` inside `crop` at `size` × `size` pixels.
+/// The part of `image` inside `crop` at (height, width) `size`.
 ///
 /// # Panics
-/// The box is not inside the picture or empty, or `size` is 0.
-pub fn resized_crop(image: &Rgb, crop: CropBox, size: usize) -> Rgb {
+/// The box is not inside the picture or empty, or the size is.
+pub fn resampled(
+    image: &Rgb,
+    crop: CropBox,
+    (height, width): (usize, usize),
+    filter: Filter,
+    order: Order,
+) -> Rgb {
     let inside = crop.top + crop.height <= image.height && crop.left + crop.width <= image.width;
-    assert!(inside && crop.height * crop.width * size > 0, "a box outside its picture");
+    assert!(inside && crop.height * crop.width * height * width > 0, "a box outside its picture");
     let stride = 3 * image.width;
     let data = &image.data[crop.top * stride + 3 * crop.left..];
     let rows = Rows { data, stride, height: crop.height, width: crop.width };
-    let data = if is_columns_first(crop, size) {
-        let data = rows.down(size);
-        Rows { data: &data, stride: 3 * crop.width, height: size, width: crop.width }.across(size)
+    let down_first = order == Order::Cheapest
+        && crop.height.saturating_sub(height) > 2 * crop.width.saturating_sub(width);
+    let data = if down_first {
+        let data = rows.down(height, filter);
+        Rows { data: &data, stride: 3 * crop.width, height, width: crop.width }
+            .across(width, filter)
     } else {
-        let data = rows.across(size);
-        Rows { data: &data, stride: 3 * size, height: crop.height, width: size }.down(size)
+        let data = rows.across(width, filter);
+        Rows { data: &data, stride: 3 * width, height: crop.height, width }.down(height, filter)
     };
-    Rgb { width: size, height: size, data }
+    Rgb { width, height, data }
 }
 
-/// Since version 13 Pillow begins with the columns where the height shrinks by more than twice what
-/// the width does: less is left for the rows. Which comes first moves pixels by a level.
-fn is_columns_first(crop: CropBox, size: usize) -> bool {
-    crop.height > size && crop.height - size > 2 * crop.width.saturating_sub(size)
+/// All of `image` at (height, width) `size`.
+///
+/// # Panics
+/// The picture or the size is empty.
+pub fn resized(image: &Rgb, size: (usize, usize), filter: Filter, order: Order) -> Rgb {
+    let whole = CropBox { top: 0, left: 0, height: image.height, width: image.width };
+    resampled(image, whole, size, filter, order)
 }
 
 /// One axis' work.
@@ -230,7 +302,7 @@ fn add<const N: usize>(sums: &mut [i32; N], values: &[u8; N], weight: i32) {
     }
 }
 
-/// Weights are not negative, yet their rounded sum may be a little above 1.
+/// Cubic weights overshoot, and the rounded sum of others may be a little above 1.
 #[inline(always)]
 fn byte(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
