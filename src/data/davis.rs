@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::listing::{self, check_root};
 use super::{Benchmark, Dataset, LabelClip, Need, Split, Survey, pairing};
 use crate::error::{Error, Result};
-use crate::image::{LabelImage, indexed};
+use crate::image::{LabelImage, decode, indexed};
 
 /// Finds the sequences of a split and their files.
 ///
@@ -123,7 +123,7 @@ pub enum MaskKind {
 impl MaskKind {
     /// The kind of a clip by its first annotation: [`MaskKind::Binary`] where 255 is the only value
     /// beside 0.
-    pub fn of(first: &LabelImage) -> Self {
+    pub(crate) fn of(first: &LabelImage) -> Self {
         let binary = first.data.contains(&255) && first.data.iter().all(|id| matches!(id, 0 | 255));
         if binary { Self::Binary } else { Self::Ids }
     }
@@ -150,6 +150,24 @@ fn from_binary(mut mask: LabelImage) -> LabelImage {
     mask
 }
 
+/// What to do about an annotation whose sides are those of its frame, exchanged.
+pub(crate) const ON_ITS_SIDE: &str = "one of them lies on its side: frames are turned as their EXIF orientation says, so save them and the annotations upright";
+
+/// Refuses a first annotation that lies on its side beside its frame.
+///
+/// # Errors
+/// It does, or the frame cannot be read.
+pub(crate) fn require_upright(clip: &LabelClip, first: &LabelImage) -> Result<()> {
+    let Some(frame) = clip.frames.first() else { return Ok(()) };
+    let (Some(image), Some(annotation)) = (&frame.image, &frame.annotation) else { return Ok(()) };
+    let (width, height) = decode::size(image)?;
+    if width == height || (width, height) != (first.height, first.width) {
+        return Ok(());
+    }
+    let problem = format!("is {}x{}, but its frame is {height}x{width}", first.height, first.width);
+    Err(Error::data(annotation, problem, ON_ITS_SIDE))
+}
+
 /// Reads the first annotation of a clip and decides what kind the clip's masks are.
 ///
 /// # Errors
@@ -167,9 +185,69 @@ pub fn first_mask(clip: &LabelClip) -> Result<(LabelImage, MaskKind)> {
     })
 }
 
+/// How the objects of a clip are numbered. The official evaluator scores objects 1 to the highest id
+/// of the first annotation, and one that is not there counts as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Numbering {
+    /// The objects that are there, ascending.
+    ids: Vec<u8>,
+}
+
+impl Numbering {
+    /// What to do about gaps.
+    pub(crate) const REMEDY: &str =
+        "number the objects from 1 without gaps; shades of grey are no ids";
+
+    /// That of a first annotation.
+    pub(crate) fn of(first: &LabelImage) -> Self {
+        let mut seen = [false; 256];
+        first.data.iter().for_each(|id| seen[usize::from(*id)] = true);
+        Self::of_ids((1..255).filter(|id| seen[usize::from(*id)]).collect())
+    }
+
+    /// That of these ids, ascending.
+    pub(crate) fn of_ids(ids: Vec<u8>) -> Self {
+        Self { ids }
+    }
+
+    /// Of the objects that would be scored, so few are there that the score would be of the others.
+    pub(crate) fn is_senseless(&self) -> bool {
+        self.highest() > 4 * self.ids.len()
+    }
+
+    /// What is wrong, where there are gaps.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let (highest, ids) = (self.highest(), &self.ids);
+        let listed = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        (ids.len() != highest)
+            .then(|| format!("holds the ids {listed}, but objects 1 to {highest} are scored"))
+    }
+
+    /// Refuses a senseless one of this file.
+    pub(crate) fn refused(&self, first: &Path) -> Error {
+        Error::data(first, self.problem().unwrap_or_default(), Self::REMEDY)
+    }
+
+    fn highest(&self) -> usize {
+        self.ids.last().copied().unwrap_or(0).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gaps_are_told_and_most_of_them_missing_is_refused() {
+        let of = |ids: &[u8]| Numbering::of(&image(ids));
+        for whole in [&[0, 1, 2, 255][..], &[0, 255], &[1]] {
+            assert_eq!(of(whole).problem(), None, "{whole:?}");
+        }
+        assert!(of(&[0, 1, 3]).problem().unwrap().contains("ids 1, 3, but objects 1 to 3"));
+        assert!(!of(&[0, 2, 5]).is_senseless() && of(&[0, 5]).is_senseless());
+        let refused = of(&[0, 38, 75]).refused(Path::new("a.png")).to_string();
+        assert!(refused.contains("a.png: ") && refused.contains("38, 75"), "{refused}");
+    }
 
     fn image(data: &[u8]) -> LabelImage {
         LabelImage { width: data.len(), height: 1, data: data.to_vec() }

@@ -5,7 +5,7 @@
 //! Next: [`super::joints`] reads the joints of the first frame, which the evaluation propagates.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::listing::{self, PICTURES, check_root};
 use super::{Benchmark, Dataset, Need, PoseClip, Split, Survey};
@@ -73,7 +73,21 @@ fn clip(root: &Path, name: String, split: &str, need: Need) -> Result<PoseClip> 
     if frames.is_empty() && need == Need::Frames {
         return Err(Error::data(&folder, "holds no frame", remedy));
     }
+    require_all(&frames)?;
     Ok(PoseClip { name, frames, joints })
+}
+
+/// Refuses frames whose numbers leap: joints belong to frames by their order, so those after a frame
+/// that is missing would be compared with the joints of others.
+fn require_all(frames: &[PathBuf]) -> Result<()> {
+    let number = |path: &PathBuf| listing::stem(path).parse::<u64>().ok();
+    let gap = frames.windows(2).find(|pair| {
+        let numbers = number(&pair[0]).zip(number(&pair[1]));
+        numbers.is_some_and(|(before, after)| after != before + 1)
+    });
+    let Some([before, after]) = gap else { return Ok(()) };
+    let problem = format!("follows {}: frames between them are missing", listing::name(before));
+    Err(Error::data(after, problem, "extract Rename_Images.tar.gz again"))
 }
 
 /// What the number after a clip says in `<action>_test_split1.txt`; 0 is "not in this split".

@@ -92,6 +92,9 @@ pub trait Clip: Sync {
     /// How many frames it has.
     fn frame_count(&self) -> usize;
 
+    /// The files that its predictions consist of, in the clip's folder.
+    fn predicted(&self) -> Vec<String>;
+
     /// One line that changes when its given labels do; see [`Dataset::label_hash`].
     ///
     /// # Errors

@@ -23,6 +23,10 @@ impl Clip for LabelClip {
         self.frames.len()
     }
 
+    fn predicted(&self) -> Vec<String> {
+        self.frames.iter().map(|frame| format!("{}.png", frame.name)).collect()
+    }
+
     /// `<clip name> <annotated frames> <SHA-256 of the first annotation's file>`. Frames do not
     /// enter, so that [`super::Need::LabelsOnly`] gives the same line.
     fn label_line(&self) -> Result<String> {
@@ -51,6 +55,10 @@ impl Clip for PoseClip {
 
     fn frame_count(&self) -> usize {
         self.frames.len()
+    }
+
+    fn predicted(&self) -> Vec<String> {
+        vec!["joints.json".to_owned()]
     }
 
     /// `<clip name> <SHA-256 of joint_positions.mat>`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::masks;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
-use crate::data::davis::{MaskKind, first_mask, read_mask};
+use crate::data::davis::{MaskKind, Numbering, first_mask, read_mask, require_upright};
 use crate::data::{Dataset, LabelClip, listing};
 use crate::error::{Error, Result};
 use crate::image::{LabelImage, indexed};
@@ -46,7 +46,8 @@ fn headline(outcome: &Outcome<ClipScores>, _: &Setup<'_>) -> f64 {
 fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<Done<ClipScores>> {
     let (first, kind) = first_mask(clip)?;
     masks::require_objects(&first, annotation_path(clip))?;
-    let judge = Judge::new(clip, &first, kind, run.setup.protocol);
+    require_upright(clip, &first)?;
+    let judge = Judge::new(clip, &first, kind, run.setup.protocol)?;
     let feed =
         |judge: &mut Judge<'_>, index: usize, mask: &LabelImage| judge.feed(index, mask, None);
     let (judge, stages) = masks::label(clip, &first, run, staging, judge, feed)?;
@@ -74,18 +75,27 @@ struct Judge<'a> {
     /// Frames that should have been scored and have no annotation.
     without_truth: usize,
     scored: usize,
+    /// Said of the first annotation.
+    note: Option<String>,
 }
 
 impl<'a> Judge<'a> {
+    /// # Errors
+    /// Most of the objects that would be scored are not there.
     fn new(
         clip: &'a LabelClip,
         first: &LabelImage,
         kind: MaskKind,
         protocol: &'a Protocol,
-    ) -> Self {
+    ) -> Result<Self> {
+        let numbering = Numbering::of(first);
+        if numbering.is_senseless() {
+            return Err(numbering.refused(annotation_path(clip)));
+        }
+        let note = numbering.problem().map(|problem| format!("the first annotation {problem}"));
         let objects = object_count(first);
         let (size, scores) = (masks::truth_size(first, protocol), ClipScores::new(objects));
-        Self { clip, kind, protocol, objects, size, scores, without_truth: 0, scored: 0 }
+        Ok(Self { clip, kind, protocol, objects, size, scores, without_truth: 0, scored: 0, note })
     }
 
     /// Scores a frame; `from` is the prediction's file, where it is one of the user's.
@@ -122,7 +132,8 @@ impl<'a> Judge<'a> {
                 counted(all, "frame")
             )),
         };
-        ((self.scored > 0).then_some(self.scores), note.into_iter().collect())
+        let notes = self.note.into_iter().chain(note).collect();
+        ((self.scored > 0).then_some(self.scores), notes)
     }
 }
 
@@ -160,7 +171,7 @@ fn score_clip(
     any_size: bool,
 ) -> Result<Done<ClipScores>> {
     let (first, kind) = first_mask(clip)?;
-    let mut judge = Judge::new(clip, &first, kind, protocol);
+    let mut judge = Judge::new(clip, &first, kind, protocol)?;
     let folder = predicted_folder(predictions, &clip.name)?;
     for index in scored_frames(clip.frames.len()) {
         let path = folder.join(format!("{}.png", clip.frames[index].name));

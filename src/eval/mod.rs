@@ -360,8 +360,16 @@ fn evaluate<C: Clip, S: Serialize + DeserializeOwned>(
             && record.frames == clip.frame_count()
             && (record.content.is_empty() || record.content == content)
     };
+    // whoever has removed the folder did not want it; a file of it that is gone is a loss
+    let predictions = folder.predictions().join(clip.name());
+    let is_whole = || {
+        !predictions.is_dir()
+            || clip.predicted().iter().all(|name| predictions.join(name).is_file())
+    };
     let enough = |record: &Record<S>| {
-        (record.scored || setup.predict_only) && (record.soft_labels || !setup.save_soft_labels)
+        (record.scored || setup.predict_only)
+            && (record.soft_labels || !setup.save_soft_labels)
+            && is_whole()
     };
     match stored {
         // what another clip of this name has left must not be taken for this one's

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::davis::{annotation_path, predicted_folder, predicted_ids};
 use super::masks;
 use super::{Done, Outcome, Run, RunFolder, Setup, Stages, Staging};
+use crate::data::davis::require_upright;
 use crate::data::{Dataset, Frame, LabelClip};
 use crate::error::{Error, Result};
 use crate::image::resize::nearest_centered;
@@ -95,6 +96,7 @@ fn evaluate_clip(clip: &LabelClip, run: &Run<'_>, staging: &Staging) -> Result<D
     let path = annotation_path(clip);
     let first = indexed::read(path)?;
     masks::require_objects(&first, path)?;
+    require_upright(clip, &first)?;
     let count = |scores: &mut VipScores, index: usize, mask: &LabelImage| {
         feed(scores, index, &clip.frames[index], (mask, None), setup.protocol)
     };

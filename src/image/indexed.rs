@@ -64,7 +64,7 @@ fn check_format(path: &Path, color: ColorType, depth: BitDepth) -> Result<()> {
         return Err(Error::data(
             path,
             format!("holds {} where one id per pixel is needed", channels(color)),
-            "use the dataset's palette PNGs, or convert the mask to a single-channel PNG of ids",
+            "use the dataset's palette PNGs, or convert the mask to a single-channel PNG of ids: 1 for the first object, 2 for the second (shades of grey are no ids)",
         ));
     }
     if depth == BitDepth::Sixteen {

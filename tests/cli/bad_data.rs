@@ -110,6 +110,9 @@ fn empty_or_missing_folders() {
     one_bad_clip("jhmdb", pose, |p| p.remove(frames), &[frames, "Rename_Images.tar.gz"]);
     one_bad_clip("jhmdb", pose, empty(frames), &[frames, "holds no frame"]);
     one_bad_clip("jhmdb", pose, |p| p.remove(MAT), &[MAT, "joint_positions.zip"]);
+    let (second, third) = (format!("{frames}/00002.png"), format!("{frames}/00003.png"));
+    let words = [&*third, "follows 00001.png", "extract Rename_Images.tar.gz again"];
+    one_bad_clip("jhmdb", pose, |p| p.remove(&second), &words);
     all_bad("davis", empty("davis/JPEGImages"), &["davis/JPEGImages/", "no such folder of frames"]);
     all_bad(
         "davis",
@@ -182,6 +185,23 @@ fn masks_that_are_none() {
             .unwrap();
     };
     one_bad_clip("davis", "sample-01", deep, &[FIRST, "16 bits", "8-bit palette or grey PNG"]);
+    // what Pillow's convert("L") makes of the colours of objects 1 and 2
+    let grey = |place: &Place| place.change_mask(FIRST, |id| [0, 38, 75][usize::from(id.min(2))]);
+    one_bad_clip(
+        "davis",
+        "sample-01",
+        grey,
+        &[FIRST, "objects 1 to 75 are scored", "shades of grey are no ids"],
+    );
+    let sideways = |file: &'static str| {
+        move |place: &Place| {
+            let LabelImage { width, height, data } = place.mask(file);
+            place.write_mask(file, &LabelImage { width: height, height: width, data });
+        }
+    };
+    one_bad_clip("davis", "sample-01", sideways(FIRST), &[FIRST, "lies on its side", "EXIF"]);
+    let first = "vip/Annotations/Category_ids/videos2/000000000001.png";
+    one_bad_clip("vip", "videos2", sideways(first), &[first, "lies on its side"]);
     let nothing = |place: &Place| place.change_mask(FIRST, |_| 0);
     one_bad_clip(
         "davis",

@@ -208,6 +208,24 @@ fn settings_and_datasets_never_mix() {
     place.run(&format!("davis --data davis {QUICK} --out out --threads 1 --batch 2")).exits(0);
 }
 
+/// The official evaluator would stop at a folder that lacks a mask.
+#[test]
+fn predictions_that_were_lost_are_made_again() {
+    for (benchmark, lost) in [
+        ("davis", "predictions/sample-01/00002.png"),
+        ("jhmdb", "predictions/walk/sample_walk_0/joints.json"),
+    ] {
+        let place = Place::with(&[benchmark]);
+        let line = format!("{benchmark} --data {benchmark} {QUICK} --out out");
+        place.run(&line).exits(0);
+        let before = place.files("out/predictions");
+        place.remove(&format!("out/{lost}"));
+        let ran = place.run(&line).exits(0);
+        assert_same(&place.files("out/predictions"), &before, benchmark);
+        assert!(!ran.err.contains("failed"), "{}", ran.err);
+    }
+}
+
 /// A truth that was corrected, and a frame that was exchanged, are seen in any frame.
 #[test]
 fn a_clip_that_changed_is_done_again() {

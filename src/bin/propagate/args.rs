@@ -357,7 +357,7 @@ pub(crate) struct ImageArgs {
     /// Images, or folders of them
     #[arg(long = "images", num_args = 1.., required = true, value_name = "DIR|FILES")]
     pub(crate) paths: Vec<PathBuf>,
-    /// The encoder's input size; native crops each side to whole patches
+    /// The encoder's input size; native resizes each side down to whole patches
     #[arg(long, default_value = "native", value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: SizeArg,
     /// How images are resized

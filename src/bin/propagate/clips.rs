@@ -173,7 +173,7 @@ pub(crate) fn split(text: &str) -> Result<Split> {
         "train" => Ok(Split::Train),
         _ if file.exists() && !file.is_dir() => Ok(Split::File(file.to_path_buf())),
         _ => bail!(usage!(
-            "--split: {text:?} is neither val nor train nor a file of clip names; check the path"
+            "--split: {text:?} is neither val nor train nor a file of clip names; pass other lists as files, such as DAVIS/ImageSets/2017/test-dev.txt"
         )),
     }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Checked, Depth, frames};
 use crate::data::LabelClip;
-use crate::data::davis::{MaskKind, read_mask};
+use crate::data::davis::{MaskKind, Numbering, ON_ITS_SIDE, read_mask};
 use crate::error::Result;
 use crate::image::indexed;
 use crate::wording::counted;
@@ -106,7 +106,16 @@ fn sizes(masks: &[(&Path, Mask)], checked: &mut Checked) {
     if let Some(frame) = checked.facts.frame_size.filter(|frame| *frame != size) {
         let ((width, height), (x, y)) = (size, frame);
         let problem = format!("is {height}x{width}, but the frames are {y}x{x}");
-        checked.warn(path, problem, "fine if meant so: scores are at the annotation's size");
+        match (height, width) == (x, y) {
+            true => checked.fail(path, problem, ON_ITS_SIDE),
+            false => {
+                checked.warn(
+                    path,
+                    problem,
+                    "fine if meant so: scores are at the annotation's size",
+                );
+            }
+        }
     }
 }
 
@@ -130,14 +139,16 @@ fn ids(masks: &[(&Path, Mask)], dataset: Dataset, checked: &mut Checked) {
 fn objects(first: &Path, checked: &mut Checked) {
     let facts = &mut checked.facts;
     facts.objects = facts.ids.last().copied().unwrap_or(0).into();
-    let (ids, later) = (listed(&facts.ids), listed(&facts.later_ids));
-    let (count, objects) = (facts.ids.len(), facts.objects);
-    if count == 0 {
+    let later = listed(&facts.later_ids);
+    let numbering = Numbering::of_ids(facts.ids.clone());
+    if facts.ids.is_empty() {
         let remedy = "give every object an id from 1 in the first annotation";
         checked.fail(first, "holds no object: there is nothing to propagate", remedy);
-    } else if count != objects {
-        let problem = format!("holds the ids {ids}, but objects 1 to {objects} are scored");
-        checked.warn(first, problem, "number the objects from 1 without gaps");
+    } else if let Some(problem) = numbering.problem() {
+        match numbering.is_senseless() {
+            true => checked.fail(first, problem, Numbering::REMEDY),
+            false => checked.warn(first, problem, Numbering::REMEDY),
+        }
     }
     if !later.is_empty() {
         let problem = format!("lacks the ids {later}, which later annotations hold");

@@ -26,7 +26,11 @@ fn places(joints: &Joints, clip: &PoseClip, checked: &mut Checked) {
     if labelled != frames {
         let problem =
             format!("has joints for {}, but the clip has {frames}", counted(labelled, "frame"));
-        checked.warn(&clip.joints, problem, "fine: frames without joints are not scored");
+        let remedy = match labelled > frames {
+            true => "if pictures are missing, extract Rename_Images.tar.gz again",
+            false => "fine: frames without joints are not scored",
+        };
+        checked.warn(&clip.joints, problem, remedy);
     }
     if let Some((width, height)) = checked.facts.frame_size {
         // Pixels count from 1: the last column's centre is at x = width.
