@@ -1,5 +1,6 @@
-//! The output folder: every clip is stored completely or not at all, and one folder holds one
-//! setting.
+//! The output folder: every clip is stored completely or not at all, wherever the program is
+//! stopped, and one folder holds one setting. (Predictions are left to the system to be written to
+//! the disk: should the machine lose its power, they can be lost though the record is there.)
 //!
 //! ```text
 //! OUT/run.json                  what was asked: a second run must ask for the same
