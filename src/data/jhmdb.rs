@@ -17,21 +17,14 @@ use crate::files::list::entries;
 /// [`Split::Val`] is test split 1 (the lines marked 2 in `splits/<action>_test_split1.txt`), and
 /// [`Split::Train`] its counterpart (marked 1). Without those files every clip that has joints is
 /// taken, with a notice. A list of one's own holds `action/clip`, or `clip` alone, or lines of a
-/// split file, or those of the reference program's file list.
+/// split file, or those of the reference program's file list. With [`Need::LabelsOnly`] a clip has
+/// the frames that are there, or none.
 ///
 /// # Errors
 /// `root` is not the dataset's folder, a list cannot be read or names an unknown clip, or a clip
 /// has no frames or no joints.
-pub fn open(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
-    survey(root, split, Need::Frames)?.into_dataset()
-}
-
-/// The same for scoring, which needs no frames: a clip has those that are there, or none.
-///
-/// # Errors
-/// See [`open`].
-pub fn open_labels(root: &Path, split: &Split) -> Result<Dataset<PoseClip>> {
-    survey(root, split, Need::LabelsOnly)?.into_dataset()
+pub fn open(root: &Path, split: &Split, need: Need) -> Result<Dataset<PoseClip>> {
+    survey(root, split, need)?.into_dataset()
 }
 
 pub(super) fn survey(root: &Path, split: &Split, need: Need) -> Result<Survey<PoseClip>> {

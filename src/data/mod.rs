@@ -11,16 +11,18 @@ pub mod jhmdb;
 pub mod joints;
 pub(crate) mod listing;
 mod matlab;
+pub mod opened;
 mod pairing;
 mod provenance;
 pub mod vip;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{Error, Result};
+pub use opened::{Opened, Overview};
 
 /// The three tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,15 @@ impl Benchmark {
     /// Its name in settings and records.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// Whether its labels are masks, which can be scored at any size; joints are scored in pixels
+    /// of their frames.
+    pub fn has_masks(self) -> bool {
+        match self {
+            Self::Davis | Self::Vip => true,
+            Self::Jhmdb => false,
+        }
     }
 }
 
@@ -78,7 +89,8 @@ pub struct Frame {
 pub struct PoseClip {
     /// Action and clip, such as `catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2`.
     pub name: String,
-    /// The pictures in the order of time: at least one, or none with [`jhmdb::open_labels`].
+    /// The pictures in the order of time: at least one, or none with
+    /// [`Need::LabelsOnly`].
     pub frames: Vec<PathBuf>,
     /// The clip's `joint_positions.mat`; [`joints::read`] reads it.
     pub joints: PathBuf,
@@ -95,7 +107,11 @@ pub trait Clip: Sync {
     /// The files that its predictions consist of, in the clip's folder.
     fn predicted(&self) -> Vec<String>;
 
-    /// One line that changes when its given labels do; see [`Dataset::label_hash`].
+    /// The picture of a frame, counted from 0; none where there is no such frame or the dataset was
+    /// opened without pictures.
+    fn image(&self, frame: usize) -> Option<&Path>;
+
+    /// One line that changes when its given labels do; see [`Overview::label_hash`].
     ///
     /// # Errors
     /// The file of its labels cannot be read.
@@ -162,12 +178,22 @@ pub struct Dataset<C> {
 impl<C: Clip> Dataset<C> {
     /// The names of all clips in the order of the list, of the broken ones too.
     pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.clips.iter().map(Clip::name).collect();
-        // in the order of their places, so that each finds all before it where they belong
-        for broken in &self.broken {
-            names.insert(broken.place.min(names.len()), &broken.name);
-        }
-        names
+        self.overview().names()
+    }
+
+    /// The SHA-256 of the clips' given labels; see [`Overview::label_hash`].
+    ///
+    /// # Errors
+    /// The labels of a clip cannot be read.
+    pub fn label_hash(&self) -> Result<String> {
+        self.overview().label_hash()
+    }
+
+    /// Itself, without the kind of its clips.
+    pub fn overview(&self) -> Overview<'_> {
+        let Self { root, split, clips, broken, listed, notices } = self;
+        let clips = clips.iter().map(|clip| clip as &dyn Clip).collect();
+        Overview { root, split, clips, broken, listed: *listed, notices }
     }
 
     /// Leaves out all other clips; the list is as long as it was.

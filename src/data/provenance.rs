@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{Clip, Dataset, Frame, LabelClip, PoseClip, listing};
+use super::{Clip, Frame, LabelClip, PoseClip, listing};
 use crate::digest::hexadecimal;
 use crate::error::{Error, Result};
 
@@ -25,6 +25,10 @@ impl Clip for LabelClip {
 
     fn predicted(&self) -> Vec<String> {
         self.frames.iter().map(|frame| format!("{}.png", frame.name)).collect()
+    }
+
+    fn image(&self, frame: usize) -> Option<&Path> {
+        self.frames.get(frame)?.image.as_deref()
     }
 
     /// `<clip name> <annotated frames> <SHA-256 of the first annotation's file>`. Frames do not
@@ -61,6 +65,10 @@ impl Clip for PoseClip {
         vec!["joints.json".to_owned()]
     }
 
+    fn image(&self, frame: usize) -> Option<&Path> {
+        self.frames.get(frame).map(PathBuf::as_path)
+    }
+
     /// `<clip name> <SHA-256 of joint_positions.mat>`.
     fn label_line(&self) -> Result<String> {
         Ok(format!("{} {}", self.name, sha256_of_file(&self.joints)?))
@@ -72,19 +80,6 @@ impl Clip for PoseClip {
         };
         let mut lines = vec![sha256_of_file(&self.joints)? + "\n"];
         lines.extend(self.frames.par_iter().map(line).collect::<Result<Vec<_>>>()?);
-        Ok(hexadecimal(&Sha256::digest(lines.concat())))
-    }
-}
-
-impl<C: Clip> Dataset<C> {
-    /// The SHA-256, in hexadecimal, of the clips' [`Clip::label_line`]s in order, a line feed
-    /// after each.
-    ///
-    /// # Errors
-    /// The labels of a clip cannot be read.
-    pub fn label_hash(&self) -> Result<String> {
-        let line = |clip: &C| Ok(clip.label_line()? + "\n");
-        let lines: Vec<String> = self.clips.par_iter().map(line).collect::<Result<_>>()?;
         Ok(hexadecimal(&Sha256::digest(lines.concat())))
     }
 }

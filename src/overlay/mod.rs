@@ -19,7 +19,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{LabelClip, PoseClip};
+use crate::data::{LabelClip, Opened, PoseClip};
 use crate::error::Result;
 use crate::image::Rgb;
 use canvas::Color;
@@ -66,6 +66,24 @@ enum Labels<'a> {
 }
 
 impl<'a> Overlay<'a> {
+    /// A clip of a benchmark, by its place among those that can be used; none where there is no
+    /// such clip. `predictions` as for the benchmark's own function below.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn of(
+        clips: &'a Opened,
+        index: usize,
+        predictions: &Path,
+        style: Style,
+    ) -> Option<Result<Self>> {
+        Some(match clips {
+            Opened::Davis(set) => Self::objects(set.clips.get(index)?, predictions, style),
+            Opened::Vip(set) => Self::parts(set.clips.get(index)?, predictions, style),
+            Opened::Jhmdb(set) => Self::joints(set.clips.get(index)?, predictions, style),
+        })
+    }
+
     /// The objects of a DAVIS sequence; `predictions` holds `<clip>/<frame>.png` of every clip, as
     /// [`crate::eval::RunFolder::predictions`] does, with masks of any size.
     ///

@@ -12,7 +12,7 @@ use candle_core::{DType, Device};
 use serde_json::json;
 
 use crate::autoencoder::Autoencoder;
-use crate::data::{self, Dataset, LabelClip, Need, PoseClip, Split};
+use crate::data::{Need, Opened, Split};
 use crate::error::{Error, Result};
 use crate::eval::{self, Batch, Failure, Outcome, RunFolder, Setup};
 use crate::model::vit::{Layer, Vit};
@@ -28,16 +28,9 @@ const GPU_BATCH: usize = 8;
 /// A benchmark to run along a training run.
 #[derive(Debug)]
 pub struct Evaluation {
-    benchmark: Benchmark,
     protocol: Protocol,
-    clips: Clips,
+    clips: Opened,
     folder: PathBuf,
-}
-
-#[derive(Debug)]
-enum Clips {
-    Masks(Dataset<LabelClip>),
-    Poses(Dataset<PoseClip>),
 }
 
 /// What a benchmark said of an encoder.
@@ -58,34 +51,26 @@ impl Evaluation {
     /// # Errors
     /// The dataset is not there, none of its clips can be used, or none can be scored.
     pub fn open(benchmark: Benchmark, root: &Path, folder: PathBuf) -> Result<Self> {
-        let clips = match benchmark {
-            Benchmark::Davis => Clips::Masks(data::davis::open(root, &Split::Val, Need::Frames)?),
-            Benchmark::Vip => Clips::Masks(data::vip::open(root, &Split::Val, Need::Frames)?),
-            Benchmark::Jhmdb => Clips::Poses(data::jhmdb::open(root, &Split::Val)?),
-        };
-        if benchmark == Benchmark::Davis
-            && let Clips::Masks(set) = &clips
+        let clips = Opened::open(benchmark, root, &Split::Val, Need::Frames)?;
+        if let Opened::Davis(set) = &clips
             && !set.clips.iter().any(eval::davis::has_truth)
         {
             let problem = "no frame but the first of each clip has an annotation to be scored by";
             return Err(Error::data(root, problem, "add annotations, or leave the benchmark out"));
         }
-        Ok(Self { benchmark, protocol: Preset::Cropmae.protocol(benchmark)?, clips, folder })
+        Ok(Self { protocol: Preset::Cropmae.protocol(benchmark)?, clips, folder })
     }
 
     /// The clips that cannot be used, each with the reason: [`Measured::failures`] will begin with
     /// them.
     pub fn broken(&self) -> Vec<String> {
-        let broken = match &self.clips {
-            Clips::Masks(set) => &set.broken,
-            Clips::Poses(set) => &set.broken,
-        };
+        let broken = self.clips.overview().broken;
         broken.iter().map(|it| format!("{}: {}", it.name, it.error.explained())).collect()
     }
 
     /// What the score is called in logs: `davis J&F`, `vip mIoU`, `jhmdb PCK@0.1`.
     pub fn name(&self) -> &'static str {
-        match self.benchmark {
+        match self.clips.benchmark() {
             Benchmark::Davis => "davis J&F",
             Benchmark::Vip => "vip mIoU",
             Benchmark::Jhmdb => "jhmdb PCK@0.1",
@@ -127,18 +112,18 @@ impl Evaluation {
         let setup = Setup::new(&self.protocol, &encoder, engine, &batch);
         let folder = self.fresh_folder()?;
         let exclude = self.protocol.exclude_first_frame;
-        let measured = match (&self.clips, self.benchmark) {
-            (Clips::Masks(set), Benchmark::Davis) => {
+        let measured = match &self.clips {
+            Opened::Davis(set) => {
                 let outcome = eval::davis::evaluate(set, &setup, &folder, observer)?;
                 measured(&outcome, &report::davis::summary(&outcome), "J&F-Mean")
             }
-            (Clips::Masks(set), _) => {
+            Opened::Vip(set) => {
                 let outcome = eval::vip::evaluate(set, &setup, &folder, observer)?;
                 let summary = report::vip::summary(&outcome, exclude)
                     .map_err(|error| Error::failed("vip", error.to_string()))?;
                 measured(&outcome, &summary, "mIoU")
             }
-            (Clips::Poses(set), _) => {
+            Opened::Jhmdb(set) => {
                 let outcome = eval::jhmdb::evaluate(set, &setup, &folder, observer)?;
                 measured(&outcome, &report::jhmdb::summary(&outcome), "PCK@0.1")
             }
@@ -152,7 +137,7 @@ impl Evaluation {
         if self.folder.join("run.json").exists() {
             std::fs::remove_dir_all(&self.folder).map_err(Error::removing(&self.folder))?;
         }
-        let identity = json!({ "benchmark": self.benchmark, "by": "pretrain" });
+        let identity = json!({ "benchmark": self.clips.benchmark(), "by": "pretrain" });
         RunFolder::open(&self.folder, &identity)
     }
 }

@@ -231,7 +231,10 @@ fn write_frames(
     stem: impl Fn(usize) -> String + Sync,
 ) -> Result<()> {
     let format = format_of(settings);
-    let labels = if benchmark == Benchmark::Davis { Labels::Actors } else { Labels::Parts };
+    let labels = match benchmark {
+        Benchmark::Davis => Labels::Actors,
+        Benchmark::Vip | Benchmark::Jhmdb => Labels::Parts,
+    };
     let backdrop = drawn.clip.paint_backdrop(format);
     (0..settings.frames).into_par_iter().try_for_each(|t| {
         let stream = 1 + t as u64;

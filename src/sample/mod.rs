@@ -64,12 +64,12 @@ pub struct Settings {
 
 /// A small sample of a benchmark, rendered in a few seconds.
 pub fn default_settings(benchmark: Benchmark) -> Settings {
-    let (clips, frames, height, width) = match benchmark {
-        Benchmark::Davis => (3, 20, 480, 854),
-        Benchmark::Vip => (3, 16, 480, 854),
-        Benchmark::Jhmdb => (6, 24, 240, 320),
+    let (clips, frames, height, width, jpeg) = match benchmark {
+        Benchmark::Davis => (3, 20, 480, 854, true),
+        Benchmark::Vip => (3, 16, 480, 854, true),
+        Benchmark::Jhmdb => (6, 24, 240, 320, false),
     };
-    Settings { clips, frames, height, width, seed: 4, jpeg: benchmark != Benchmark::Jhmdb }
+    Settings { clips, frames, height, width, seed: 4, jpeg }
 }
 
 /// Renders a benchmark's clips into a folder laid out like the official release.

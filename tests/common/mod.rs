@@ -78,7 +78,7 @@ impl Run {
                 cropmae::report::vip::summary(&outcome, false).unwrap().metrics
             }
             Benchmark::Jhmdb => {
-                let dataset = data::jhmdb::open(root, &Split::Val).unwrap();
+                let dataset = data::jhmdb::open(root, &Split::Val, Need::Frames).unwrap();
                 let outcome = eval::jhmdb::evaluate(&dataset, &setup, &out, &Silent).unwrap();
                 cropmae::report::jhmdb::summary(&outcome).metrics
             }

@@ -233,7 +233,7 @@ fn clips_of_jhmdb_are_those_marked_2() {
     tree.text("splits/pick_test_split2.txt", "b_0.avi 2\n");
     tree.text("splits/catch_test_split1.txt", "a_1.avi 2 \na_0.avi 0 \n");
     tree.text("splits/._catch_test_split1.txt", "");
-    let open = |split: &Split| jhmdb::open(tree.root(), split).unwrap();
+    let open = |split: &Split| jhmdb::open(tree.root(), split, Need::Frames).unwrap();
     let names = |split| open(&split).clips.into_iter().map(|clip| clip.name).collect::<Vec<_>>();
     assert_eq!(names(Split::Val), ["catch/a_1", odd]);
     assert_eq!(names(Split::Train), ["pick/b_0"]);
@@ -244,12 +244,12 @@ fn clips_of_jhmdb_are_those_marked_2() {
     // lists that mark no clip are no reason to take all
     tree.text("splits/pick_test_split1.txt", "b_0.avi 1\n");
     tree.text("splits/catch_test_split1.txt", "a_0.avi 0\n");
-    let message = jhmdb::open(tree.root(), &Split::Val).unwrap_err().to_string();
+    let message = jhmdb::open(tree.root(), &Split::Val, Need::Frames).unwrap_err().to_string();
     assert!(message.contains("marks no clip as test clip, by a 2 behind its name"), "{message}");
     fs::remove_dir_all(tree.root().join("splits")).unwrap();
     assert_eq!(names(Split::Val), ["catch/a_0", "catch/a_1", odd, "pick/b_0"]);
     assert!(open(&Split::Val).notices[0].contains("every clip found is taken (4)"));
-    assert!(jhmdb::open(tree.root(), &Split::Train).is_err());
+    assert!(jhmdb::open(tree.root(), &Split::Train, Need::Frames).is_err());
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn clips_of_jhmdb_that_are_incomplete_are_named() {
     tree.bytes("joint_positions/catch/b_0/joint_positions.mat", &mat(2, [1.0, 1.0]));
     let fails = |list: &str| {
         let own = Split::File(tree.text("own.txt", list));
-        jhmdb::open(tree.root(), &own).unwrap_err().to_string()
+        jhmdb::open(tree.root(), &own, Need::Frames).unwrap_err().to_string()
     };
     let message = fails("catch/b_0");
     assert!(message.contains("Rename_Images/catch/b_0: is missing"), "{message}");
@@ -267,7 +267,8 @@ fn clips_of_jhmdb_that_are_incomplete_are_named() {
     assert!(fails("nobody_0").contains("nobody_0: is missing"));
     tree.bytes("joint_positions/pour/a_0/joint_positions.mat", &mat(2, [1.0, 1.0]));
     assert!(fails("a_0").contains("several actions: catch, pour; write action/clip"));
-    let message = jhmdb::open(&tree.root().join("Rename_Images/catch"), &Split::Val).unwrap_err();
+    let message = jhmdb::open(&tree.root().join("Rename_Images/catch"), &Split::Val, Need::Frames)
+        .unwrap_err();
     assert!(message.to_string().contains("; pass "), "{message}");
 }
 

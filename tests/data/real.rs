@@ -53,7 +53,7 @@ fn thirty_sequences_of_labels_alone() {
 #[test]
 fn the_joints_of_a_real_clip() {
     let Some(root) = shared("data/jhmdb") else { return };
-    let dataset = jhmdb::open(&root, &Split::Val).unwrap();
+    let dataset = jhmdb::open(&root, &Split::Val, Need::Frames).unwrap();
     assert_eq!(dataset.clips.len(), 1);
     assert_eq!(dataset.clips[0].name, "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2");
     let joints = joints::read(&dataset.clips[0].joints).unwrap();
@@ -77,7 +77,7 @@ fn the_small_datasets_of_the_fixtures() {
     assert_eq!((clip.name.as_str(), clip.frames.len()), ("videos1", 27));
     assert_eq!(clip.frames[1].name, "000000000004");
     let list = Split::File(root.join("JHMDB/jhmdb_vallist.txt"));
-    let poses = jhmdb::open(&root.join("JHMDB"), &list).unwrap();
+    let poses = jhmdb::open(&root.join("JHMDB"), &list, Need::Frames).unwrap();
     let clip = &poses.clips[0];
     assert_eq!((clip.name.as_str(), clip.frames.len()), ("ride_bike/bmx_trees_ride_bike_0", 26));
     assert_eq!(joints::read(&clip.joints).unwrap().frames, 26);

@@ -35,7 +35,7 @@ fn label_lines_are_as_documented() {
         template
     };
     let place = Place::of_datasets("JHMDB");
-    let set = jhmdb::open(&place.path("ROOT"), &Split::Val).unwrap();
+    let set = jhmdb::open(&place.path("ROOT"), &Split::Val, Need::Frames).unwrap();
     let clip = &set.clips[0];
     let line = shown("<clip> <SHA-256 of joint_positions.mat>")
         .replace("<clip>", &clip.name)

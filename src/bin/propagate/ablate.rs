@@ -26,14 +26,13 @@ use serde_json::{Value, json};
 use self::encoder::RunEncoder;
 use self::trials::{DECODER, Trial, dtype_of};
 use crate::args::{ExplainArgs, RunArgs};
-use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::evaluate;
 use crate::progress::{Bars, OfSetting};
 use crate::ready::{Ready, Shared};
 use crate::show::Notes;
 use crate::sweep::evaluate_runs;
-use crate::{interrupt, show};
+use crate::{clips, interrupt, show};
 
 /// All changes measured, and whether some clips failed; none where Ctrl-C came before all were.
 pub(crate) fn ablation(
@@ -79,14 +78,15 @@ fn open(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Shared> {
         usage!("--dtype: the run was encoded in {}; leave it out", dtype.name())
     );
     let start = Instant::now();
-    let clips = Clips::open(run.benchmark, &args.data, Need::Frames, say)?;
+    let clips = clips::open(run.benchmark, &args.data, Need::Frames, say)?;
     let device = RunArgs { dtype, ..args.run.clone() };
-    Shared::of(start, run.benchmark, (clips, &args.data), &device, &args.work, say)
+    Shared::of(start, (clips, &args.data), &device, &args.work, say)
 }
 
 /// Only the clips that are taken.
 fn narrowed(mut run: ScoredRun, shared: &Shared) -> ScoredRun {
-    run.keep(|clip| shared.clips.list().iter().any(|(taken, _)| *taken == clip));
+    let taken = shared.clips.overview().clips;
+    run.keep(|clip| taken.iter().any(|taken| taken.name() == clip));
     run
 }
 
@@ -113,10 +113,10 @@ impl All<'_> {
         let sha256 = &self.run.results["weights"]["sha256"];
         let place = RunFolder::open(self.top, &json!({ "of": hash, "weights_sha256": sha256 }))?;
         place.clean()?;
-        let (count, clips) = (trials.len(), self.shared.clips.list().len());
+        let (count, clips) = (trials.len(), self.shared.clips.overview().clips.len());
         let (settings, clips) = (counted(count, "setting"), counted(clips, "clip"));
         say.line(&format!("{settings} of {clips}, each in {}", self.top.display()));
-        let bars = Bars::new(self.run.benchmark, &self.shared.clips, count, self.args.quiet);
+        let bars = Bars::new(&self.shared.clips, count, self.args.quiet);
         interrupt::listen();
         let (mut done, mut impossible): (Vec<Value>, Vec<(Value, String)>) = Default::default();
         let mut partial = false;

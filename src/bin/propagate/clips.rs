@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use cropmae::data::{self, Clip, Dataset, LabelClip, Need, PoseClip, Split};
+use anyhow::{Result, bail, ensure};
+use cropmae::data::{Need, Opened, Split};
 use cropmae::nearest::nearest;
-use cropmae::overlay::{Overlay, Style};
 use cropmae::protocol::Benchmark;
 use cropmae::report::record::DatasetRecord;
 
@@ -15,148 +14,26 @@ use crate::common;
 use crate::common::usage::{Usage, usage};
 use crate::show::Notes;
 
-/// The clips of a benchmark.
-pub(crate) enum Clips {
-    Masks(Dataset<LabelClip>),
-    Poses(Dataset<PoseClip>),
+/// Opens a dataset and narrows it to the clips asked for.
+pub(crate) fn open(
+    benchmark: Benchmark,
+    args: &DataArgs,
+    need: Need,
+    say: &Notes,
+) -> Result<Opened> {
+    let root = root(benchmark, args.data.as_deref(), say)?;
+    let split = split(&args.split)?;
+    let clips = narrowed(Opened::open(benchmark, &root, &split, need)?, args)?;
+    clips.overview().notices.iter().for_each(|notice| say.line(notice));
+    Ok(clips)
 }
 
-impl Clips {
-    /// Opens a dataset and narrows it to the clips asked for.
-    pub(crate) fn open(
-        benchmark: Benchmark,
-        args: &DataArgs,
-        need: Need,
-        say: &Notes,
-    ) -> Result<Self> {
-        let root = root(benchmark, args.data.as_deref(), say)?;
-        let split = split(&args.split)?;
-        let masks = |set| narrowed(set, args).map(Self::Masks);
-        let poses = |set| narrowed(set, args).map(Self::Poses);
-        let clips = match (benchmark, need) {
-            (Benchmark::Davis, _) => masks(data::davis::open(&root, &split, need)?),
-            (Benchmark::Vip, _) => masks(data::vip::open(&root, &split, need)?),
-            (Benchmark::Jhmdb, Need::Frames) => poses(data::jhmdb::open(&root, &split)?),
-            (Benchmark::Jhmdb, Need::LabelsOnly) => poses(data::jhmdb::open_labels(&root, &split)?),
-        }?;
-        clips.notices().iter().for_each(|notice| say.line(notice));
-        Ok(clips)
-    }
-
-    /// Leaves out all other clips.
-    pub(crate) fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
-        match self {
-            Self::Masks(set) => set.keep(wanted),
-            Self::Poses(set) => set.keep(wanted),
-        }
-    }
-
-    /// Names and frame counts.
-    pub(crate) fn list(&self) -> Vec<(&str, usize)> {
-        match self {
-            Self::Masks(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
-            Self::Poses(set) => set.clips.iter().map(|c| (&*c.name, c.frames.len())).collect(),
-        }
-    }
-
-    /// What decides a clip's record: its given labels in a line, and how many frames it has.
-    pub(crate) fn given(&self, index: usize) -> Result<(String, usize)> {
-        let of = |clip: Option<&dyn Clip>| {
-            let clip = clip.context("no such clip")?;
-            Ok((clip.label_line()?, clip.frame_count()))
-        };
-        match self {
-            Self::Masks(set) => of(set.clips.get(index).map(|clip| clip as &dyn Clip)),
-            Self::Poses(set) => of(set.clips.get(index).map(|clip| clip as &dyn Clip)),
-        }
-    }
-
-    /// Frames of all clips.
-    pub(crate) fn frames(&self) -> usize {
-        self.list().iter().map(|(_, frames)| frames).sum()
-    }
-
-    /// Frames of the longest clip.
-    pub(crate) fn longest(&self) -> usize {
-        self.list().iter().map(|(_, frames)| *frames).max().unwrap_or(0)
-    }
-
-    fn notices(&self) -> &[String] {
-        match self {
-            Self::Masks(set) => &set.notices,
-            Self::Poses(set) => &set.notices,
-        }
-    }
-
-    /// How many clips are asked for, those that cannot be opened among them.
-    pub(crate) fn asked(&self) -> usize {
-        match self {
-            Self::Masks(set) => set.clips.len() + set.broken.len(),
-            Self::Poses(set) => set.clips.len() + set.broken.len(),
-        }
-    }
-
-    /// Whether the list names more clips than are asked for.
-    pub(crate) fn narrowed(&self) -> bool {
-        let listed = match self {
-            Self::Masks(set) => set.listed,
-            Self::Poses(set) => set.listed,
-        };
-        self.asked() < listed
-    }
-
-    /// The dataset's folder.
-    pub(crate) fn root(&self) -> &Path {
-        match self {
-            Self::Masks(set) => &set.root,
-            Self::Poses(set) => &set.root,
-        }
-    }
-
-    /// The first frame, whose size stands for the clips'.
-    pub(crate) fn first_frame(&self) -> Option<&Path> {
-        match self {
-            Self::Masks(set) => set.clips.first()?.frames.first()?.image.as_deref(),
-            Self::Poses(set) => set.clips.first()?.frames.first().map(PathBuf::as_path),
-        }
-    }
-
-    /// A frame of the first clip.
-    pub(crate) fn image(&self, index: usize) -> Option<&Path> {
-        match self {
-            Self::Masks(set) => set.clips.first()?.frames.get(index)?.image.as_deref(),
-            Self::Poses(set) => set.clips.first()?.frames.get(index).map(PathBuf::as_path),
-        }
-    }
-
-    /// A clip's frames with what was predicted of them; `None` where there is no such clip.
-    /// `predictions` holds a folder for each clip.
-    pub(crate) fn overlay(
-        &self,
-        benchmark: Benchmark,
-        index: usize,
-        predictions: &Path,
-        style: Style,
-    ) -> Option<cropmae::Result<Overlay<'_>>> {
-        let drawn = match (self, benchmark) {
-            (Self::Masks(set), Benchmark::Davis) => {
-                Overlay::objects(set.clips.get(index)?, predictions, style)
-            }
-            (Self::Masks(set), _) => Overlay::parts(set.clips.get(index)?, predictions, style),
-            (Self::Poses(set), _) => Overlay::joints(set.clips.get(index)?, predictions, style),
-        };
-        Some(drawn)
-    }
-
-    /// The data's part of the record.
-    pub(crate) fn record(&self, done: usize, frames: usize) -> DatasetRecord {
-        let (split, clips, hash) = match self {
-            Self::Masks(set) => (&set.split, set.listed, set.label_hash()),
-            Self::Poses(set) => (&set.split, set.listed, set.label_hash()),
-        };
-        let (name, split) = (folder_name(self.root()), split.clone());
-        DatasetRecord { name, split, clips, done, frames, labels_sha256: hash.ok() }
-    }
+/// The data's part of the record.
+pub(crate) fn record(clips: &Opened, done: usize, frames: usize) -> DatasetRecord {
+    let overview = clips.overview();
+    let (name, split) = (folder_name(overview.root), overview.split.to_owned());
+    let labels_sha256 = overview.label_hash().ok();
+    DatasetRecord { name, split, clips: overview.listed, done, frames, labels_sha256 }
 }
 
 /// The last part of a path.
@@ -214,18 +91,19 @@ pub(crate) fn root(benchmark: Benchmark, data: Option<&Path>, say: &Notes) -> Re
 
 /// Only the clips of `--sequences`, and of these the first of the list that `--limit` allows,
 /// broken or not: no other clip stands in for a broken one.
-fn narrowed<C: Clip>(mut dataset: Dataset<C>, args: &DataArgs) -> Result<Dataset<C>> {
-    let names = dataset.names();
+fn narrowed(mut clips: Opened, args: &DataArgs) -> Result<Opened> {
+    let overview = clips.overview();
+    let names = overview.names();
     let wanted = wanted(&args.sequences)?;
     if let Some(unknown) = wanted.iter().find(|wanted| !names.contains(wanted)) {
-        bail!(unknown_clip(unknown, &names, &dataset.split));
+        bail!(unknown_clip(unknown, &names, overview.split));
     }
     let limit = args.limit.unwrap_or(usize::MAX);
     ensure!(limit > 0, usage!("--limit: at least one clip is needed"));
     let asked = names.iter().filter(|name| wanted.is_empty() || wanted.contains(name));
     let asked: HashSet<String> = asked.take(limit).map(|name| (*name).to_owned()).collect();
-    dataset.keep(|name| asked.contains(name));
-    Ok(dataset)
+    clips.keep(|name| asked.contains(name));
+    Ok(clips)
 }
 
 /// The names that were typed.

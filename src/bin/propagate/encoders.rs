@@ -177,13 +177,13 @@ impl All<'_> {
             bail!("none of the clips could be done{}", first.unwrap_or_default());
         }
         let failed = done.failures.len();
-        let error = (failed > 0)
-            .then(|| format!("{failed} of {} failed", counted(ready.clips.asked(), "clip")));
+        let error = (failed > 0).then(|| {
+            format!("{failed} of {} failed", counted(ready.clips.overview().asked(), "clip"))
+        });
         let values = vec![name.to_owned()];
         let (row, shows) =
             evaluate::stored_row(&ready, (*protocol).clone(), values, done.clone(), &to)?;
-        let benchmark = ready.benchmark;
-        let drawn = Drawn { benchmark, clips: &ready.clips, folder: &to };
+        let drawn = Drawn { clips: &ready.clips, folder: &to };
         let whole = evaluate::draw(&args.output, &drawn, shows, &done.failures, self.say);
         let (weights, name) = (Some(ready.weights), name.to_owned());
         Ok((Entry { name, weights, row: Some(row), error }, done, whole))

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use cropmae::data::Opened;
 use cropmae::eval::{self, RunFolder, Setup};
 use cropmae::files::check_folder;
 use cropmae::protocol::Benchmark;
@@ -14,7 +15,6 @@ use cropmae::wording::counted;
 use serde_json::{Value, json};
 
 use crate::args::{EvaluateArgs, OutputArgs};
-use crate::clips::Clips;
 use crate::done::Done;
 use crate::overlays::{self, Drawn};
 use crate::progress::Bars;
@@ -44,7 +44,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     interrupt::listen();
     let done = evaluate(&ready, &setup, &folder, args.output.quiet)?;
     let (summary, record) = ready.record(protocol, done);
-    let drawn = Drawn { benchmark, clips: &ready.clips, folder: &out };
+    let drawn = Drawn { clips: &ready.clips, folder: &out };
     finish(&args.output, &drawn, summary, record, &say)
 }
 
@@ -60,15 +60,15 @@ pub(crate) fn evaluate(
     folder: &RunFolder,
     quiet: bool,
 ) -> Result<Done> {
-    let bars = Bars::new(ready.benchmark, &ready.clips, 1, quiet);
-    let done = match (ready.benchmark, &*ready.clips) {
-        (Benchmark::Davis, Clips::Masks(dataset)) => {
+    let bars = Bars::new(&ready.clips, 1, quiet);
+    let done = match &*ready.clips {
+        Opened::Davis(dataset) => {
             Done::davis(&eval::davis::evaluate(dataset, setup, folder, &bars)?)
         }
-        (_, Clips::Masks(dataset)) => {
+        Opened::Vip(dataset) => {
             Done::vip(&eval::vip::evaluate(dataset, setup, folder, &bars)?, setup.protocol)
         }
-        (_, Clips::Poses(dataset)) => {
+        Opened::Jhmdb(dataset) => {
             Done::jhmdb(&eval::jhmdb::evaluate(dataset, setup, folder, &bars)?)
         }
     };
@@ -84,7 +84,7 @@ fn finish(
     mut record: RunRecord,
     say: &Notes,
 ) -> Result<Outcome> {
-    let Drawn { clips, folder: out, .. } = *drawn;
+    let Drawn { clips, folder: out } = *drawn;
     failures_if_quiet(args, &record);
     let interrupted = interrupted(clips, &record, say);
     if interrupted && record.dataset.done == 0 {
@@ -142,8 +142,8 @@ pub(crate) fn unscored(args: &OutputArgs) -> &'static str {
 }
 
 /// Fails where not a single clip could be done: there is no table of the others then.
-pub(crate) fn ensure_some(record: &RunRecord, clips: &Clips) -> Result<()> {
-    let asked = counted(clips.asked(), "clip");
+pub(crate) fn ensure_some(record: &RunRecord, clips: &Opened) -> Result<()> {
+    let asked = counted(clips.overview().asked(), "clip");
     anyhow::ensure!(
         record.dataset.done > 0,
         "0 of {asked} could be done: what failed stands above"
@@ -152,8 +152,8 @@ pub(crate) fn ensure_some(record: &RunRecord, clips: &Clips) -> Result<()> {
 }
 
 /// Whether a signal kept clips from being done; that is said.
-pub(crate) fn interrupted(clips: &Clips, record: &RunRecord, say: &Notes) -> bool {
-    let (done, asked) = (record.dataset.done, clips.asked());
+pub(crate) fn interrupted(clips: &Opened, record: &RunRecord, say: &Notes) -> bool {
+    let (done, asked) = (record.dataset.done, clips.overview().asked());
     let interrupted = interrupt::asked() && done + record.failures.len() < asked;
     if interrupted {
         say.line(&format!(
@@ -188,12 +188,12 @@ pub(crate) fn failures_if_quiet(args: &OutputArgs, record: &RunRecord) {
 /// kept.
 pub(crate) fn store(
     out: &Path,
-    clips: &Clips,
+    clips: &Opened,
     summary: &Summary,
     record: &RunRecord,
     stored: Option<&Value>,
 ) -> Result<(Value, bool)> {
-    let fewer = clips.narrowed() || interrupt::asked();
+    let fewer = clips.overview().is_narrowed() || interrupt::asked();
     let keep = fewer && stored.is_some_and(|json| json["partial"] == false);
     let json = if keep { record.json(summary) } else { report::write(out, summary, record)? };
     Ok((json, keep))

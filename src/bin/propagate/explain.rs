@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use cropmae::data::{Dataset, LabelClip, Need};
+use cropmae::data::{Dataset, LabelClip, Need, Opened};
 use cropmae::eval;
-use cropmae::protocol::{Benchmark, Preset, Protocol, ScoreSize, Size};
+use cropmae::protocol::{Preset, Protocol, ScoreSize, Size};
 use cropmae::report::compare::runs::ScoredRun;
 use cropmae::report::explain::{self, Explanation};
 
 use crate::args::ExplainArgs;
-use crate::clips::{self, Clips};
+use crate::clips;
 use crate::done::Done;
 use crate::show::Notes;
 use crate::{Outcome, ablate, common, show};
@@ -59,9 +59,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
 
 /// The stored predictions scored anew: as they were, and at the sizes that people publish with.
 fn rescored(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Vec<(String, f64)>> {
-    let mut clips = Clips::open(run.benchmark, &args.data, Need::LabelsOnly, say)?;
+    let mut clips = clips::open(run.benchmark, &args.data, Need::LabelsOnly, say)?;
     clips.keep(|clip| run.clips().iter().any(|(known, _)| *known == clip));
-    ensure!(!clips.list().is_empty(), "{} holds none of this data's clips", run.name);
+    ensure!(!clips.overview().clips.is_empty(), "{} holds none of this data's clips", run.name);
     let predictions = run.folder.join("predictions");
     let used = Protocol::from_values(&run.results["protocol"]["values"]);
     let used = used.or_else(|_| Preset::Cropmae.protocol(run.benchmark))?;
@@ -75,13 +75,13 @@ fn rescored(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Vec<(Str
         let score = done.summary.and_then(|summary| summary.metrics.get(&name)?.as_f64());
         Ok(score.unwrap_or(f64::NAN))
     };
-    match (run.benchmark, &clips) {
-        (Benchmark::Davis, Clips::Masks(dataset)) => davis(dataset, &predictions, &used, &first),
-        (_, Clips::Masks(dataset)) => {
+    match &clips {
+        Opened::Davis(dataset) => davis(dataset, &predictions, &used, &first),
+        Opened::Vip(dataset) => {
             let outcome = eval::vip::score(dataset, &predictions, &used);
             Ok(vec![("as the run was".into(), first(Done::vip(&outcome, &used))?)])
         }
-        (_, Clips::Poses(dataset)) => {
+        Opened::Jhmdb(dataset) => {
             // our files name their own grid
             let outcome = eval::jhmdb::score(dataset, &predictions, (1, 1));
             Ok(vec![("as the run was".into(), first(Done::jhmdb(&outcome))?)])

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use cropmae::data::Need;
+use cropmae::data::{Clip, Need, Opened};
 use cropmae::eval::folder::record_path;
 use cropmae::eval::{Record, flat_name};
 use cropmae::files::write_json;
@@ -23,20 +23,18 @@ use cropmae::{Error, files};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::Outcome;
 use crate::args::{Kind, OverlayArgs, OverlaysArgs};
-use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::show::{self, Notes};
 use crate::targets::Inputs;
+use crate::{Outcome, clips};
 
 /// Frames of a contact sheet, and how many stand in a row.
 const SHEET: (usize, usize) = (8, 4);
 
 /// A run whose clips are to be drawn.
 pub(crate) struct Drawn<'a> {
-    pub(crate) benchmark: Benchmark,
-    pub(crate) clips: &'a Clips,
+    pub(crate) clips: &'a Opened,
     pub(crate) folder: &'a Path,
 }
 
@@ -50,8 +48,8 @@ pub(crate) fn run(args: &OverlaysArgs) -> Result<Outcome> {
             .with(&args.run.join("predictions"))
             .spare_file("--figure", file, "png", true)?;
     }
-    let clips = Clips::open(benchmark, &args.data, Need::Frames, &say)?;
-    let drawn = Drawn { benchmark, clips: &clips, folder: &args.run };
+    let clips = clips::open(benchmark, &args.data, Need::Frames, &say)?;
+    let drawn = Drawn { clips: &clips, folder: &args.run };
     if let Some(file) = &args.figure {
         drawn.figure(args, file)?;
         say.line(&format!("figure in {}", file.display()));
@@ -63,7 +61,7 @@ pub(crate) fn run(args: &OverlaysArgs) -> Result<Outcome> {
     }
     let summary = drawn.all(&args.overlay, args.width.map(usize::from), &say)?;
     if summary.drawn + summary.kept == 0 {
-        let clips = counted(clips.asked(), "clip");
+        let clips = counted(clips.overview().asked(), "clip");
         let why = summary.why.map_or(String::new(), |why| format!("; {why}"));
         bail!("{}: 0 of {clips} could be drawn{why}", args.run.display());
     }
@@ -150,11 +148,10 @@ impl Drawn<'_> {
         std::fs::create_dir_all(&place).map_err(Error::creating(&place))?;
         let style = self.style(args, width, kind)?;
         renew(&place, kind, &style)?;
-        let clips: Vec<(usize, &str)> =
-            self.clips.list().into_iter().map(|(name, _)| name).enumerate().collect();
-        let each = clips.par_iter();
+        let clips = self.clips.overview().clips;
+        let each = clips.par_iter().enumerate();
         let fates: Vec<(&str, Result<Fate>)> =
-            each.map(|&(index, name)| (name, self.one(index, name, kind, style))).collect();
+            each.map(|(index, clip)| (clip.name(), self.one(index, *clip, kind, style))).collect();
         let mut summary = Summary { seconds: start.elapsed().as_secs_f64(), ..Summary::default() };
         for (name, fate) in fates {
             match fate {
@@ -175,8 +172,9 @@ impl Drawn<'_> {
         Ok(summary)
     }
 
-    fn one(&self, index: usize, name: &str, kind: Kind, style: Style) -> Result<Fate> {
-        if !self.is_done(index, name)? {
+    fn one(&self, index: usize, clip: &dyn Clip, kind: Kind, style: Style) -> Result<Fate> {
+        let name = clip.name();
+        if !self.is_done(clip)? {
             return Ok(Fate::Undone);
         }
         let path =
@@ -201,13 +199,12 @@ impl Drawn<'_> {
     ///
     /// # Errors
     /// The clip is another by now.
-    fn is_done(&self, index: usize, name: &str) -> Result<bool> {
-        let path = record_path(self.folder, name);
+    fn is_done(&self, clip: &dyn Clip) -> Result<bool> {
+        let path = record_path(self.folder, clip.name());
         let Ok(bytes) = std::fs::read(&path) else { return Ok(false) };
         let record: Record<Value> = serde_json::from_slice(&bytes)
             .with_context(|| format!("{}: is damaged", path.display()))?;
-        let (labels, frames) = self.clips.given(index)?;
-        if record.labels != labels || record.frames != frames {
+        if record.labels != clip.label_line()? || record.frames != clip.frame_count() {
             bail!("this dataset's clip is another than the run's; pass the same --data");
         }
         Ok(true)
@@ -215,7 +212,7 @@ impl Drawn<'_> {
 
     fn overlay(&self, index: usize, style: Style) -> Result<Overlay<'_>> {
         let predictions = self.folder.join("predictions");
-        let found = self.clips.overlay(self.benchmark, index, &predictions, style);
+        let found = Overlay::of(self.clips, index, &predictions, style);
         Ok(found.context("no such clip")??)
     }
 
@@ -225,10 +222,10 @@ impl Drawn<'_> {
             Kind::Gif | Kind::None => Some(480),
             Kind::Mp4 => None,
         };
-        let own = self.clips.first_frame().map(decode::size).transpose()?;
+        let own = self.clips.overview().image(0).map(decode::size).transpose()?;
         let usual = most.zip(own).map_or(0, |(most, (width, _))| width.min(most));
         let width = width.unwrap_or(usual);
-        let truth = args.overlay_truth || self.benchmark == Benchmark::Jhmdb;
+        let truth = args.overlay_truth || !self.clips.benchmark().has_masks();
         Ok(Style { errors: args.overlay_errors, truth, width })
     }
 
@@ -236,8 +233,9 @@ impl Drawn<'_> {
     fn figure(&self, args: &OverlaysArgs, file: &Path) -> Result<()> {
         let style = self.style(&args.overlay, args.width.map(usize::from), Kind::None)?;
         let mut overlays = Vec::new();
-        for (index, (name, _)) in self.clips.list().into_iter().enumerate() {
-            if self.is_done(index, name).with_context(|| name.to_owned())? {
+        for (index, clip) in self.clips.overview().clips.into_iter().enumerate() {
+            let name = clip.name();
+            if self.is_done(clip).with_context(|| name.to_owned())? {
                 overlays.push(self.overlay(index, style).with_context(|| name.to_owned())?);
             } else if !args.data.sequences.is_empty() {
                 bail!(usage!("{name}: this run has not done it; leave it out of --sequences"));

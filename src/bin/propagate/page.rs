@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use cropmae::data::Need;
+use cropmae::data::{Need, Opened};
 use cropmae::files;
+use cropmae::overlay::Overlay;
 use cropmae::report::html::player::{Player, STYLE};
 use cropmae::report::html::propagate::Evaluation;
 
-use crate::Outcome;
 use crate::args::{DataArgs, Report, ReportArgs};
-use crate::clips::{Clips, is_named};
 use crate::common::flags::explained;
 use crate::show::{Notes, note};
+use crate::{Outcome, clips};
 
 /// Writes the page of a run whose results are stored; that it cannot be written loses nothing of
 /// them, and is said whatever is quiet: whether all is well. `failures` are the clips that have
@@ -20,7 +20,7 @@ use crate::show::{Notes, note};
 pub(crate) fn after(
     kind: Report,
     out: &Path,
-    clips: &Clips,
+    clips: &Opened,
     failures: &[(String, String)],
     say: &Notes,
 ) -> bool {
@@ -28,7 +28,8 @@ pub(crate) fn after(
         return true;
     }
     let failed = |name: &str| failures.iter().any(|(clip, _)| clip == name);
-    let names = clips.list().into_iter().map(|(name, _)| name).filter(|name| !failed(name));
+    let overview = clips.overview();
+    let names = overview.clips.iter().map(|clip| clip.name()).filter(|name| !failed(name));
     let names: Vec<String> = names.map(str::to_owned).collect();
     let written = Evaluation::read(out, Some(&names)).and_then(|of| write(out, &of, Some(clips)));
     match &written {
@@ -43,8 +44,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let evaluation = Evaluation::read(&args.run, None)?;
     let benchmark = evaluation.record.protocol.benchmark;
-    let clips = match is_named(benchmark, args.data.as_deref()) {
-        true => Some(Clips::open(benchmark, &data(args), Need::Frames, &say)?),
+    let clips = match clips::is_named(benchmark, args.data.as_deref()) {
+        true => Some(clips::open(benchmark, &data(args), Need::Frames, &say)?),
         false => {
             say.line("without --data ROOT there are no frames to show: the page has no pictures");
             None
@@ -61,13 +62,12 @@ fn data(args: &ReportArgs) -> DataArgs {
     DataArgs { data, split, sequences: Vec::new(), limit: None }
 }
 
-fn write(out: &Path, evaluation: &Evaluation, clips: Option<&Clips>) -> cropmae::Result<PathBuf> {
+fn write(out: &Path, evaluation: &Evaluation, clips: Option<&Opened>) -> cropmae::Result<PathBuf> {
     let predictions = out.join("predictions");
-    let benchmark = evaluation.record.protocol.benchmark;
     let mut play = |clip: &str, bytes: usize| -> cropmae::Result<Option<Player>> {
-        let place = |clips: &Clips| clips.list().iter().position(|(name, _)| *name == clip);
+        let place = |clips: &Opened| clips.overview().clips.iter().position(|it| it.name() == clip);
         let overlay = clips
-            .and_then(|clips| clips.overlay(benchmark, place(clips)?, &predictions, STYLE))
+            .and_then(|clips| Overlay::of(clips, place(clips)?, &predictions, STYLE))
             .transpose()?;
         overlay.map_or(Ok(None), |overlay| Player::of(&overlay, bytes))
     };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use candle_core::Device;
+use cropmae::data::{Clip, Opened};
 use cropmae::device;
 use cropmae::eval::{Batch, flat_name};
 use cropmae::image::{self, resize::FrameFilter};
@@ -17,7 +18,7 @@ use cropmae::wording::counted;
 use serde_json::{Value, json};
 
 use crate::args::{BatchArg, DataArgs, ModelArgs, OutputArgs, ProtocolArgs, RunArgs, SizeArg};
-use crate::clips::{Clips, folder_name};
+use crate::clips::folder_name;
 use crate::common;
 use crate::common::flags::flagged;
 use crate::common::usage::usage;
@@ -40,7 +41,7 @@ pub(crate) fn protocol(
     set(&mut used.input_size, input_size(args));
     used.exclude_first_frame |= args.exclude_first_frame;
     used.propagation.validate()?;
-    if benchmark == Benchmark::Jhmdb && used.score_size != ScoreSize::Native {
+    if !benchmark.has_masks() && used.score_size != ScoreSize::Native {
         bail!(usage!(
             "--score-size: joints are scored in pixels of their frames; leave it out for jhmdb"
         ));
@@ -229,8 +230,9 @@ pub(crate) fn provenance(devices: &[Device], dtype: Option<&str>) -> Provenance 
 }
 
 /// Which data: the folder's name with a hash of where it lies, and the list.
-pub(crate) fn data(clips: &Clips, args: &DataArgs) -> Value {
-    let place = clips.root().canonicalize().unwrap_or_else(|_| clips.root().to_path_buf());
+pub(crate) fn data(clips: &Opened, args: &DataArgs) -> Value {
+    let root = clips.overview().root;
+    let place = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let hash = protocol::hash(&json!(place.to_string_lossy()));
     let list = Path::new(&args.split).file_name().unwrap_or_default().to_string_lossy();
     json!(format!("{} ({}), {list}", folder_name(&place), &hash[..8]))
@@ -310,11 +312,11 @@ pub(crate) fn features_key(
 /// The size of the first frame, the encoder's input for it, and the grid of patches; none where
 /// there is no clip.
 pub(crate) fn grid(
-    clips: &Clips,
+    clips: &Opened,
     protocol: &Protocol,
     patch: usize,
 ) -> Result<Option<(Size, Size, [usize; 2])>> {
-    let Some(path) = clips.first_frame() else { return Ok(None) };
+    let Some(path) = clips.overview().image(0) else { return Ok(None) };
     let (width, height) = image::decode::size(path)?;
     let frame = Size { height, width };
     let input = protocol.input(frame, patch)?;
@@ -323,7 +325,7 @@ pub(crate) fn grid(
 
 /// What features on disk take, in words; `frames` is how many there are at once.
 pub(crate) fn features_size(
-    clips: &Clips,
+    clips: &Opened,
     protocol: &Protocol,
     loaded: &Loaded,
     frames: usize,
@@ -343,15 +345,15 @@ pub(crate) fn features_size(
 
 /// What `--dry-run` says.
 pub(crate) fn describe(
-    clips: &Clips,
+    clips: &Opened,
     protocol: &Protocol,
     loaded: &Loaded,
     engine: Engine,
     out: &Path,
 ) -> Result<Vec<String>> {
-    let list = clips.list();
-    let frames = clips.frames();
-    let (whole, asked) = (list.len(), clips.asked());
+    let list = clips.overview();
+    let frames = list.frames();
+    let (whole, asked) = (list.clips.len(), list.asked());
     let mut lines = vec![match whole == asked {
         true => format!("{}, {}", counted(whole, "clip"), counted(frames, "frame")),
         false => format!(
@@ -377,9 +379,9 @@ pub(crate) fn describe(
     let by = loaded.encoder.implementation().map_or(String::new(), |by| format!(", {by}"));
     lines.push(format!("encoder: {} ({}{by}), {engine:?} affinity", loaded.arch, loaded.family));
     lines.push(format!("output: {}", out.display()));
-    lines.extend(
-        list.iter().map(|(name, frames)| format!("  {name}: {}", counted(*frames, "frame"))),
-    );
+    let clip =
+        |clip: &&dyn Clip| format!("  {}: {}", clip.name(), counted(clip.frame_count(), "frame"));
+    lines.extend(list.clips.iter().map(clip));
     Ok(lines)
 }
 

@@ -6,11 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cropmae::Error;
+use cropmae::data::Opened;
 use cropmae::progress::Observer;
 use cropmae::protocol::Benchmark;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::clips::Clips;
 use crate::common::flags::{explained, flagged};
 use crate::interrupt;
 use crate::show::note;
@@ -40,8 +40,9 @@ struct State {
 
 impl Bars {
     /// For this many settings.
-    pub(crate) fn new(benchmark: Benchmark, clips: &Clips, settings: usize, quiet: bool) -> Self {
-        let frames = settings * clips.frames();
+    pub(crate) fn new(clips: &Opened, settings: usize, quiet: bool) -> Self {
+        let overview = clips.overview();
+        let frames = settings * overview.frames();
         let target = match quiet {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
@@ -54,13 +55,13 @@ impl Bars {
                 let _ = write!(out, "{:.1} frames/s", state.per_sec());
             }));
         }
-        let metric = match benchmark {
+        let metric = match clips.benchmark() {
             Benchmark::Davis => "J&F",
             Benchmark::Vip => "mIoU",
             Benchmark::Jhmdb => "PCK@0.1",
         };
         let state = State { clips: 0, frames: 0, current: HashMap::new(), score: String::new() };
-        let (clips, sweep, state) = (settings * clips.asked(), settings > 1, Mutex::new(state));
+        let (clips, sweep, state) = (settings * overview.asked(), settings > 1, Mutex::new(state));
         Self { bar, metric, lines, clips, sweep, state }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use cropmae::data::Need;
+use cropmae::data::{Need, Opened};
 use cropmae::device::{self, peak_memory};
 use cropmae::eval::{Batch, Cache, Kept, Setup};
 use cropmae::model::encoder::Encoder;
@@ -18,19 +18,17 @@ use cropmae::report::{RunRecord, Summary};
 use serde_json::Value;
 
 use crate::args::{DataArgs, EvaluateArgs, ModelArgs, OutputArgs, RunArgs, WorkArgs};
-use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::done::Done;
 use crate::show::Notes;
-use crate::{common, plan, room, targets};
+use crate::{clips, common, plan, room, targets};
 
 /// What a run needs whatever its encoder.
 pub(crate) struct Shared {
     start: Instant,
-    benchmark: Benchmark,
     devices: Vec<Device>,
     work: WorkArgs,
-    pub(crate) clips: Rc<Clips>,
+    pub(crate) clips: Rc<Opened>,
     pub(crate) data: Value,
     provenance: Provenance,
 }
@@ -40,16 +38,15 @@ impl Shared {
     /// written over, and both before a device is asked for.
     pub(crate) fn open(benchmark: Benchmark, args: &EvaluateArgs, say: &Notes) -> Result<Self> {
         let start = Instant::now();
-        let clips = Clips::open(benchmark, &args.data, Need::Frames, say)?;
+        let clips = clips::open(benchmark, &args.data, Need::Frames, say)?;
         targets::spare(benchmark, args)?;
-        Self::of(start, benchmark, (clips, &args.data), &args.run, &args.work, say)
+        Self::of(start, (clips, &args.data), &args.run, &args.work, say)
     }
 
     /// Of these clips, which the arguments beside them chose.
     pub(crate) fn of(
         start: Instant,
-        benchmark: Benchmark,
-        (clips, args): (Clips, &DataArgs),
+        (clips, args): (Opened, &DataArgs),
         run: &RunArgs,
         work: &WorkArgs,
         say: &Notes,
@@ -61,7 +58,7 @@ impl Shared {
             ..plan::provenance(&devices, Some(run.dtype.name()))
         };
         let data = plan::data(&clips, args);
-        Ok(Self { start, benchmark, devices, work: work.clone(), clips, data, provenance })
+        Ok(Self { start, devices, work: work.clone(), clips, data, provenance })
     }
 
     /// Has encoders that are loaded from here on compute in this type.
@@ -83,8 +80,7 @@ impl Shared {
 /// What a run needs whatever its settings, all at hand.
 pub(crate) struct Ready {
     start: Instant,
-    pub(crate) benchmark: Benchmark,
-    pub(crate) clips: Rc<Clips>,
+    pub(crate) clips: Rc<Opened>,
     pub(crate) loaded: Loaded,
     pub(crate) engine: Engine,
     /// The encoder on the second device and those after it.
@@ -123,11 +119,11 @@ impl Ready {
         say: &Notes,
     ) -> Result<Self> {
         let start = Instant::now();
-        let Shared { benchmark, devices, work, clips, .. } = shared;
+        let Shared { devices, work, clips, .. } = shared;
         let (loaded, others) = loaded(devices, source, model, dtype)?;
         loaded.notes.iter().for_each(|note| say.line(note));
         let engine = engine(devices, work.affinity, used, say)?;
-        let context = used.propagation.queue.saturating_add(1).min(clips.longest());
+        let context = used.propagation.queue.saturating_add(1).min(clips.overview().longest());
         room::check_clips(&loaded.encoder, clips, used, context)?;
         let provenance = Provenance {
             dtype: Some(dtype.name().into()),
@@ -143,7 +139,6 @@ impl Ready {
         let batch = plan::batch(work.batch, devices, &loaded.encoder, input, clips_at_once);
         Ok(Self {
             start,
-            benchmark: *benchmark,
             clips: Rc::clone(clips),
             engine,
             others,
@@ -173,7 +168,7 @@ impl Ready {
             !self.given(),
             usage!("--cache: given features are read from their files; leave it out")
         );
-        let frames = self.clips.frames();
+        let frames = self.clips.overview().frames();
         let size = plan::features_size(&self.clips, used, &self.loaded, frames)?;
         Ok(Some(format!("features are kept in {}: {size}", cache.folder.display())))
     }
@@ -261,7 +256,7 @@ fn engine(
 }
 
 fn record(
-    clips: &Clips,
+    clips: &Opened,
     provenance: &Provenance,
     start: Instant,
     protocol: ProtocolRecord,
@@ -275,7 +270,7 @@ fn record(
         peak_memory_bytes: peak_memory(),
         ..provenance.clone()
     };
-    let dataset = clips.record(done.clips, done.frames);
+    let dataset = clips::record(clips, done.clips, done.frames);
     let (notes, failures) = (done.notes, done.failures);
     (done.summary, RunRecord { protocol, weights, dataset, provenance, notes, failures })
 }

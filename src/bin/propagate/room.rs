@@ -2,13 +2,13 @@
 //! and a system that runs out of memory ends programs without a word.
 
 use anyhow::{Result, ensure};
+use cropmae::data::Opened;
 use cropmae::device::available_memory;
 use cropmae::model::encoder::Encoder;
 use cropmae::protocol::{Protocol, Size};
 use cropmae::wording::counted;
 
 use crate::args::SizeArg;
-use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::plan;
 
@@ -37,7 +37,7 @@ fn check(encoder: &Encoder, input: Size, context: usize) -> Result<()> {
 /// each clip's own failure.
 pub(crate) fn check_clips(
     encoder: &Encoder,
-    clips: &Clips,
+    clips: &Opened,
     protocol: &Protocol,
     context: usize,
 ) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use candle_core::Device;
 use cropmae::Error;
-use cropmae::data::Need;
+use cropmae::data::{Need, Opened};
 use cropmae::eval::{self, Outcome};
 use cropmae::protocol::{Benchmark, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::ProtocolRecord;
@@ -17,11 +17,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::ScoreArgs;
-use crate::clips::Clips;
 use crate::done::Done;
 use crate::show::Notes;
 use crate::targets::Inputs;
-use crate::{Outcome as Exit, plan, show};
+use crate::{Outcome as Exit, clips, plan, show};
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
     let start = Instant::now();
@@ -40,41 +39,41 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
             .spare("--out", folder)?;
         scored::check(folder)?;
     }
-    let clips = Clips::open(benchmark, &args.data, Need::LabelsOnly, &say)?;
-    let (done, records) = score(benchmark, &clips, args)?;
+    let clips = clips::open(benchmark, &args.data, Need::LabelsOnly, &say)?;
+    let (done, records) = score(&clips, args)?;
     let mut provenance = plan::provenance(&[Device::Cpu], None);
     provenance.seconds = done.stages;
     provenance.wall_seconds = start.elapsed().as_secs_f64();
     let record = RunRecord {
         protocol,
         weights: None,
-        dataset: clips.record(done.clips, done.frames),
+        dataset: clips::record(&clips, done.clips, done.frames),
         provenance,
         notes: done.notes,
         failures: done.failures,
     };
-    finish(args, clips.asked(), done.summary, &record, &records)
+    finish(args, clips.overview().asked(), done.summary, &record, &records)
 }
 
 /// Clips with their records.
 type Records = Vec<(String, Value)>;
 
-fn score(benchmark: Benchmark, clips: &Clips, args: &ScoreArgs) -> Result<(Done, Records)> {
+fn score(clips: &Opened, args: &ScoreArgs) -> Result<(Done, Records)> {
     let used = Protocol {
         score_size: args.score_size.unwrap_or(ScoreSize::Native),
         exclude_first_frame: args.exclude_first_frame,
-        ..Preset::Cropmae.protocol(benchmark)?
+        ..Preset::Cropmae.protocol(clips.benchmark())?
     };
-    match (benchmark, clips) {
-        (Benchmark::Davis, Clips::Masks(dataset)) => {
+    match clips {
+        Opened::Davis(dataset) => {
             let outcome = eval::davis::score(dataset, &args.predictions, &used);
             Ok((Done::davis(&outcome)?, records(&outcome)?))
         }
-        (_, Clips::Masks(dataset)) => {
+        Opened::Vip(dataset) => {
             let outcome = eval::vip::score(dataset, &args.predictions, &used);
             Ok((Done::vip(&outcome, &used)?, records(&outcome)?))
         }
-        (_, Clips::Poses(dataset)) => {
+        Opened::Jhmdb(dataset) => {
             let grid = args.grid.unwrap_or(GRID);
             let outcome = eval::jhmdb::score(dataset, &args.predictions, (grid.height, grid.width));
             Ok((Done::jhmdb(&outcome)?, records(&outcome)?))
@@ -96,7 +95,7 @@ fn protocol(benchmark: Benchmark, args: &ScoreArgs) -> Result<ProtocolRecord> {
         true => Err(Error::setting(name, format!("is for {what}; leave it out for {benchmark}"))),
         false => Ok(()),
     };
-    let masks = benchmark != Benchmark::Jhmdb;
+    let masks = benchmark.has_masks();
     only("--score-size", args.score_size.is_some() && !masks, "masks")?;
     only("--grid", args.grid.is_some() && masks, "jhmdb")?;
     only("--exclude-first-frame", args.exclude_first_frame && benchmark != Benchmark::Vip, "vip")?;

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use cropmae::data::Opened;
 use cropmae::eval::{self, Cache, Kept, Run, RunFolder};
 use cropmae::protocol::{self, Benchmark, Protocol};
 use cropmae::report::record::ProtocolRecord;
@@ -15,7 +16,6 @@ use cropmae::report::{RunRecord, Sweep};
 use serde_json::{Value, json};
 
 use crate::args::{AffinityArgs, Axis, EvaluateArgs, PropagationArgs, ProtocolArgs};
-use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::done::Done;
 use crate::evaluate;
@@ -73,7 +73,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
         let failures = done.failures.clone();
         let (row, shows) = evaluate::stored_row(&ready, one.protocol, one.values, done, folder)?;
         sweep.rows.push(row);
-        let drawn = Drawn { benchmark, clips: &ready.clips, folder };
+        let drawn = Drawn { clips: &ready.clips, folder };
         whole &= evaluate::draw(&args.output, &drawn, shows, &failures, &say);
     }
     finish(args, &out, &ready.clips, (&sweep, whole), &record, &say)
@@ -185,7 +185,7 @@ fn cache(
     let place = out.join(".unfinished");
     // given features are read again for each setting
     if !ready.given() {
-        let longest = ready.clips.longest();
+        let longest = ready.clips.overview().longest();
         let size = plan::features_size(&ready.clips, used, &ready.loaded, longest)?;
         let place = place.display();
         say.line(&format!("features of one clip at a time are kept in {place}: {size} at most"));
@@ -200,7 +200,7 @@ fn evaluate_each(
     folders: &[RunFolder],
     cache: &Cache,
 ) -> Result<Vec<Done>> {
-    let bars = Bars::new(ready.benchmark, &ready.clips, combinations.len(), args.output.quiet);
+    let bars = Bars::new(&ready.clips, combinations.len(), args.output.quiet);
     let each = combinations.iter();
     let watchers: Vec<OfSetting<'_>> =
         each.map(|one| OfSetting { bars: &bars, setting: &one.words }).collect();
@@ -218,16 +218,16 @@ fn evaluate_each(
 
 /// Takes every clip through all of these before the next.
 pub(crate) fn evaluate_runs(ready: &Ready, runs: &[Run<'_>]) -> Result<Vec<Done>> {
-    match (ready.benchmark, &*ready.clips) {
-        (Benchmark::Davis, Clips::Masks(dataset)) => {
+    match &*ready.clips {
+        Opened::Davis(dataset) => {
             eval::davis::sweep(dataset, runs)?.iter().map(Done::davis).collect()
         }
-        (_, Clips::Masks(dataset)) => {
+        Opened::Vip(dataset) => {
             let outcomes = eval::vip::sweep(dataset, runs)?;
             let each = outcomes.iter().zip(runs);
             each.map(|(outcome, run)| Done::vip(outcome, run.setup.protocol)).collect()
         }
-        (_, Clips::Poses(dataset)) => {
+        Opened::Jhmdb(dataset) => {
             eval::jhmdb::sweep(dataset, runs)?.iter().map(Done::jhmdb).collect()
         }
     }
@@ -237,7 +237,7 @@ pub(crate) fn evaluate_runs(ready: &Ready, runs: &[Run<'_>]) -> Result<Vec<Done>
 fn finish(
     args: &EvaluateArgs,
     out: &Path,
-    clips: &Clips,
+    clips: &Opened,
     (sweep, whole): (&Sweep, bool),
     record: &RunRecord,
     say: &Notes,

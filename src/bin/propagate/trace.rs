@@ -1,7 +1,7 @@
 //! `propagate trace`: the neighbours from which one patch of a frame takes its labels.
 
 use anyhow::{Result, ensure};
-use cropmae::data::Need;
+use cropmae::data::{Need, Opened};
 use cropmae::eval::trace::{self, Query, Traced};
 use cropmae::eval::{Batch, Setup};
 use cropmae::image::{Rgb, decode, figure};
@@ -14,12 +14,11 @@ use cropmae::{Error, files};
 use serde_json::{Map, Value, json};
 
 use crate::args::{DataArgs, TraceArgs};
-use crate::clips::Clips;
 use crate::common::usage::usage;
 use crate::interrupt::Interruptible;
 use crate::show::Notes;
 use crate::targets::Inputs;
-use crate::{Outcome, common, interrupt, plan, room, show};
+use crate::{Outcome, clips, common, interrupt, plan, room, show};
 
 /// Masses below this share are not written in the table: they would be 0.0 percent.
 const LEAST: f32 = 0.0005;
@@ -36,7 +35,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let (protocol, _) = plan::protocol(benchmark, &args.protocol)?;
     ensure!(!args.sequence.trim().is_empty(), usage!("--sequence: name a clip"));
     let device = plan::open_device(&args.run, &say)?;
-    let clips = Clips::open(benchmark, &data(args), Need::Frames, &say)?;
+    let clips = clips::open(benchmark, &data(args), Need::Frames, &say)?;
     let sample = args.data.as_deref().is_some_and(common::is_sample);
     let source = plan::source(&args.model, sample)?;
     let choices = plan::choices(&args.model);
@@ -69,12 +68,13 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
 }
 
 /// The query, and where its neighbours lie.
-fn picture(traced: &Traced, clips: &Clips, protocol: &Protocol, args: &TraceArgs) -> Result<Rgb> {
+fn picture(traced: &Traced, clips: &Opened, protocol: &Protocol, args: &TraceArgs) -> Result<Rgb> {
     let reach = Reach {
         neighborhood: protocol.propagation.neighborhood,
         restrict_first: protocol.propagation.restrict_first,
     };
-    let load = |index| decode::read(clips.image(index).ok_or_else(|| missing(&args.sequence))?);
+    let load =
+        |index| decode::read(clips.overview().image(index).ok_or_else(|| missing(&args.sequence))?);
     Ok(correspondence::draw(traced, args.frame, reach, usize::from(args.width), load)?)
 }
 
@@ -92,17 +92,17 @@ fn missing(clip: &str) -> Error {
     Error::data(clip.as_ref(), "has no such frame", "extract the clip again")
 }
 
-fn traced(clips: &Clips, query: Query, setup: &Setup<'_>) -> Result<Traced> {
+fn traced(clips: &Opened, query: Query, setup: &Setup<'_>) -> Result<Traced> {
     let broken = |problem: Option<&cropmae::data::Broken>| match problem {
         Some(broken) => anyhow::anyhow!(common::flags::explained(&broken.error)),
         None => anyhow::anyhow!("--sequence: no such clip"),
     };
     Ok(match clips {
-        Clips::Masks(set) => {
+        Opened::Davis(set) | Opened::Vip(set) => {
             let clip = set.clips.first().ok_or_else(|| broken(set.broken.first()))?;
             trace::masks(clip, query, setup, &Interruptible)?
         }
-        Clips::Poses(set) => {
+        Opened::Jhmdb(set) => {
             let clip = set.clips.first().ok_or_else(|| broken(set.broken.first()))?;
             trace::poses(clip, query, setup, &Interruptible)?
         }

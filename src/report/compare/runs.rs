@@ -116,7 +116,7 @@ impl ScoredRun {
     pub fn objects(&self) -> Vec<usize> {
         match &self.records {
             Clips::Davis(records) => scores(records).map(|clip| clip.objects.len()).collect(),
-            _ => vec![1; self.clips().len()],
+            Clips::Vip(_) | Clips::Jhmdb(_) => vec![1; self.clips().len()],
         }
     }
 

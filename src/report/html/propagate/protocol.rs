@@ -85,7 +85,7 @@ impl Sentence {
 /// All that can be said of the values; one that is missing leaves its sentence out.
 fn sentences(record: &ProtocolRecord) -> Vec<Sentence> {
     let values = &record.values;
-    let joints = record.benchmark == Benchmark::Jhmdb;
+    let joints = !record.benchmark.has_masks();
     let sentence = |about, of: &'static [&'static str], text: Option<String>| {
         text.map(|text| Sentence { about, of, text })
     };
