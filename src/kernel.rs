@@ -24,8 +24,9 @@ use half::bf16;
 
 /// `launch!(device, MODULE, name, config, arguments…)`: runs the kernel `name` of a PTX constant.
 ///
-/// The caller answers for it that the arguments are those that the kernel declares, in number,
-/// order and type, and that its operands are as long as the sizes among them say.
+/// Unsafe. The caller must guarantee that the arguments are those that the kernel declares, in
+/// number, order and type, and that every buffer among them is as long as the sizes among them make
+/// the kernel read or write.
 macro_rules! launch {
     ($device:expr, $module:ident, $name:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
         let module = (stringify!($module), $crate::kernel::$module);
@@ -36,16 +37,13 @@ macro_rules! launch {
 pub(crate) use launch;
 
 /// `run!(device, function, config, arguments…)`: what [`launch!`] does with the kernel when it has
-/// it.
+/// it; unsafe as that is.
 macro_rules! run {
     ($device:expr, $function:expr, $config:expr, $($argument:expr),+) => {{
         use candle_core::cuda_backend::WrapErr;
         use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
         let stream = $device.cuda_stream();
-        // SAFETY: the contract of `launch!`; the tests that run on a GPU hold every kernel's output
-        // against its twin on the CPU.
-        #[allow(unsafe_code)]
-        unsafe { stream.launch_builder(&$function)$(.arg($argument))+.launch($config) }.w()?;
+        stream.launch_builder(&$function)$(.arg($argument))+.launch($config).w()?;
     }};
 }
 pub(crate) use run;
@@ -67,8 +65,16 @@ pub(crate) const PACK: usize = 8;
 /// Blocks that fill any card several times over; kernels that go value by value loop over the rest.
 const MOST_BLOCKS: usize = 1 << 16;
 
+/// A number type of buffers on a device: any bits are a value of it.
+pub(crate) trait AnyBits: DeviceRepr {}
+
+impl AnyBits for f32 {}
+impl AnyBits for f64 {}
+impl AnyBits for bf16 {}
+impl AnyBits for u32 {}
+
 /// A number type that kernels are there for.
-pub(crate) trait Number: CudaDType + DeviceRepr {
+pub(crate) trait Number: CudaDType + AnyBits {
     /// What the names of its kernels end with.
     const SUFFIX: &'static str;
 }
@@ -158,19 +164,31 @@ impl<'a> Operand<'a> {
         Ok(self.on_gpu()?.device())
     }
 
-    /// Its values.
-    pub(crate) fn values<T: CudaDType>(&self) -> Result<CudaView<'_, T>> {
-        values(self.on_gpu()?, self.layout)
+    /// Its `count` values, as many as a kernel is going to read.
+    ///
+    /// # Errors
+    /// It has another number of values or another type, or is not contiguous.
+    pub(crate) fn values<T: CudaDType>(&self, count: usize) -> Result<CudaView<'_, T>> {
+        values(self.on_gpu()?, self.layout, count)
     }
 }
 
-/// The values of contiguous storage.
+/// The `count` values of contiguous storage.
+///
+/// # Errors
+/// It has another number of values or another type, or is not contiguous.
 pub(crate) fn values<'a, T: CudaDType>(
     storage: &'a CudaStorage,
     layout: &Layout,
+    count: usize,
 ) -> Result<CudaView<'a, T>> {
     match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(storage.as_cuda_slice::<T>()?.slice(start..end)),
+        Some((start, end)) if end - start == count => {
+            Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
+        }
+        Some((start, end)) => {
+            candle_core::bail!("an operand of {} values where {count} are read", end - start)
+        }
         None => candle_core::bail!("an operand that is not contiguous"),
     }
 }
@@ -204,9 +222,15 @@ impl InPlace {
         let device = row.device().clone();
         let function = function(&device, &named::<T>(self.name), self.module)?;
         let columns = layout.shape().elem_count() as u32;
-        let row = self::values::<R>(row, layout)?;
+        let row = self::values::<R>(row, layout, columns as usize)?;
         let values = T::as_cuda_slice_mut(values)?;
-        run!(device, function, by_pack(count), values, &row, &(count as u32), &columns);
+        // SAFETY: `values` begins with `count` values in one piece, as `cuda_fwd` has seen, and
+        // `row` has `columns`; the kernels of an `InPlace` go over the former and take the latter
+        // in turn.
+        #[allow(unsafe_code)]
+        unsafe {
+            run!(device, function, by_pack(count), values, &row, &(count as u32), &columns);
+        }
         Ok(())
     }
 }
@@ -241,15 +265,17 @@ impl InplaceOp2 for InPlace {
     }
 }
 
-/// Memory for `count` values, holding anything.
+/// Memory for `count` values, holding anything: for a kernel that writes every one of them before
+/// anything reads it.
 ///
 /// # Errors
 /// There is not so much, or kernels could not count it in 32 bits with steps to spare.
-pub(crate) fn room<T: DeviceRepr>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
+pub(crate) fn room<T: AnyBits>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
     if i32::try_from(count).is_err() {
         candle_core::bail!("a tensor of {count} values: pass fewer images at a time")
     }
-    // SAFETY: every kernel of ours writes every value of its output before anything reads it.
+    // SAFETY: whatever lies there is a value of the type. A kernel that left one unwritten would
+    // compute with a wrong number, nothing worse.
     #[allow(unsafe_code)]
     unsafe {
         device.alloc::<T>(count)

@@ -5,6 +5,7 @@
 struct Normalization {
     float mean[3], deviation[3];
 };
+static_assert(sizeof(Normalization) == 24, "as the structure in Rust");
 
 static __device__ __forceinline__ float mixed(float near, float far, float weight) {
     return __fadd_rn(__fmul_rn(near, 1.0f - weight), __fmul_rn(far, weight));

@@ -22,6 +22,8 @@ pub struct Normalization {
 #[allow(unsafe_code)]
 unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for Normalization {}
 
+const _: () = assert!(size_of::<Normalization>() == 24 && align_of::<Normalization>() == 4);
+
 /// Frames that lie on a GPU, u8 [B, height, width, 3], as normalised planes [B, 3, rows, columns]
 /// in f32; where that is another size they are resampled by
 /// [`super::resize::FrameFilter::Bilinear`]'s rule, to the last bit as
@@ -39,26 +41,32 @@ pub fn planes(
         return Err(Error::setting("size", "frames are of three colours, and have pixels"));
     }
     let operand = Operand::open(frames);
-    let (device, bytes) = (operand.device()?, operand.values::<u8>()?);
+    let (device, bytes) = (operand.device()?, operand.values::<u8>(count * height * width * 3)?);
     let pixels = count * rows * columns;
     let mut out = kernel::room::<f32>(device, 3 * pixels)?;
     macro_rules! of {
         ($($taps:expr),+) => {
-            launch!(
-                device,
-                FRAMES,
-                "frame_planes",
-                by_value(pixels),
-                &bytes,
-                &mut out,
-                &(pixels as u32),
-                &(height as u32),
-                &(width as u32),
-                &(rows as u32),
-                &(columns as u32),
-                $($taps),+,
-                &normalization,
-            )
+            // SAFETY: the kernel reads frames of height · width · 3 bytes and writes three planes
+            // for `pixels` pixels; taps, where they are not null, are one for each row or column,
+            // and `Taps` names rows and columns of the frame alone.
+            #[allow(unsafe_code)]
+            unsafe {
+                launch!(
+                    device,
+                    FRAMES,
+                    "frame_planes",
+                    by_value(pixels),
+                    &bytes,
+                    &mut out,
+                    &(pixels as u32),
+                    &(height as u32),
+                    &(width as u32),
+                    &(rows as u32),
+                    &(columns as u32),
+                    $($taps),+,
+                    &normalization,
+                );
+            }
         };
     }
     if (height, width) == (rows, columns) {

@@ -131,6 +131,7 @@ struct Drop {
         return pack;
     }
 };
+static_assert(sizeof(Drop) == 16, "as the structure in Rust");
 
 // Makes a template callable by name: NAME_f32 and NAME_bf16.
 #define FOR_BOTH(name, parameters, arguments)                                                          \

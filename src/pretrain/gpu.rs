@@ -14,6 +14,8 @@ use crate::kernel::{PACK, by_pack, launch};
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Numbers {}
 
+const _: () = assert!(size_of::<Numbers>() == 28 && align_of::<Numbers>() == 4);
+
 /// What AdamW keeps on a GPU.
 #[derive(Debug)]
 pub(super) struct State {
@@ -49,20 +51,29 @@ pub(super) fn step(
     if [gradient.len(), moments.len() / 2, GRAIN * decays.len()] != [count; 3] {
         candle_core::bail!("parameters and gradients of different networks")
     }
-    launch!(
-        device,
-        STEP,
-        "adamw",
-        by_pack(count),
-        values,
-        moments,
-        gradient,
-        &*decays,
-        measured,
-        &(count as u32),
-        &(GRAIN as u32),
-        &numbers,
-    );
+    if measured.len() == 0 {
+        candle_core::bail!("a step without its clipping factor")
+    }
+    // SAFETY: the kernel goes over `count` values, whole packs, of `values` and `gradient`, and of
+    // `moments` over twice as many; of `decays` it reads one for each grain, and of `measured` the
+    // first. All of that was checked.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            STEP,
+            "adamw",
+            by_pack(count),
+            values,
+            moments,
+            gradient,
+            &*decays,
+            measured,
+            &(count as u32),
+            &(GRAIN as u32),
+            &numbers,
+        );
+    }
     Ok(())
 }
 
@@ -79,17 +90,21 @@ pub(super) fn average(
     if values.len() != count {
         candle_core::bail!("averages and weights of different networks")
     }
-    launch!(
-        device,
-        STEP,
-        "average",
-        by_pack(count),
-        average,
-        values,
-        &(count as u32),
-        &kept,
-        &added,
-    );
+    // SAFETY: the kernel goes over `count` values, whole packs, which both buffers have.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            STEP,
+            "average",
+            by_pack(count),
+            average,
+            values,
+            &(count as u32),
+            &kept,
+            &added,
+        );
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 struct Step {
     float keep, size, new1, beta2, new2, root2, epsilon;
 };
+static_assert(sizeof(Step) == 28, "as the structure in Rust");
 
 // Moves the means of gradients [count] and of their squares [count], one behind the other, and the
 // values. A grain of values decays where `decays` is not 0. measured[0] is what gradients are

@@ -33,6 +33,9 @@ pub(super) struct Numbers {
 #[allow(unsafe_code)]
 unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for Numbers {}
 
+#[cfg(feature = "cuda")]
+const _: () = assert!(size_of::<Numbers>() == 16 && align_of::<Numbers>() == 4);
+
 impl Dropout {
     /// Drops nothing.
     pub(in crate::autoencoder) const NONE: Self = Self { probability: 0.0, seed: 0 };

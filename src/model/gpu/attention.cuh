@@ -22,6 +22,7 @@ struct Sizes {
     u32 width;    // of a head, a multiple of 8
     float scale;  // of scores: width^-1/2, times log2(e) because powers of two are what is computed
 };
+static_assert(sizeof(Sizes) == 16, "as the structure in Rust");
 
 // One head of one image in [B, tokens, 3, heads, width]: the grid's y.
 template <class T>

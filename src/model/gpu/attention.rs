@@ -37,6 +37,8 @@ struct Sizes {
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Sizes {}
 
+const _: () = assert!(size_of::<Sizes>() == 16 && align_of::<Sizes>() == 4);
+
 /// The kernel for heads of some width.
 pub(super) struct Attention {
     arithmetic: Arithmetic,
@@ -131,10 +133,17 @@ fn launched<T: kernel::Number>(how: &Attention, qkv: &Tensor, bias: &Tensor) -> 
     let [xs, added] = [qkv, bias].map(Operand::open);
     let device = xs.device()?;
     let mut out = kernel::room::<T>(device, shape.0 * shape.1 * shape.2)?;
-    let (values, added) = (xs.values::<T>()?, added.values::<f32>()?);
+    let row = 3 * how.heads * how.width;
+    let (values, added) = (xs.values::<T>(batch * tokens * row)?, added.values::<f32>(row)?);
     macro_rules! of {
         ($module:ident) => {
-            launch!(device, $module, &how.name(), config, &values, &added, &mut out, &sizes)
+            // SAFETY: the kernel reads `tokens` rows of three times heads · width values of every
+            // image, and one row of bias, and writes a row of heads · width for each token; they
+            // are so long.
+            #[allow(unsafe_code)]
+            unsafe {
+                launch!(device, $module, &how.name(), config, &values, &added, &mut out, &sizes);
+            }
         };
     }
     match how.arithmetic {

@@ -21,6 +21,7 @@ pub(crate) fn patches(
 
 fn patches_of<T: Number>(frames: &Tensor, rows: Option<&Tensor>, patch: usize) -> Result<Tensor> {
     let (batch, _, height, width) = frames.dims4()?;
+    let given = batch * 3 * height * width;
     let (all, values) = ((height / patch) * (width / patch), 3 * patch * patch);
     let shape = match rows {
         Some(rows) => Shape::from((rows.elem_count(), values)),
@@ -33,40 +34,51 @@ fn patches_of<T: Number>(frames: &Tensor, rows: Option<&Tensor>, patch: usize) -
     let mut out = kernel::room::<T>(device, count)?;
     let (config, name) = (by_value(count), named::<T>("patches"));
     let (height, width, patch) = (height as u32, width as u32, patch as u32);
-    let values = pixels.values::<f32>()?;
+    let pixels = pixels.values::<f32>(given)?;
     match rows {
         Some(rows) => {
             let rows = Operand::open(rows);
-            let rows = rows.values::<u32>()?;
-            launch!(
-                device,
-                PATCHES,
-                &name,
-                config,
-                &values,
-                &rows,
-                &mut out,
-                &(count as u32),
-                &height,
-                &width,
-                &patch,
-            );
+            let rows = rows.values::<u32>(count / values)?;
+            // SAFETY: the kernel writes `count` values, for which there is room, from frames of
+            // `given`; there is a row for each patch, and each is the place of one: `masking` draws
+            // them from 0..N of every image.
+            #[allow(unsafe_code)]
+            unsafe {
+                launch!(
+                    device,
+                    PATCHES,
+                    &name,
+                    config,
+                    &pixels,
+                    &rows,
+                    &mut out,
+                    &(count as u32),
+                    &height,
+                    &width,
+                    &patch,
+                );
+            }
         }
         None => {
             let none = 0_u64; // a null pointer
-            launch!(
-                device,
-                PATCHES,
-                &name,
-                config,
-                &values,
-                &none,
-                &mut out,
-                &(count as u32),
-                &height,
-                &width,
-                &patch,
-            );
+            // SAFETY: the kernel writes `count` values, for which there is room, from frames of
+            // `given`; without a list it takes all patches in order.
+            #[allow(unsafe_code)]
+            unsafe {
+                launch!(
+                    device,
+                    PATCHES,
+                    &name,
+                    config,
+                    &pixels,
+                    &none,
+                    &mut out,
+                    &(count as u32),
+                    &height,
+                    &width,
+                    &patch,
+                );
+            }
         }
     }
     Ok(wrapped(out, shape, device))

@@ -27,25 +27,34 @@ impl BiasTurn {
         let device = bias.device().clone();
         let (patches, head) = turns_layout.shape().dims2()?;
         let (bias, turns) = (
-            kernel::values::<f32>(bias, bias_layout)?,
-            kernel::values::<f32>(turns, turns_layout)?,
+            kernel::values::<f32>(bias, bias_layout, row)?,
+            kernel::values::<f32>(turns, turns_layout, patches * head)?,
         );
         let values = T::as_cuda_slice_mut(values)?;
         let count = batch * tokens * row / 3 / kernel::PACK;
-        launch!(
-            device,
-            TOKENS,
-            &named::<T>("bias_turn"),
-            by_value(count),
-            values,
-            &bias,
-            &turns,
-            &(count as u32),
-            &(tokens as u32),
-            &(patches as u32),
-            &(row as u32 / 3),
-            &(head as u32 / 2),
-        );
+        if patches > tokens {
+            candle_core::bail!("turns of {patches} patches for {tokens} tokens")
+        }
+        // SAFETY: `values` begins with batch · tokens rows of `row` values in one piece, as
+        // `cuda_fwd` has seen, of which it changes queries and keys; of `bias` it reads a row, and
+        // of `turns` one for each patch.
+        #[allow(unsafe_code)]
+        unsafe {
+            launch!(
+                device,
+                TOKENS,
+                &named::<T>("bias_turn"),
+                by_value(count),
+                values,
+                &bias,
+                &turns,
+                &(count as u32),
+                &(tokens as u32),
+                &(patches as u32),
+                &(row as u32 / 3),
+                &(head as u32 / 2),
+            );
+        }
         Ok(())
     }
 }

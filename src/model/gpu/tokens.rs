@@ -93,37 +93,43 @@ impl Stream {
         let (batch, tokens, width) = self.shape;
         let rows = batch * tokens;
         let [weight, shift] = [&norm.weight, &norm.bias].map(Operand::open);
-        let (weight, shift) = (weight.values::<f32>()?, shift.values::<f32>()?);
+        let (weight, shift) = (weight.values::<f32>(width)?, shift.values::<f32>(width)?);
         let mut out = kernel::room::<O>(&self.device, rows * width)?;
         let (values, none) = (&mut self.values, 0_u64); // a null pointer
         macro_rules! of {
             ($added:expr, $bias:expr, $scale:expr) => {
-                launch!(
-                    self.device,
-                    TOKENS,
-                    name,
-                    by_row(rows),
-                    values,
-                    $added,
-                    $bias,
-                    $scale,
-                    &weight,
-                    &shift,
-                    &mut out,
-                    &(rows as u32),
-                    &(width as u32),
-                    &norm.epsilon,
-                )
+                // SAFETY: `Stream` and `out` hold `rows` rows of `width` values, and so does what
+                // is added, where it is not null; of all others one row is read.
+                #[allow(unsafe_code)]
+                unsafe {
+                    launch!(
+                        self.device,
+                        TOKENS,
+                        name,
+                        by_row(rows),
+                        values,
+                        $added,
+                        $bias,
+                        $scale,
+                        &weight,
+                        &shift,
+                        &mut out,
+                        &(rows as u32),
+                        &(width as u32),
+                        &norm.epsilon,
+                    );
+                }
             };
         }
         match added {
             None => of!(&none, &none, &none),
             Some((product, Ending { bias, scale })) => {
                 let [product, bias] = [product, bias].map(Operand::open);
-                let (product, bias) = (product.values::<T>()?, bias.values::<f32>()?);
+                let (product, bias) =
+                    (product.values::<T>(rows * width)?, bias.values::<f32>(width)?);
                 match scale.map(Operand::open) {
                     None => of!(&product, &bias, &none),
-                    Some(scale) => of!(&product, &bias, &scale.values::<f32>()?),
+                    Some(scale) => of!(&product, &bias, &scale.values::<f32>(width)?),
                 }
             }
         }
@@ -141,32 +147,39 @@ fn embed<T: Number>(projected: &Tensor, embedding: &Embedding<'_>) -> Result<Str
         [projected, embedding.bias, embedding.cls, embedding.positions].map(Operand::open);
     let device = xs.device()?;
     let mut values = kernel::room::<f32>(device, count)?;
-    let (xs, bias) = (xs.values::<T>()?, bias.values::<f32>()?);
-    let (cls, positions) = (cls.values::<f32>()?, positions.values::<f32>()?);
+    let (xs, bias) = (xs.values::<T>(batch * patches * width)?, bias.values::<f32>(width)?);
+    let cls = cls.values::<f32>(width)?;
+    let positions = positions.values::<f32>((1 + patches) * width)?;
     let none = 0_u64; // a null pointer
     macro_rules! of {
         ($registers:expr) => {
-            launch!(
-                device,
-                TOKENS,
-                &named::<T>("embed"),
-                by_pack(count),
-                &xs,
-                &bias,
-                &cls,
-                $registers,
-                &positions,
-                &mut values,
-                &(count as u32),
-                &(others as u32),
-                &(patches as u32),
-                &(width as u32),
-            )
+            // SAFETY: the kernel writes `count` values, batch · (1 + others + patches) rows of
+            // `width`, from the patches' rows, one row for CLS, one for each register where there
+            // are any, and a table of 1 + patches rows.
+            #[allow(unsafe_code)]
+            unsafe {
+                launch!(
+                    device,
+                    TOKENS,
+                    &named::<T>("embed"),
+                    by_pack(count),
+                    &xs,
+                    &bias,
+                    &cls,
+                    $registers,
+                    &positions,
+                    &mut values,
+                    &(count as u32),
+                    &(others as u32),
+                    &(patches as u32),
+                    &(width as u32),
+                );
+            }
         };
     }
     match &registers {
         None => of!(&none),
-        Some(registers) => of!(&registers.values::<f32>()?),
+        Some(registers) => of!(&registers.values::<f32>(others * width)?),
     }
     Ok(Stream { values, shape, device: device.clone() })
 }
@@ -194,10 +207,15 @@ fn swiglu<T: Number>(product: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let [xs, bias] = [product, bias].map(Operand::open);
     let device = xs.device()?;
     let mut out = kernel::room::<T>(device, count)?;
-    let (xs, bias) = (xs.values::<T>()?, bias.values::<f32>()?);
+    let (xs, bias) = (xs.values::<T>(batch * tokens * pairs)?, bias.values::<f32>(pairs)?);
     let name = named::<T>("bias_swiglu");
     let (total, width) = (count as u32, columns as u32);
-    launch!(device, TOKENS, &name, by_pack(count), &xs, &bias, &mut out, &total, &width);
+    // SAFETY: the kernel writes `count` values from twice as many, rows of 2 · columns, and one row
+    // of bias.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(device, TOKENS, &name, by_pack(count), &xs, &bias, &mut out, &total, &width);
+    }
     Ok(wrapped(out, (batch, tokens, columns), device))
 }
 
@@ -215,18 +233,24 @@ pub(in crate::model) fn unit_rows(xs: &Tensor, least: f32) -> Result<Option<Tens
     let values = storage.as_cuda_slice::<f32>()?.slice(layout.start_offset()..);
     let rows = batch * each;
     let mut out = kernel::room::<f32>(device, rows * width)?;
-    launch!(
-        device,
-        TOKENS,
-        "unit_rows",
-        by_row(rows),
-        &values,
-        &mut out,
-        &(rows as u32),
-        &(each as u32),
-        &(apart as u32),
-        &(width as u32),
-        &least,
-    );
+    // SAFETY: the kernel reads `each` rows of `width` values of every image, images `apart` values
+    // from each other, which is how the layout lays them in the storage, and writes them without a
+    // gap.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            TOKENS,
+            "unit_rows",
+            by_row(rows),
+            &values,
+            &mut out,
+            &(rows as u32),
+            &(each as u32),
+            &(apart as u32),
+            &(width as u32),
+            &least,
+        );
+    }
     Ok(Some(wrapped(out, (batch, each, width), device)))
 }

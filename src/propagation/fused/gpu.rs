@@ -8,7 +8,7 @@ use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use super::plan::Plan;
 use super::{Arithmetic, LabelMap, MOST, Step, keys, queries};
 use crate::error::Result;
-use crate::kernel::{self, AFFINITY, Operand, by_value, launch, room};
+use crate::kernel::{self, AFFINITY, AnyBits, Operand, by_value, launch, room};
 
 /// Threads of a block that multiplies.
 const THREADS: usize = 128;
@@ -18,6 +18,8 @@ const MIXERS: usize = 8;
 // SAFETY: a `repr(C)` structure of 32-bit numbers, as the kernels declare it.
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Step {}
+
+const _: () = assert!(size_of::<Step>() == 72 && align_of::<Step>() == 4);
 
 /// The context's frames on a GPU, and what the kernels hand to one another.
 pub(super) struct Ring {
@@ -81,18 +83,25 @@ impl Ring {
     }
 
     pub(super) fn stow(&mut self, step: &Step, features: &Tensor) -> Result<()> {
-        launch!(
-            self.device,
-            AFFINITY,
-            &self.named("stow"),
-            by_value(step.cells() * step.pieces as usize * 4),
-            step,
-            &self.plan,
-            &Operand::open(features).values::<f32>()?,
-            &(features.dim(1)? as u32),
-            &mut self.features,
-            &mut self.laid,
-        );
+        let width = features.dim(1)?;
+        // SAFETY: `Ring::new` and `reserve` made every buffer as long as `step` says, for all slots
+        // up to `step.query`; `features` holds a row of `width` values for each cell, which was
+        // checked.
+        #[allow(unsafe_code)]
+        unsafe {
+            launch!(
+                self.device,
+                AFFINITY,
+                &self.named("stow"),
+                by_value(step.cells() * step.pieces as usize * 4),
+                step,
+                &self.plan,
+                &Operand::open(features).values::<f32>(step.cells() * width)?,
+                &(width as u32),
+                &mut self.features,
+                &mut self.laid,
+            );
+        }
         Ok(())
     }
 
@@ -104,43 +113,59 @@ impl Ring {
         let step = Step { blocks: self.most_blocks.min(most) as u32, ..*step };
         let searching = self.multiplying(step.blocks as usize);
         let looking_again = self.multiplying(plan.tiles);
-        launch!(
-            self.device,
-            AFFINITY,
-            &self.named("search"),
-            searching,
-            &step,
-            &self.plan,
-            &self.features,
-            &self.laid,
-            &mut self.scores,
-            &mut self.keys,
-        );
-        launch!(
-            self.device,
-            AFFINITY,
-            "affinity_mix",
-            kernel::grid((plan.tiles * plan.queries / MIXERS, 1), (MIXERS * 32) as u32),
-            &step,
-            &self.plan,
-            &self.scores,
-            &self.keys,
-            &mut self.labels,
-            &mut self.ties,
-        );
-        if step.keep_ties != 0 {
+        // SAFETY: `Ring::new` and `reserve` made every buffer as long as `step` says, for all slots
+        // up to `step.query`; a block writes the lists of its tiles, of which there are no more
+        // than tiles and blocks together, and `step.blocks` is at most `most_blocks`.
+        #[allow(unsafe_code)]
+        unsafe {
             launch!(
                 self.device,
                 AFFINITY,
-                &self.named("ties"),
-                looking_again,
+                &self.named("search"),
+                searching,
                 &step,
                 &self.plan,
                 &self.features,
                 &self.laid,
-                &self.ties,
-                &mut self.labels,
+                &mut self.scores,
+                &mut self.keys,
             );
+        }
+        // SAFETY: `Ring::new` and `reserve` made every buffer as long as `step` says, for all slots
+        // up to `step.query`; a warp writes one query's labels, those of the plan's tiles alone.
+        #[allow(unsafe_code)]
+        unsafe {
+            launch!(
+                self.device,
+                AFFINITY,
+                "affinity_mix",
+                kernel::grid((plan.tiles * plan.queries / MIXERS, 1), (MIXERS * 32) as u32),
+                &step,
+                &self.plan,
+                &self.scores,
+                &self.keys,
+                &mut self.labels,
+                &mut self.ties,
+            );
+        }
+        if step.keep_ties != 0 {
+            // SAFETY: `Ring::new` and `reserve` made every buffer as long as `step` says, for all
+            // slots up to `step.query`; a block looks at one tile's queries again.
+            #[allow(unsafe_code)]
+            unsafe {
+                launch!(
+                    self.device,
+                    AFFINITY,
+                    &self.named("ties"),
+                    looking_again,
+                    &step,
+                    &self.plan,
+                    &self.features,
+                    &self.laid,
+                    &self.ties,
+                    &mut self.labels,
+                );
+            }
         }
         let labels = self.device.clone_dtoh(&self.labels.slice(step.labels(step.query)))?;
         // CUDA does not promise that a copy into ordinary memory has arrived.
@@ -160,7 +185,7 @@ impl Ring {
 }
 
 /// A longer place that begins with these values.
-fn grown<T: DeviceRepr>(
+fn grown<T: AnyBits>(
     device: &CudaDevice,
     values: &CudaSlice<T>,
     count: usize,

@@ -44,6 +44,7 @@ struct Step {
     u32 blocks;         // blocks of the search
     float temperature;
 };
+static_assert(sizeof(Step) == 72, "as the structure in Rust");
 
 // The parts of the plan, in their order. Cells are y << 16 | x.
 struct Plan {

@@ -15,6 +15,7 @@ struct Scores {
         return (row / queries * wanted_queries + row % queries) * wanted_keys;
     }
 };
+static_assert(sizeof(Scores) == 20, "as the structure in Rust");
 
 // PER: packs that a lane keeps of a row; rows of at most PER * 32 packs. The keys are whole packs.
 template <typename T, int PER>
@@ -126,6 +127,7 @@ struct alignas(GROUP * sizeof(T)) Group {
 struct Heads {
     unsigned parts, tokens, padded, heads, width;
 };
+static_assert(sizeof(Heads) == 20, "as the structure in Rust");
 
 // `count` groups of the output.
 template <typename T>

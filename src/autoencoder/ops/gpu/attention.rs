@@ -48,6 +48,16 @@ unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for Heads {}
 #[allow(unsafe_code)]
 unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for Scores {}
 
+const _: () = assert!(size_of::<Heads>() == 20 && align_of::<Heads>() == 4);
+const _: () = assert!(size_of::<Scores>() == 20 && align_of::<Scores>() == 4);
+
+impl Scores {
+    /// Scores of all heads.
+    fn count(self) -> usize {
+        self.tasks as usize * self.queries as usize * self.keys as usize
+    }
+}
+
 /// Whether these sizes have a kernel.
 fn fits(width: usize, heads: usize, keys: usize) -> bool {
     width.is_multiple_of(heads) && (width / heads).is_multiple_of(GROUP) && keys <= MOST_KEYS
@@ -109,46 +119,60 @@ impl Sizes {
 }
 
 fn split<T: Number>(x: &Tensor, sizes: Sizes, parts: usize) -> Result<Tensor> {
-    let layout = sizes.layout(x.dim(1)?, parts);
+    let tokens = x.dim(1)?;
+    let layout = sizes.layout(tokens, parts);
+    let given = parts * sizes.batch * tokens * sizes.heads * sizes.width;
     let (tasks, padded) = (sizes.batch * sizes.heads, layout.padded as usize);
     let xs = Operand::open(x);
     let device = xs.device()?;
     let values = parts * tasks * padded * sizes.width;
     let mut out = kernel::room::<T>(device, values)?;
     let groups = values / GROUP;
-    launch!(
-        device,
-        ATTENTION,
-        &named::<T>("split_heads"),
-        by_value(groups),
-        &xs.values::<T>()?,
-        &mut out,
-        &(groups as u32),
-        &layout,
-    );
+    // SAFETY: the kernel writes `groups` groups, for which there is room, and reads the tokens that
+    // `layout` counts, `given` values; those that fill up are not read.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            ATTENTION,
+            &named::<T>("split_heads"),
+            by_value(groups),
+            &xs.values::<T>(given)?,
+            &mut out,
+            &(groups as u32),
+            &layout,
+        );
+    }
     Ok(wrapped(out, (parts, tasks, padded, sizes.width), device))
 }
 
 fn merge<T: Number>(parts: &[&Tensor], sizes: Sizes, tokens: usize) -> Result<Tensor> {
     let layout = sizes.layout(tokens, parts.len());
     let operands: Vec<Operand<'_>> = parts.iter().map(|part| Operand::open(part)).collect();
-    let part = |index: usize| operands[index.min(operands.len() - 1)].values::<T>();
+    let each = sizes.batch * sizes.heads * layout.padded as usize * sizes.width;
+    let part = |index: usize| operands[index.min(operands.len() - 1)].values::<T>(each);
     let device = operands[0].device()?;
     let columns = parts.len() * sizes.heads * sizes.width;
     let groups = sizes.batch * tokens * columns / GROUP;
     let mut out = kernel::room::<T>(device, groups * GROUP)?;
-    launch!(
-        device,
-        ATTENTION,
-        &named::<T>("merge_heads"),
-        by_value(groups),
-        &part(0)?,
-        &part(1)?,
-        &part(2)?,
-        &mut out,
-        &(groups as u32),
-        &layout,
-    );
+    // SAFETY: the kernel writes `groups` groups, for which there is room, and reads of each part
+    // the heads that `layout` counts, `each` values; there are as many parts as it says, and the
+    // others are not read.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            ATTENTION,
+            &named::<T>("merge_heads"),
+            by_value(groups),
+            &part(0)?,
+            &part(1)?,
+            &part(2)?,
+            &mut out,
+            &(groups as u32),
+            &layout,
+        );
+    }
     Ok(wrapped(out, (sizes.batch, tokens, columns), device))
 }
 
@@ -166,39 +190,49 @@ fn softmax<T: Number>(
     drop: Dropout,
 ) -> Result<(Tensor, Option<Tensor>)> {
     let xs = Operand::open(scores);
-    let (device, count) = (xs.device()?, scores.elem_count());
-    let (config, name) =
-        (by_row(scores.elem_count() / sizes.keys as usize), sized::<T>("softmax", sizes.keys));
+    let (device, count) = (xs.device()?, sizes.count());
+    let (config, name) = (by_row(count / sizes.keys as usize), sized::<T>("softmax", sizes.keys));
     let mut out = kernel::room::<T>(device, count)?;
     if !drop.drops() {
         let none = 0_u64; // a null pointer
+        // SAFETY: tasks · queries rows of `keys` values, whole packs, are what it reads and writes:
+        // `count` of `Scores`, which every buffer has; what would be dropped is not written where
+        // that is null.
+        #[allow(unsafe_code)]
+        unsafe {
+            launch!(
+                device,
+                ATTENTION,
+                &name,
+                config,
+                &xs.values::<T>(count)?,
+                &mut out,
+                &none,
+                &sizes,
+                &scale,
+                &drop.numbers(),
+            );
+        }
+        return Ok((wrapped(out, scores.shape(), device), None));
+    }
+    let mut dropped = kernel::room::<T>(device, count)?;
+    // SAFETY: tasks · queries rows of `keys` values, whole packs, are what it reads and writes:
+    // `count` of `Scores`, which every buffer has.
+    #[allow(unsafe_code)]
+    unsafe {
         launch!(
             device,
             ATTENTION,
             &name,
             config,
-            &xs.values::<T>()?,
+            &xs.values::<T>(count)?,
             &mut out,
-            &none,
+            &mut dropped,
             &sizes,
             &scale,
             &drop.numbers(),
         );
-        return Ok((wrapped(out, scores.shape(), device), None));
     }
-    let mut dropped = kernel::room::<T>(device, count)?;
-    launch!(
-        device,
-        ATTENTION,
-        &name,
-        config,
-        &xs.values::<T>()?,
-        &mut out,
-        &mut dropped,
-        &sizes,
-        &scale,
-        &drop.numbers(),
-    );
     let dropped = wrapped(dropped, scores.shape(), device);
     Ok((wrapped(out, scores.shape(), device), Some(dropped)))
 }
@@ -211,36 +245,46 @@ fn softmax_backward<T: Number>(
 ) -> Result<Tensor> {
     let [probabilities, gradient] = [p, g].map(Operand::open);
     let device = probabilities.device()?;
-    let mut out = kernel::room::<T>(device, p.elem_count())?;
-    launch!(
-        device,
-        ATTENTION,
-        &sized::<T>("softmax_backward", sizes.keys),
-        by_row(p.elem_count() / sizes.keys as usize),
-        &probabilities.values::<T>()?,
-        &gradient.values::<T>()?,
-        &mut out,
-        &sizes,
-        &scale,
-        &drop,
-    );
+    let mut out = kernel::room::<T>(device, sizes.count())?;
+    // SAFETY: tasks · queries rows of `keys` values, whole packs, are what it reads and writes:
+    // `count` of `Scores`, which every buffer has.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            ATTENTION,
+            &sized::<T>("softmax_backward", sizes.keys),
+            by_row(sizes.count() / sizes.keys as usize),
+            &probabilities.values::<T>(sizes.count())?,
+            &gradient.values::<T>(sizes.count())?,
+            &mut out,
+            &sizes,
+            &scale,
+            &drop,
+        );
+    }
     Ok(wrapped(out, p.shape(), device))
 }
 
 fn drop_again<T: Number>(p: &Tensor, sizes: Scores, drop: Numbers) -> Result<Tensor> {
     let probabilities = Operand::open(p);
     let device = probabilities.device()?;
-    let mut out = kernel::room::<T>(device, p.elem_count())?;
-    launch!(
-        device,
-        ATTENTION,
-        &named::<T>("drop_again"),
-        by_row(p.elem_count() / sizes.keys as usize),
-        &probabilities.values::<T>()?,
-        &mut out,
-        &sizes,
-        &drop,
-    );
+    let mut out = kernel::room::<T>(device, sizes.count())?;
+    // SAFETY: tasks · queries rows of `keys` values, whole packs, are what it reads and writes:
+    // `count` of `Scores`, which every buffer has.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            ATTENTION,
+            &named::<T>("drop_again"),
+            by_row(sizes.count() / sizes.keys as usize),
+            &probabilities.values::<T>(sizes.count())?,
+            &mut out,
+            &sizes,
+            &drop,
+        );
+    }
     Ok(wrapped(out, p.shape(), device))
 }
 

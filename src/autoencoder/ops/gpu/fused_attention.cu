@@ -25,6 +25,7 @@ struct Sizes {
     __device__ u32 row() const { return heads * width; }  // of mixed values
     __device__ float powers() const { return scale * 1.44269504f; }  // of two are what is computed
 };
+static_assert(sizeof(Sizes) == 28, "as the structure in Rust");
 
 // Rows that are walked over: so many are in shared memory at a time, and are used piece by piece.
 // Pieces are small so that no register spills; forwards each costs a new measure of what is mixed.

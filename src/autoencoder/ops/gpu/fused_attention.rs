@@ -38,6 +38,8 @@ struct Sizes {
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Sizes {}
 
+const _: () = assert!(size_of::<Sizes>() == 28 && align_of::<Sizes>() == 4);
+
 /// One call, but for its operands.
 #[derive(Debug, Clone, Copy)]
 struct Call {
@@ -114,22 +116,43 @@ impl Call {
         let [q, k] = [queries, keys].map(Operand::open);
         let device = q.device()?;
         let shape = (self.batch, self.queries, self.heads * self.width);
-        let mut out = kernel::room::<bf16>(device, shape.0 * shape.1 * shape.2)?;
+        let mut out = kernel::room::<bf16>(device, self.mixed())?;
         let mut logarithms = self.numbers(device)?;
         let of_warp = if self.compiled() <= 64 { 32 } else { 16 };
-        launch!(
-            device,
-            FUSED_ATTENTION,
-            &self.name(""),
-            self.config((self.queries, of_warp), self.keys, 0),
-            &q.values::<bf16>()?,
-            &k.values::<bf16>()?.slice(self.keys_at..),
-            &mut out,
-            &mut logarithms,
-            &self.sizes(),
-            &self.drop,
-        );
+        // SAFETY: queries and keys are read as rows of the lengths that `Sizes` says, of which
+        // their tensors hold as many as the call has tokens; `out` and `logarithms` have room for
+        // what is written for each query.
+        #[allow(unsafe_code)]
+        unsafe {
+            launch!(
+                device,
+                FUSED_ATTENTION,
+                &self.name(""),
+                self.config((self.queries, of_warp), self.keys, 0),
+                &q.values::<bf16>(self.query_values())?,
+                &k.values::<bf16>(self.key_values())?.slice(self.keys_at..),
+                &mut out,
+                &mut logarithms,
+                &self.sizes(),
+                &self.drop,
+            );
+        }
         Ok(Kept { mixed: wrapped(out, shape, device), logarithms })
+    }
+
+    /// Values of the tensor that holds the queries.
+    fn query_values(&self) -> usize {
+        self.batch * self.queries * self.rows.0
+    }
+
+    /// Values of the tensor that holds keys and values.
+    fn key_values(&self) -> usize {
+        self.batch * self.keys * self.rows.1
+    }
+
+    /// Values of what is mixed, and of its gradient.
+    fn mixed(&self) -> usize {
+        self.batch * self.queries * self.heads * self.width
     }
 
     /// Room for a number for each query of each head.
@@ -149,21 +172,28 @@ impl Call {
         let [q, k, mixed, gradient] = [queries, keys, &kept.mixed, gradient].map(Operand::open);
         let device = q.device()?;
         let mut means = self.numbers(device)?;
-        launch!(
-            device,
-            FUSED_ATTENTION,
-            &self.name("of_queries_"),
-            self.config((self.queries, BACKWARD_ROWS), self.keys, 0),
-            &q.values::<bf16>()?,
-            &k.values::<bf16>()?.slice(self.keys_at..),
-            &mixed.values::<bf16>()?,
-            &gradient.values::<bf16>()?,
-            &kept.logarithms,
-            &mut means,
-            out,
-            &self.sizes(),
-            &self.drop,
-        );
+        // SAFETY: queries and keys are read as rows of the lengths that `Sizes` says, of which
+        // their tensors hold as many as the call has tokens; mixed values, gradient, logarithms and
+        // means have an entry for each query of each head, and `out` is laid out as the queries
+        // are.
+        #[allow(unsafe_code)]
+        unsafe {
+            launch!(
+                device,
+                FUSED_ATTENTION,
+                &self.name("of_queries_"),
+                self.config((self.queries, BACKWARD_ROWS), self.keys, 0),
+                &q.values::<bf16>(self.query_values())?,
+                &k.values::<bf16>(self.key_values())?.slice(self.keys_at..),
+                &mixed.values::<bf16>(self.mixed())?,
+                &gradient.values::<bf16>(self.mixed())?,
+                &kept.logarithms,
+                &mut means,
+                out,
+                &self.sizes(),
+                &self.drop,
+            );
+        }
         Ok(means)
     }
 
@@ -177,20 +207,26 @@ impl Call {
     ) -> Result<()> {
         let [q, k, gradient] = [queries, keys, gradient].map(Operand::open);
         let device = q.device()?;
-        launch!(
-            device,
-            FUSED_ATTENTION,
-            &self.name("of_keys_"),
-            self.config((self.keys, BACKWARD_ROWS), self.queries, 2),
-            &q.values::<bf16>()?,
-            &k.values::<bf16>()?.slice(self.keys_at..),
-            &gradient.values::<bf16>()?,
-            &kept.logarithms,
-            means,
-            &mut out.slice_mut(self.keys_at..),
-            &self.sizes(),
-            &self.drop,
-        );
+        // SAFETY: queries and keys are read as rows of the lengths that `Sizes` says, of which
+        // their tensors hold as many as the call has tokens; gradient, logarithms and means have an
+        // entry for each query of each head, and `out` is laid out as the keys are.
+        #[allow(unsafe_code)]
+        unsafe {
+            launch!(
+                device,
+                FUSED_ATTENTION,
+                &self.name("of_keys_"),
+                self.config((self.keys, BACKWARD_ROWS), self.queries, 2),
+                &q.values::<bf16>(self.query_values())?,
+                &k.values::<bf16>(self.key_values())?.slice(self.keys_at..),
+                &gradient.values::<bf16>(self.mixed())?,
+                &kept.logarithms,
+                means,
+                &mut out.slice_mut(self.keys_at..),
+                &self.sizes(),
+                &self.drop,
+            );
+        }
         Ok(())
     }
 }

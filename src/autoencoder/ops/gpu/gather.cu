@@ -8,6 +8,7 @@ struct Part {
     const void *values, *more;
     unsigned start, count;
 };
+static_assert(sizeof(Part) == 24, "as the structure in Rust");
 
 // What a launch takes: with its other arguments no more than 4096 bytes.
 static const unsigned MOST = 160;
@@ -15,6 +16,7 @@ static const unsigned MOST = 160;
 struct Parts {
     Part all[MOST];
 };
+static_assert(sizeof(Parts) == 3840, "as the structure in Rust");
 
 // The pack of a tensor of `count` values that begins at its value `first`; zeros behind its end.
 template <typename T>

@@ -35,6 +35,9 @@ struct Parts([Part; MOST]);
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Parts {}
 
+const _: () = assert!(size_of::<Part>() == 24 && align_of::<Part>() == 8);
+const _: () = assert!(size_of::<Parts>() == 3840);
+
 /// The buffer of tensors that each are the sum of parts, all on one GPU, laid out as `spans` says,
 /// in f32; zero between them.
 pub(in crate::autoencoder) fn gather(spans: &Spans, found: Vec<Vec<Tensor>>) -> Result<Tensor> {
@@ -98,16 +101,22 @@ fn put<T: Number>(
         *part = Part { values, more, start, count: count as u32 };
     }
     let count = end - spans.first().map_or(end, |first| first.start);
-    launch!(
-        device,
-        GATHER,
-        &named::<T>("gather"),
-        by_pack(count),
-        &parts,
-        &(spans.len() as u32),
-        buffer,
-        &(end as u32),
-    );
+    // SAFETY: every part's address is that of `count` values, as `address` has seen, and `pairs`
+    // keeps the tensors until the launch is queued. The buffer is `spans.len()` values long, and
+    // `end` is no more.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            GATHER,
+            &named::<T>("gather"),
+            by_pack(count),
+            &parts,
+            &(spans.len() as u32),
+            buffer,
+            &(end as u32),
+        );
+    }
     Ok(())
 }
 
@@ -115,10 +124,7 @@ fn put<T: Number>(
 /// frees it queues behind all that was launched before.
 fn address<T: Number>(tensor: &Tensor, count: usize) -> Result<u64> {
     let operand = Operand::open(tensor);
-    let values = operand.values::<T>()?;
-    if values.len() != count {
-        candle_core::bail!("a gradient of {} values for {count}", values.len())
-    }
+    let values = operand.values::<T>(count)?;
     let stream = operand.device()?.cuda_stream();
     let (address, _) = values.device_ptr(&stream);
     Ok(address)

@@ -42,18 +42,23 @@ fn forward<T: Number>(product: &Tensor, bias: &Tensor, drop: Dropout) -> Result<
     let [xs, added] = [product, bias].map(Operand::open);
     let device = xs.device()?;
     let mut out = kernel::room::<T>(device, rows * columns)?;
-    launch!(
-        device,
-        HIDDEN,
-        &named::<T>("hidden"),
-        by_pack(rows * columns),
-        &xs.values::<T>()?,
-        &added.values::<T>()?,
-        &mut out,
-        &((rows * columns) as u32),
-        &(columns as u32),
-        &drop.numbers(),
-    );
+    // SAFETY: the kernel goes over rows · columns values, whole packs, which both buffers have, and
+    // takes a row's bias from `columns` values.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            HIDDEN,
+            &named::<T>("hidden"),
+            by_pack(rows * columns),
+            &xs.values::<T>(rows * columns)?,
+            &added.values::<T>(columns)?,
+            &mut out,
+            &((rows * columns) as u32),
+            &(columns as u32),
+            &drop.numbers(),
+        );
+    }
     Ok(wrapped(out, product.shape(), device))
 }
 
@@ -67,21 +72,26 @@ fn backward<T: Number>(operands: [&Tensor; 3], drop: Dropout) -> Result<(Tensor,
     let bands = rows.div_ceil(band);
     let mut out = kernel::room::<T>(device, rows * columns)?;
     let mut parts: CudaSlice<f32> = kernel::room(device, bands * columns)?;
-    launch!(
-        device,
-        HIDDEN,
-        &named::<T>("hidden_backward"),
-        kernel::grid((columns.div_ceil(COLUMNS), bands), THREADS),
-        &xs.values::<T>()?,
-        &bias.values::<T>()?,
-        &gradient.values::<T>()?,
-        &mut out,
-        &mut parts,
-        &(rows as u32),
-        &(columns as u32),
-        &(band as u32),
-        &drop.numbers(),
-    );
+    // SAFETY: the kernel reads and writes `rows` rows of `columns` values, whole packs, and writes
+    // a row of `parts` for each of the launch's bands.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            HIDDEN,
+            &named::<T>("hidden_backward"),
+            kernel::grid((columns.div_ceil(COLUMNS), bands), THREADS),
+            &xs.values::<T>(rows * columns)?,
+            &bias.values::<T>(columns)?,
+            &gradient.values::<T>(rows * columns)?,
+            &mut out,
+            &mut parts,
+            &(rows as u32),
+            &(columns as u32),
+            &(band as u32),
+            &drop.numbers(),
+        );
+    }
     let of_bias = sum_parts::<T>(&parts, (bands, columns), device)?;
     Ok((wrapped(out, operands[0].shape(), device), of_bias))
 }

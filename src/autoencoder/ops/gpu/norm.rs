@@ -27,19 +27,24 @@ fn norm_forward<T: Number>(x: &Tensor, w: &Tensor, b: &Tensor, epsilon: f32) -> 
     let [xs, weight, bias] = [x, w, b].map(Operand::open);
     let device = xs.device()?;
     let mut out = kernel::room::<T>(device, rows * columns)?;
-    launch!(
-        device,
-        NORM,
-        &named::<T>("norm"),
-        by_row(rows),
-        &xs.values::<T>()?,
-        &weight.values::<T>()?,
-        &bias.values::<T>()?,
-        &mut out,
-        &(rows as u32),
-        &(columns as u32),
-        &epsilon,
-    );
+    // SAFETY: the kernel reads and writes `rows` rows of `columns` values, and reads one row of
+    // weight and of bias.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            NORM,
+            &named::<T>("norm"),
+            by_row(rows),
+            &xs.values::<T>(rows * columns)?,
+            &weight.values::<T>(columns)?,
+            &bias.values::<T>(columns)?,
+            &mut out,
+            &(rows as u32),
+            &(columns as u32),
+            &epsilon,
+        );
+    }
     Ok(wrapped(out, x.shape(), device))
 }
 
@@ -54,35 +59,45 @@ fn norm_backward<T: Number>(
     let device = xs.device()?;
     let mut out = kernel::room::<T>(device, rows * columns)?;
     let mut kept = kernel::room::<f32>(device, 2 * rows)?;
-    launch!(
-        device,
-        NORM,
-        &named::<T>("norm_backward"),
-        by_row(rows),
-        &xs.values::<T>()?,
-        &weight.values::<T>()?,
-        &gradient.values::<T>()?,
-        &mut out,
-        &mut kept,
-        &(rows as u32),
-        &(columns as u32),
-        &epsilon,
-    );
+    // SAFETY: the kernel reads and writes `rows` rows of `columns` values, reads one row of weight,
+    // and keeps two numbers for each row.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            NORM,
+            &named::<T>("norm_backward"),
+            by_row(rows),
+            &xs.values::<T>(rows * columns)?,
+            &weight.values::<T>(columns)?,
+            &gradient.values::<T>(rows * columns)?,
+            &mut out,
+            &mut kept,
+            &(rows as u32),
+            &(columns as u32),
+            &epsilon,
+        );
+    }
     let (bands, config) = bands(rows, columns);
     let mut parts = kernel::room::<f32>(device, bands * 2 * columns)?;
-    launch!(
-        device,
-        SUMS,
-        &named::<T>("norm_sums"),
-        config,
-        &xs.values::<T>()?,
-        &gradient.values::<T>()?,
-        &kept,
-        &mut parts,
-        &(rows as u32),
-        &(columns as u32),
-        &(BAND as u32),
-    );
+    // SAFETY: the kernel reads `rows` rows of `columns` values and two numbers for each, and writes
+    // two rows of `parts` for each of the launch's bands.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            SUMS,
+            &named::<T>("norm_sums"),
+            config,
+            &xs.values::<T>(rows * columns)?,
+            &gradient.values::<T>(rows * columns)?,
+            &kept,
+            &mut parts,
+            &(rows as u32),
+            &(columns as u32),
+            &(BAND as u32),
+        );
+    }
     let sums = sum_parts::<T>(&parts, (bands, 2 * columns), device)?;
     Ok(vec![
         Some(wrapped(out, x.shape(), device)),

@@ -18,22 +18,28 @@ pub(in crate::autoencoder) fn target(
     let (batch, _, side, _) = views.dims4()?;
     let (all, values) = ((side / patch) * (side / patch), 3 * patch * patch);
     let views = views.contiguous()?;
+    let given = batch * 3 * side * side;
     let pixels = Operand::open(&views);
     let device = pixels.device()?;
     let mut out = kernel::room::<f32>(device, batch * all * values)?;
-    launch!(
-        device,
-        PIXELS,
-        "target",
-        by_row(batch * all),
-        &pixels.values::<f32>()?,
-        &mut out,
-        &((batch * all) as u32),
-        &(side as u32),
-        &(patch as u32),
-        &u32::from(normalize),
-        &(epsilon as f32),
-    );
+    // SAFETY: the kernel reads square views of `side`, `given` values, and writes batch · all rows,
+    // a patch each.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            PIXELS,
+            "target",
+            by_row(batch * all),
+            &pixels.values::<f32>(given)?,
+            &mut out,
+            &((batch * all) as u32),
+            &(side as u32),
+            &(patch as u32),
+            &u32::from(normalize),
+            &(epsilon as f32),
+        );
+    }
     Ok(wrapped(out, (batch, all, values), device))
 }
 
@@ -58,29 +64,38 @@ fn masked_error_forward(operands: [&Tensor; 3], count: usize) -> Result<Tensor> 
     let [predicted, target, removed] = operands.map(Operand::open);
     let device = predicted.device()?;
     let mut errors = kernel::room::<f32>(device, rows)?;
-    launch!(
-        device,
-        PIXELS,
-        "patch_errors",
-        by_row(rows),
-        &predicted.values::<f32>()?,
-        &target.values::<f32>()?,
-        &removed.values::<f32>()?,
-        &mut errors,
-        &(rows as u32),
-        &(columns as u32),
-    );
+    // SAFETY: the kernel reads `rows` rows of `columns` values and a number for each row, and
+    // writes a number for each row.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            PIXELS,
+            "patch_errors",
+            by_row(rows),
+            &predicted.values::<f32>(rows * columns)?,
+            &target.values::<f32>(rows * columns)?,
+            &removed.values::<f32>(rows)?,
+            &mut errors,
+            &(rows as u32),
+            &(columns as u32),
+        );
+    }
     let mut mean = kernel::room::<f32>(device, 1)?;
-    launch!(
-        device,
-        SUMS,
-        "total",
-        kernel::grid((1, 1), MOST_THREADS),
-        &errors,
-        &mut mean,
-        &(rows as u32),
-        &(1.0 / count as f32),
-    );
+    // SAFETY: the kernel reads the `rows` errors, and writes one number.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            SUMS,
+            "total",
+            kernel::grid((1, 1), MOST_THREADS),
+            &errors,
+            &mut mean,
+            &(rows as u32),
+            &(1.0 / count as f32),
+        );
+    }
     Ok(wrapped(mean, (), device))
 }
 
@@ -91,19 +106,24 @@ fn masked_error_backward(operands: [&Tensor; 3], g: &Tensor, count: usize) -> Re
     let device = predicted.device()?;
     let mut out = kernel::room::<f32>(device, rows * columns)?;
     let factor = (2.0 / (count * columns) as f64) as f32;
-    launch!(
-        device,
-        PIXELS,
-        "patch_errors_backward",
-        by_value(rows * columns),
-        &predicted.values::<f32>()?,
-        &target.values::<f32>()?,
-        &removed.values::<f32>()?,
-        &gradient.values::<f32>()?,
-        &mut out,
-        &((rows * columns) as u32),
-        &(columns as u32),
-        &factor,
-    );
+    // SAFETY: the kernel reads and writes `rows` rows of `columns` values; of `removed` it reads a
+    // number for each row, and of `gradient` one.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            PIXELS,
+            "patch_errors_backward",
+            by_value(rows * columns),
+            &predicted.values::<f32>(rows * columns)?,
+            &target.values::<f32>(rows * columns)?,
+            &removed.values::<f32>(rows)?,
+            &gradient.values::<f32>(1)?,
+            &mut out,
+            &((rows * columns) as u32),
+            &(columns as u32),
+            &factor,
+        );
+    }
     Ok(wrapped(out, operands[0].shape(), device))
 }

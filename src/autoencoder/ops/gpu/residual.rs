@@ -59,23 +59,28 @@ fn forward<T: Number>(operands: [&Tensor; 5], epsilon: f32, drop: Dropout) -> Re
     let device = xs.device()?;
     let mut sum = kernel::room::<T>(device, rows * width)?;
     let mut normed = kernel::room::<T>(device, rows * width)?;
-    launch!(
-        device,
-        RESIDUAL,
-        &named::<T>("residual"),
-        by_row(rows),
-        &xs.values::<T>()?,
-        &product.values::<T>()?,
-        &bias.values::<T>()?,
-        &weight.values::<T>()?,
-        &shift.values::<T>()?,
-        &mut sum,
-        &mut normed,
-        &(rows as u32),
-        &(width as u32),
-        &epsilon,
-        &drop.numbers(),
-    );
+    // SAFETY: the kernel reads and writes `rows` rows of `width` values, whole packs, and reads one
+    // row of each of the others; they are so long.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            RESIDUAL,
+            &named::<T>("residual"),
+            by_row(rows),
+            &xs.values::<T>(rows * width)?,
+            &product.values::<T>(rows * width)?,
+            &bias.values::<T>(width)?,
+            &weight.values::<T>(width)?,
+            &shift.values::<T>(width)?,
+            &mut sum,
+            &mut normed,
+            &(rows as u32),
+            &(width as u32),
+            &epsilon,
+            &drop.numbers(),
+        );
+    }
     Ok([wrapped(sum, shape, device), wrapped(normed, shape, device)])
 }
 
@@ -119,28 +124,34 @@ fn backward<T: Number>(call: &Call, of_normed: &Tensor, own: Option<&Tensor>) ->
     let name = named::<T>(&format!("residual_backward_{}", most.unwrap_or(MOST_WIDTH)));
     macro_rules! with {
         ($own:expr) => {
-            launch!(
-                device,
-                RESIDUAL,
-                &name,
-                kernel::grid((blocks, 1), THREADS),
-                &sum.values::<T>()?,
-                &weight.values::<T>()?,
-                &gradient.values::<T>()?,
-                $own,
-                &mut out,
-                &mut branch,
-                &mut parts,
-                &(rows as u32),
-                &(width as u32),
-                &(band as u32),
-                &call.epsilon,
-                &call.drop.numbers(),
-            )
+            // SAFETY: the kernel reads and writes `rows` rows of `width` values, whole packs, and
+            // of `parts` three rows a block; `branch` is written only where something drops, and
+            // `$own` is read only where it is not null.
+            #[allow(unsafe_code)]
+            unsafe {
+                launch!(
+                    device,
+                    RESIDUAL,
+                    &name,
+                    kernel::grid((blocks, 1), THREADS),
+                    &sum.values::<T>(rows * width)?,
+                    &weight.values::<T>(width)?,
+                    &gradient.values::<T>(rows * width)?,
+                    $own,
+                    &mut out,
+                    &mut branch,
+                    &mut parts,
+                    &(rows as u32),
+                    &(width as u32),
+                    &(band as u32),
+                    &call.epsilon,
+                    &call.drop.numbers(),
+                );
+            }
         };
     }
     match &own {
-        Some(own) => with!(&own.values::<T>()?),
+        Some(own) => with!(&own.values::<T>(rows * width)?),
         None => with!(&0_u64), // a null pointer
     }
     Ok(Found {

@@ -37,17 +37,22 @@ fn column_sums_of<T: Number>(x: &Tensor) -> Result<Tensor> {
     let device = xs.device()?;
     let (bands, config) = bands(rows, columns);
     let mut parts = kernel::room::<f32>(device, bands * columns)?;
-    launch!(
-        device,
-        SUMS,
-        &named::<T>("column_sums"),
-        config,
-        &xs.values::<T>()?,
-        &mut parts,
-        &(rows as u32),
-        &(columns as u32),
-        &(BAND as u32),
-    );
+    // SAFETY: the kernel reads `rows` rows of `columns` values, and writes a row of `parts` for
+    // each of the launch's bands; both are so long.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            SUMS,
+            &named::<T>("column_sums"),
+            config,
+            &xs.values::<T>(rows * columns)?,
+            &mut parts,
+            &(rows as u32),
+            &(columns as u32),
+            &(BAND as u32),
+        );
+    }
     sum_parts::<T>(&parts, (bands, columns), device)
 }
 
@@ -57,17 +62,25 @@ pub(super) fn sum_parts<T: Number>(
     (parts, columns): (usize, usize),
     device: &CudaDevice,
 ) -> Result<Tensor> {
+    if values.len() != parts * columns {
+        candle_core::bail!("{} values for {parts} parts of {columns}", values.len())
+    }
     let mut sums = kernel::room::<T>(device, columns)?;
-    launch!(
-        device,
-        SUMS,
-        &named::<T>("sum_parts"),
-        kernel::grid((columns.div_ceil(COLUMNS_OF_PARTS), 1), MOST_THREADS),
-        values,
-        &mut sums,
-        &(parts as u32),
-        &(columns as u32),
-    );
+    // SAFETY: the kernel reads `parts` rows of `columns` values, which was checked, and writes one
+    // row, for which there is room.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            SUMS,
+            &named::<T>("sum_parts"),
+            kernel::grid((columns.div_ceil(COLUMNS_OF_PARTS), 1), MOST_THREADS),
+            values,
+            &mut sums,
+            &(parts as u32),
+            &(columns as u32),
+        );
+    }
     Ok(wrapped(sums, columns, device))
 }
 
@@ -85,30 +98,39 @@ pub(in crate::autoencoder) fn measure(
     }
     let shares = count.div_ceil(PACK * THREADS as usize).clamp(1, MOST_SHARES);
     let mut parts = kernel::room::<f32>(device, shares)?;
-    launch!(
-        device,
-        SUMS,
-        "squares",
-        kernel::grid((shares, 1), THREADS),
-        &buffer.values::<f32>()?,
-        &mut parts,
-        &(count as u32),
-    );
+    // SAFETY: the kernel reads `count` values, whole packs, and writes a share for each block.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            SUMS,
+            "squares",
+            kernel::grid((shares, 1), THREADS),
+            &buffer.values::<f32>(count)?,
+            &mut parts,
+            &(count as u32),
+        );
+    }
     let none = || Tensor::zeros(1, DType::F32, values.device());
     let stacked = if losses.is_empty() { none()? } else { Tensor::stack(losses, 0)? };
     let found = Operand::open(&stacked);
     let mut out = kernel::room::<f64>(device, 2 + losses.len())?;
-    launch!(
-        device,
-        SUMS,
-        "measure",
-        kernel::grid((1, 1), MOST_THREADS),
-        &parts,
-        &(shares as u32),
-        &found.values::<f32>()?,
-        &(losses.len() as u32),
-        &clip,
-        &mut out,
-    );
+    // SAFETY: the kernel reads `shares` parts and as many losses as it is told of, and writes two
+    // numbers and one for each of these.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            SUMS,
+            "measure",
+            kernel::grid((1, 1), MOST_THREADS),
+            &parts,
+            &(shares as u32),
+            &found.values::<f32>(losses.len().max(1))?,
+            &(losses.len() as u32),
+            &clip,
+            &mut out,
+        );
+    }
     Ok(wrapped(out, 2 + losses.len(), device))
 }

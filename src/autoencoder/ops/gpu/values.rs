@@ -21,15 +21,19 @@ fn gelu_forward<T: Number>(x: &Tensor) -> Result<Tensor> {
     let xs = Operand::open(x);
     let (device, count) = (xs.device()?, x.elem_count());
     let mut out = kernel::room::<T>(device, count)?;
-    launch!(
-        device,
-        VALUES,
-        &named::<T>("gelu"),
-        by_pack(count),
-        &xs.values::<T>()?,
-        &mut out,
-        &(count as u32),
-    );
+    // SAFETY: the kernel goes over `count` values, which both buffers have.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            VALUES,
+            &named::<T>("gelu"),
+            by_pack(count),
+            &xs.values::<T>(count)?,
+            &mut out,
+            &(count as u32),
+        );
+    }
     Ok(wrapped(out, x.shape(), device))
 }
 
@@ -37,16 +41,20 @@ fn gelu_backward<T: Number>(x: &Tensor, g: &Tensor) -> Result<Tensor> {
     let [xs, gradient] = [x, g].map(Operand::open);
     let (device, count) = (xs.device()?, x.elem_count());
     let mut out = kernel::room::<T>(device, count)?;
-    launch!(
-        device,
-        VALUES,
-        &named::<T>("gelu_backward"),
-        by_pack(count),
-        &xs.values::<T>()?,
-        &gradient.values::<T>()?,
-        &mut out,
-        &(count as u32),
-    );
+    // SAFETY: the kernel goes over `count` values, which all three buffers have.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            VALUES,
+            &named::<T>("gelu_backward"),
+            by_pack(count),
+            &xs.values::<T>(count)?,
+            &gradient.values::<T>(count)?,
+            &mut out,
+            &(count as u32),
+        );
+    }
     Ok(wrapped(out, x.shape(), device))
 }
 
@@ -65,15 +73,19 @@ fn dropped_of<T: Number>(x: &Tensor, how: Dropout) -> Result<Tensor> {
     let xs = Operand::open(x);
     let (device, count) = (xs.device()?, x.elem_count());
     let mut out = kernel::room::<T>(device, count)?;
-    launch!(
-        device,
-        VALUES,
-        &named::<T>("dropout"),
-        by_pack(count),
-        &xs.values::<T>()?,
-        &mut out,
-        &(count as u32),
-        &how.numbers(),
-    );
+    // SAFETY: the kernel goes over `count` values, which both buffers have.
+    #[allow(unsafe_code)]
+    unsafe {
+        launch!(
+            device,
+            VALUES,
+            &named::<T>("dropout"),
+            by_pack(count),
+            &xs.values::<T>(count)?,
+            &mut out,
+            &(count as u32),
+            &how.numbers(),
+        );
+    }
     Ok(wrapped(out, x.shape(), device))
 }
