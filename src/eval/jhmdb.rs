@@ -73,13 +73,13 @@ fn evaluate_clip(
     poses::write(&staging.predictions().join("joints.json"), &poses)?;
     stages.write += start.elapsed().as_secs_f64();
     let start = Instant::now();
+    let mut notes = length_note(clip.frames.len(), truth.frames);
     let scores = match setup.predict_only {
         true => None,
-        false => Some(distances(&poses, &truth, &clip.joints)?),
+        false => counted_ones(distances(&poses, &truth, &clip.joints)?, &mut notes),
     };
     stages.score += start.elapsed().as_secs_f64();
-    let (frames, notes) = (clip.frames.len(), length_note(clip.frames.len(), truth.frames));
-    Ok(Done { frames, scores, notes, stages })
+    Ok(Done { frames: clip.frames.len(), scores, notes, stages })
 }
 
 /// The joints of every frame, and the soft labels into the staging where they are asked for.
@@ -153,6 +153,15 @@ fn length_note(frames: usize, annotated: usize) -> Vec<String> {
     )]
 }
 
+/// The scores of a clip, and none where no joint of it counts.
+fn counted_ones(scores: JointDistances, notes: &mut Vec<String>) -> Option<JointDistances> {
+    let any = !scores.at(0.1).mean.is_nan();
+    if !any {
+        notes.push("no joint lies inside a frame that is scored: nothing to score".into());
+    }
+    any.then_some(scores)
+}
+
 /// Scores poses against the truth of their clip.
 fn distances(poses: &Poses, truth: &Joints, path: &Path) -> Result<JointDistances> {
     let wanted = Array3::from_shape_fn((2, JOINTS.len(), truth.frames), |(axis, joint, t)| {
@@ -201,7 +210,7 @@ fn score_clip(
     if frames < clip.frames.len() {
         notes.push(format!("predictions for {frames} of {}", counted(clip.frames.len(), "frame")));
     }
-    let scores = Some(distances(&poses, &truth, &clip.joints)?);
+    let scores = counted_ones(distances(&poses, &truth, &clip.joints)?, &mut notes);
     Ok(Done { frames, scores, notes, stages: Stages::default() })
 }
 

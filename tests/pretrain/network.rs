@@ -89,8 +89,9 @@ fn encoder_decoder_and_losses_are_the_references() {
             if let Some(wanted) = stored.get(&format!("r{ratio}.{name}")) {
                 let gap = relative_gap(&values(ours), &values(wanted));
                 println!("{ratio} {name}: {gap:e}");
-                // f32 sums in another order through five blocks
-                assert!(gap < 1e-5, "{ratio} {name}: {gap}");
+                // f32 sums in another order through five blocks: 9e-7; norms with another epsilon
+                // (1e-5 for 1e-6) would be off by three times as much
+                assert!(gap < 1.5e-6, "{ratio} {name}: {gap}");
             }
         };
         compare("enc_unmasked", prediction.memory.as_ref().unwrap());
