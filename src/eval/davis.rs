@@ -1,5 +1,6 @@
-//! DAVIS-2017, semi-supervised: object masks through every sequence, scored by J and F (protocols
-//! §2).
+//! DAVIS-2017, semi-supervised: object masks through every sequence, scored by J and F as the
+//! official evaluator does (`davis2017-evaluation`, `davis2017/evaluation.py`): all frames but the
+//! first and the last, means over objects.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,6 @@
-//! JHMDB: 15 joints through every clip, scored by PCK; protocols §4.
+//! JHMDB: 15 joints through every clip, scored by PCK as CropMAE's program does
+//! (`downstreams/propagation/src/data/jhmdb.py` and `eval/eval_pck.py`): test split 1, frames at
+//! 320x320, the given first frame left out.
 
 use std::path::Path;
 use std::time::Instant;

@@ -30,7 +30,8 @@ struct Propagated {
 
 /// Labels a clip from `annotation`, its first frame's: stores the mask of every frame, frame 0 too,
 /// and has `score` count it into `scores`, where that is asked for. This happens in a thread of its
-/// own: while masks are made, written and scored, the next frames are encoded; protocols §1.
+/// own: while masks are made, written and scored, the next frames are encoded. The steps are those of
+/// CropMAE's program (`downstreams/propagation/src/test.py`, `test`).
 ///
 /// # Errors
 /// See [`super::stream::each_frame`]; a result cannot be written, or `score` fails.

@@ -212,7 +212,8 @@ fn prepare_batch(
     Ok(batch)
 }
 
-/// Reads a frame and brings it to the encoder's input: protocols §1.1.
+/// Reads a frame and brings it to the encoder's input: decoded, resized where its size differs, and
+/// normalised, as `VOSDataset.__getitem__` of CropMAE's `data/vos.py` does it.
 fn prepare(path: &Path, setup: &Setup<'_>) -> Result<Prepared> {
     let start = Instant::now();
     let rgb = decode::read(path)?;

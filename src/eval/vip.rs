@@ -1,4 +1,6 @@
-//! VIP: body parts through every video, scored by mIoU over all frames; protocols §3.
+//! VIP: body parts through every video, scored by mIoU as CropMAE's program does
+//! (`downstreams/propagation/src/eval/eval_vip.py`): one confusion matrix over all frames of all
+//! videos, the given first ones among them.
 
 use std::path::Path;
 

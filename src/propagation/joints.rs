@@ -1,4 +1,6 @@
-//! Poses: joints as small Gaussians on the grid, and back to coordinates (protocols §4).
+//! Poses: joints as small Gaussians on the grid, and back to coordinates, as CropMAE's program has
+//! them (`downstreams/propagation/src`: `draw_labelmap_np` in `data/jhmdb.py`, `process_pose` in
+//! `utils/test_utils.py`).
 
 use super::LabelMap;
 

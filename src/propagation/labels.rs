@@ -42,7 +42,9 @@ pub struct FirstFrame {
 }
 
 /// Soft labels of the first frame: `annotation` at its own size, brought to `frame` (height,
-/// width) by OpenCV's nearest rule and from there to `grid`; protocols §1.3 and §5.
+/// width) by OpenCV's nearest rule and from there to `grid`; CropMAE's program does so in
+/// `VOSDataset.__getitem__` (`data/vos.py`). DINO's goes from the annotation to `grid` at once
+/// (`read_seg` in `eval_video_segmentation.py`).
 ///
 /// Only ids that are left at that size exist from here on.
 pub fn first_frame(

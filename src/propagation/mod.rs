@@ -29,7 +29,8 @@ use context::Context;
 pub struct LabelMap {
     /// Rows and columns of the grid.
     pub grid: (usize, usize),
-    /// Labels (C), background first.
+    /// One channel per id, ascending; see [`labels::FirstFrame::ids`]. Of poses: background, then one
+    /// for each joint.
     pub channels: usize,
     /// `h * w * C` values, cell by cell.
     pub values: Vec<f32>,
@@ -107,7 +108,9 @@ impl Neighborhood {
 /// How often a frame may be in a context: as many f32 tells apart.
 const MOST_COPIES: usize = 1 << 24;
 
-/// Everything the affinity needs to know; protocols §1.4–1.6 and §5.
+/// Everything the affinity needs to know. The sources: CropMAE's `utils/test_utils.py`
+/// (`context_index_bank`, `mem_efficient_batched_affinity`) and DINO's
+/// `eval_video_segmentation.py` (`label_propagation`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Neighbours kept per query (k).

@@ -91,7 +91,8 @@ impl Preset {
     }
 }
 
-/// Protocols §1.
+/// CropMAE's `downstreams/propagation`: the arguments of `start.py` and `src/utils/arguments.py`, sizes
+/// from `src/data`.
 fn cropmae(benchmark: Benchmark) -> Protocol {
     let (input_size, topk) = match benchmark {
         Benchmark::Davis => (InputSize::Exact(COPY), 7),
@@ -119,14 +120,14 @@ fn cropmae(benchmark: Benchmark) -> Protocol {
         // VIP's scorer resizes predictions itself, with Pillow.
         output_nearest: match benchmark {
             Benchmark::Vip => NearestRule::Centered,
-            _ => NearestRule::Floor,
+            Benchmark::Davis | Benchmark::Jhmdb => NearestRule::Floor,
         },
         score_size: ScoreSize::Native,
         exclude_first_frame: false,
     }
 }
 
-/// Protocols §5b, first column.
+/// videowalk's `code/test.py` with the arguments that its README gives for DAVIS.
 fn crw(base: Protocol) -> Protocol {
     Protocol {
         input_size: InputSize::Native,
@@ -140,7 +141,7 @@ fn crw(base: Protocol) -> Protocol {
     }
 }
 
-/// Protocols §5: `eval_video_segmentation.py` of DINO.
+/// DINO's `eval_video_segmentation.py` with its defaults.
 fn dino(base: Protocol) -> Protocol {
     Protocol {
         input_size: InputSize::ShortSide(480),
