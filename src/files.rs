@@ -39,10 +39,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, |out| out.write_all(bytes))
 }
 
-/// Refuses a place for a folder where a file is, or lies in the way; makes nothing.
+/// Whether a folder can be made at `path`, or is there already; makes nothing.
 ///
 /// # Errors
-/// See above.
+/// A file is there, or lies where one of the folders above it would have to be.
 pub fn check_folder(path: &Path) -> Result<()> {
     let there = path.ancestors().find(|place| place.symlink_metadata().is_ok());
     match there {

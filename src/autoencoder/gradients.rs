@@ -66,7 +66,7 @@ impl Gradients {
         Ok(())
     }
 
-    /// The same on another device.
+    /// A copy of the gradients on another device.
     ///
     /// # Errors
     /// The device fails.
@@ -87,9 +87,9 @@ impl Gradients {
         self.spans.views(&self.values)
     }
 
-    /// The length of all gradients as one vector, and what follows from it and from the `losses` of
-    /// the passes that they came from, f32 scalars. Longer gradients than `clip` are to be
-    /// shortened to that; 0: none.
+    /// The length of all gradients as one vector; the factor that brings it down to `clip` where it
+    /// is longer (a `clip` of 0 never does); and the `losses` of the passes that the gradients came
+    /// from, f32 scalars.
     ///
     /// The length is the root of a sum of squares in f32, 2¹⁴ values at a time on a CPU and a share
     /// a block on a GPU, whose parts are added in f64 and f32: the two agree to some 10⁻⁶.

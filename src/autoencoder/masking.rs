@@ -25,7 +25,7 @@ pub struct PlacedMask {
     pub(super) visible: usize,
     /// Rows of the visible patches among all patches of the batch: [B·visible] of u32.
     pub(super) among_all: Tensor,
-    /// The same among those of their image.
+    /// Rows of the visible patches among all patches of their image: [B·visible] of u32.
     pub(super) within: Tensor,
     /// Where the decoder's tokens come from.
     pub(super) plan: RowPlan,

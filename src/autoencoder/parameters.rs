@@ -157,7 +157,7 @@ impl Pass<'_> {
     /// A parameter.
     ///
     /// # Errors
-    /// There is none of this name (a mistake of ours).
+    /// No parameter has this name (a mistake of ours).
     pub(super) fn get(&self, name: &str) -> Result<&Value> {
         let number = self.parameters.spans.number(name);
         number

@@ -39,7 +39,7 @@ pub enum Benchmark {
 }
 
 impl Benchmark {
-    /// Its name in settings and records.
+    /// The benchmark's name in settings and records.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -189,7 +189,7 @@ impl<C: Clip> Dataset<C> {
         self.overview().label_hash()
     }
 
-    /// Itself, without the kind of its clips.
+    /// The dataset without the kind of its clips.
     pub fn overview(&self) -> Overview<'_> {
         let Self { root, split, clips, broken, listed, notices } = self;
         let clips = clips.iter().map(|clip| clip as &dyn Clip).collect();

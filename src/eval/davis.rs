@@ -31,7 +31,8 @@ pub fn evaluate(
     super::run(dataset, &run, evaluate_clip, headline)
 }
 
-/// Does so in several ways, sequence after sequence; one outcome for each way.
+/// Propagates and scores every sequence in each of `runs` before the next sequence, so that a cache encodes it
+/// once; one outcome for each run, in their order.
 ///
 /// # Errors
 /// See [`evaluate`].

@@ -57,7 +57,7 @@ pub fn flat_name(clip: &str) -> String {
 /// The files of all records that a run's folder keeps, in no order.
 ///
 /// # Errors
-/// There are none, or the folder cannot be read.
+/// The folder keeps no records or cannot be read.
 pub fn record_files(root: &Path) -> Result<Vec<PathBuf>> {
     let place = root.join("clips");
     let entries = std::fs::read_dir(&place).map_err(Error::reading(&place))?;
@@ -99,7 +99,7 @@ impl RunFolder {
     /// Refuses what [`RunFolder::open`] would refuse, and makes nothing.
     ///
     /// # Errors
-    /// See there.
+    /// Those of [`RunFolder::open`], but for what shows only in making the folder.
     pub fn check(root: &Path, identity: &Value) -> Result<()> {
         files::check_folder(root)?;
         if root.exists() {
@@ -114,7 +114,7 @@ impl RunFolder {
     /// own it would no longer be theirs.
     ///
     /// # Errors
-    /// It is one.
+    /// Runs of several settings or encoders lie in `root`.
     pub fn check_single(root: &Path) -> Result<()> {
         let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
         let mut inner = entries.map(|entry| entry.path().join(IDENTITY));

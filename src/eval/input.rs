@@ -1,5 +1,5 @@
-//! What a frame is before the encoder: normalised planes where that is a CPU, bytes where a GPU
-//! makes planes of them itself, to the same bits. And what it is behind it: features ([`Encoded`]).
+//! A frame's two forms: the encoder's input (`Pixels`) and its output (`Encoded`). The input is
+//! normalised planes on a CPU, and bytes where a GPU makes planes of them itself, to the same bits.
 
 use candle_core::Tensor;
 

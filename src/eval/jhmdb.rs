@@ -39,7 +39,8 @@ pub fn evaluate(
     super::run(dataset, &run, evaluate_clip, headline)
 }
 
-/// Does so in several ways, clip after clip; one outcome for each way.
+/// Propagates and scores every clip in each of `runs` before the next clip, so that a cache encodes it
+/// once; one outcome for each run, in their order.
 ///
 /// # Errors
 /// See [`evaluate`].

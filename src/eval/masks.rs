@@ -117,7 +117,8 @@ pub(super) fn given_labels(
     given(&as_copied(without_void(annotation.clone()), protocol), input, patch, protocol)
 }
 
-/// The same from the annotation as the protocol has it.
+/// The soft labels of frame 0 on the grid, from its annotation without void pixels at the size of the
+/// protocol's copy.
 fn given(annotation: &LabelImage, input: Size, patch: usize, protocol: &Protocol) -> FirstFrame {
     let grid = (input.height / patch, input.width / patch);
     first_frame(annotation, (input.height, input.width), grid, protocol.first_labels)
@@ -172,7 +173,7 @@ pub(super) fn truth_size(annotation: &LabelImage, protocol: &Protocol) -> Size {
 /// Refuses an annotation, at `path`, of another size than the first one's.
 ///
 /// # Errors
-/// It has one.
+/// The sizes differ.
 pub(super) fn require_size(path: &Path, truth: &LabelImage, first: Size) -> Result<()> {
     let size = Size { height: truth.height, width: truth.width };
     if size == first {

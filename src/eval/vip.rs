@@ -79,7 +79,8 @@ pub fn evaluate(
     super::run(dataset, &run, evaluate_clip, headline)
 }
 
-/// Does so in several ways, video after video; one outcome for each way.
+/// Propagates and scores every video in each of `runs` before the next video, so that a cache encodes it
+/// once; one outcome for each run, in their order.
 ///
 /// # Errors
 /// See [`evaluate`].

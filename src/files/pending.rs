@@ -45,7 +45,7 @@ impl Pending {
     /// Appends bytes.
     ///
     /// # Errors
-    /// There is no room, for example.
+    /// The bytes cannot be written: the disk is full, for example.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.out {
             Some(out) => out.write_all(bytes).map_err(Error::writing(&self.path)),
@@ -56,7 +56,7 @@ impl Pending {
     /// Flushes the file to the disk and gives it its name, which another file may have had.
     ///
     /// # Errors
-    /// There is no room, for example; the name's file is then what it was.
+    /// The file cannot be written: the disk is full, for example. The file that had the name keeps it.
     pub fn finish(mut self) -> Result<()> {
         let written = self.out.as_mut().map_or(Ok(()), |out| {
             out.flush()?;
@@ -114,7 +114,7 @@ impl PendingFolder {
     /// Gives the folder its name, unless there is a folder of that name that is not empty.
     ///
     /// # Errors
-    /// There is, or the folder around it cannot be written to.
+    /// A folder of that name holds something, or the folder around it cannot be written to.
     pub(crate) fn finish(self) -> Result<()> {
         std::fs::rename(&self.part, &self.path).map_err(Error::writing(&self.path))
     }

@@ -61,7 +61,7 @@ const NAMED: [(&str, usize, usize, usize); 5] = [
     ("vith", 1280, 32, 16),
 ];
 
-/// The same of encoders with gated feed-forwards: DINOv2's largest, and DINOv3's.
+/// Name, width, depth and heads of encoders with gated feed-forwards: DINOv2's largest, and DINOv3's.
 const GATED: [(&str, usize, usize, usize); 5] = [
     ("vitg", 1536, 40, 24),
     ("vitsplus", 384, 12, 6),

@@ -239,7 +239,7 @@ fn chosen(choices: &Choices, own: &VitConfig) -> Vec<String> {
     words.into_iter().flatten().collect()
 }
 
-/// What was said about an encoder's sizes and where they stand, and whether.
+/// The choices about an encoder's sizes, each with whether the user made it.
 fn sizes(choices: &Choices) -> [(&'static str, bool); 4] {
     [
         ("arch", choices.arch.is_some()),
@@ -257,7 +257,7 @@ fn refuse(made: &[(&str, bool)], why: &str) -> Result<()> {
     }
 }
 
-/// What was said that only a vision transformer has, and whether.
+/// The choices that only a vision transformer has, each with whether the user made it.
 fn of_transformers(choices: &Choices) -> [(&'static str, bool); 6] {
     [
         ("arch", choices.arch.is_some()),

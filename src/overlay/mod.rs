@@ -67,10 +67,10 @@ enum Labels<'a> {
 
 impl<'a> Overlay<'a> {
     /// A clip of a benchmark, by its place among those that can be used; none where there is no
-    /// such clip. `predictions` as for the benchmark's own function below.
+    /// such clip. `predictions` as for [`Self::objects`], [`Self::parts`] or [`Self::joints`].
     ///
     /// # Errors
-    /// See there.
+    /// See [`Self::objects`] and [`Self::joints`].
     pub fn of(
         clips: &'a Opened,
         index: usize,

@@ -117,7 +117,7 @@ impl HeldOut {
     /// Up to `most` images and their masks, always the same; never more than pass at a time.
     ///
     /// # Errors
-    /// There are none.
+    /// There are no images.
     pub fn examples(&self, most: usize) -> Result<(Vec<&Pair>, Mask)> {
         let none = || Error::setting("images", "there are none to look at");
         let Batch { pairs, mask } = self.batches.first().ok_or_else(none)?;

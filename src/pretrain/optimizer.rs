@@ -76,8 +76,8 @@ impl AdamW {
         self.steps
     }
 
-    /// Moves every parameter against its gradient, which is first multiplied by what was `measured`
-    /// of them; where that is not a number, nothing moves. Does not wait for a GPU.
+    /// Moves every parameter against its gradient, scaled first by the clipping factor in `measured`;
+    /// where that is not a number, nothing moves. Does not wait for a GPU.
     ///
     /// # Errors
     /// The device runs out of memory.

@@ -31,7 +31,7 @@ pub enum Entry {
     Session(SessionRecord),
 }
 
-/// By what the steps after it were made.
+/// The program, machine and settings that made the steps that follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
     /// Steps made before.

@@ -124,7 +124,7 @@ fn most(precision: Precision) -> f64 {
     }
 }
 
-/// The same network with one block of each kind: all are alike.
+/// The network with a single block of each kind: all blocks are alike.
 fn small(config: &AutoencoderConfig) -> AutoencoderConfig {
     let mut small = config.clone();
     small.encoder.depth = small.encoder.depth.min(1);

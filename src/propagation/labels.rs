@@ -24,7 +24,8 @@ pub enum FirstLabels {
 pub enum Readout {
     /// The largest label of each pixel after bilinear upsampling.
     Argmax,
-    /// The same after each label's map has been stretched to [0, 1] over the frame (DINO).
+    /// The largest label of each pixel after bilinear upsampling and after each label's map has been
+    /// stretched to [0, 1] over the frame (DINO).
     MinMaxArgmax,
     /// The largest label of each cell after each label's map has been stretched to [0, 1]; a pixel
     /// takes that of its cell, with no size between the grid and the one that is asked for

@@ -22,7 +22,7 @@ pub enum Preset {
     /// CropMAE's program on the official release: 480x880 in, native size scored, top-k 7 (VIP 10),
     /// temperature 0.7, circle < 20, frame 0 + 20 frames
     Cropmae,
-    /// The same on a copy resized to 480x880, scored at 480x880: the practice behind the published
+    /// CropMAE's program on a copy resized to 480x880, scored at 480x880: the practice behind the published
     /// CropMAE rows (DAVIS J&F 60.4 for ViT-S/16)
     #[serde(rename = "cropmae-480x880")]
     #[strum(serialize = "cropmae-480x880")]
@@ -44,7 +44,7 @@ pub enum Preset {
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// ImageNet's standard deviation.
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
-/// The same as DINO's program writes it, with another red.
+/// ImageNet's standard deviation as DINO's program writes it, with another red.
 const STD_DINO: [f32; 3] = [0.228, 0.224, 0.225];
 /// The size of the `DAVIS_480_880` copies.
 const COPY: Size = Size { height: 480, width: 880 };

@@ -158,13 +158,13 @@ impl ProtocolRecord {
 /// Everything beside the scores.
 #[derive(Debug, Clone)]
 pub struct RunRecord {
-    /// What was propagated and scored how.
+    /// How it was propagated and scored.
     pub protocol: ProtocolRecord,
-    /// With which encoder; none where predictions of others were scored.
+    /// The encoder; none where another program's predictions were scored.
     pub weights: Option<WeightsRecord>,
-    /// On what.
+    /// The clips.
     pub dataset: DatasetRecord,
-    /// By what.
+    /// The program and machine, with times and memory.
     pub provenance: Provenance,
     /// Notes on clips: (clip, note).
     pub notes: Vec<(String, String)>,

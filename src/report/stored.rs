@@ -35,7 +35,7 @@ impl Clips {
     /// Reads all records of a folder, in natural order of the clips' names.
     ///
     /// # Errors
-    /// There are none, or one is damaged.
+    /// The folder holds no records, or one is damaged.
     pub(super) fn read(folder: &Path, benchmark: Benchmark) -> Result<Self> {
         Ok(match benchmark {
             Benchmark::Davis => Self::Davis(records(folder)?),
@@ -107,7 +107,7 @@ pub(super) fn excludes_first_frame(results: &Value) -> bool {
 /// The content of a folder's `results.json`.
 ///
 /// # Errors
-/// There is none, or it is damaged.
+/// The file is missing or damaged.
 pub(super) fn results(folder: &Path) -> Result<Value> {
     let file = folder.join("results.json");
     if file.exists() { json(&file) } else { Err(no_run(folder)) }
@@ -116,7 +116,7 @@ pub(super) fn results(folder: &Path) -> Result<Value> {
 /// A benchmark by the name that `results.json` has.
 ///
 /// # Errors
-/// It has none.
+/// It names no benchmark.
 pub(super) fn benchmark(results: &Value, folder: &Path) -> Result<Benchmark> {
     serde_json::from_value(results["benchmark"].clone())
         .map_err(|error| damaged(&folder.join("results.json"), &error))

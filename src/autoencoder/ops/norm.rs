@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::plain::plain;
 use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
-use crate::elementwise::{dot, sum};
+use crate::elementwise::{dot, layer_norm, sum};
 
 /// Rows that a thread takes at a time; also those whose gradients it adds up, so that sums do not
 /// depend on the number of threads.
@@ -43,7 +43,7 @@ pub(in crate::autoencoder) fn norm(
     }))
 }
 
-/// A row's mean and one over its deviation.
+/// A row's mean and one over its deviation, to the last bit as [`layer_norm`] has them.
 #[inline(always)]
 fn statistics(row: &[f32], epsilon: f32) -> (f32, f32) {
     let mean = sum(row) / row.len() as f32;
@@ -56,14 +56,6 @@ fn statistics(row: &[f32], epsilon: f32) -> (f32, f32) {
     }
     let variance = lanes.iter().sum::<f32>() / row.len() as f32;
     (mean, 1.0 / (variance + epsilon).sqrt())
-}
-
-#[inline(always)]
-fn forward_row(row: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
-    let (mean, scale) = statistics(row, epsilon);
-    for (((out, value), weight), bias) in out.iter_mut().zip(row).zip(weight).zip(bias) {
-        *out = (value - mean) * scale * weight + bias;
-    }
 }
 
 /// With y = (x − mean)·s and h = gradient·weight: dx = s·(h − mean(h) − y·mean(h·y)).
@@ -116,14 +108,7 @@ impl CustomOp3 for Norm {
         let mut out = vec![0.0; xs.len()];
         let band = ROWS_AT_ONCE * width;
         out.par_chunks_mut(band).zip(xs.par_chunks(band)).for_each(|(out, xs)| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for (out, row) in out.chunks_exact_mut(width).zip(xs.chunks_exact(width)) {
-                        forward_row(row, weight, bias, epsilon, out);
-                    }
-                },
-            );
+            layer_norm(xs, (weight, bias), epsilon, out);
         });
         Ok((CpuStorage::F32(out), xs_layout.shape().clone()))
     }

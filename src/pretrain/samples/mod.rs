@@ -126,7 +126,7 @@ pub enum Pixels {
     Two(Rgb, Rgb),
 }
 
-/// Of a shard.tar.gz it is said that it is compressed, and not that it is no list.
+/// Reports a compressed shard as compressed instead of as an unreadable list.
 fn compressed(path: &Path) -> Option<Error> {
     let mut file = path.is_file().then(|| File::open(path).ok()).flatten()?;
     shards::refuse_compressed(path, &mut file).err()
