@@ -45,7 +45,7 @@ pub fn planes(
     let pixels = count * rows * columns;
     let mut out = kernel::room::<f32>(device, 3 * pixels)?;
     macro_rules! of {
-        ($($taps:expr),+) => {
+        ($($taps:expr),+) => {{
             // SAFETY: the kernel reads frames of height · width · 3 bytes and writes three planes
             // for `pixels` pixels; taps, where they are not null, are one for each row or column,
             // and `Taps` names rows and columns of the frame alone.
@@ -67,7 +67,7 @@ pub fn planes(
                     &normalization,
                 );
             }
-        };
+        }};
     }
     if (height, width) == (rows, columns) {
         let none = 0_u64; // a null pointer

@@ -41,7 +41,7 @@ impl Encoder {
     /// The number type of its products: what leaves its range makes features NaN.
     pub fn dtype(&self) -> DType {
         match self {
-            Self::Vit(vit) => vit.dtype(),
+            Self::Vit(vit) => vit.products(),
             Self::Pixels { .. } | Self::Given(_) => DType::F32,
         }
     }

@@ -253,7 +253,7 @@ impl Vit {
     }
 
     /// The number type of its products.
-    pub fn dtype(&self) -> DType {
+    pub fn products(&self) -> DType {
         self.products
     }
 

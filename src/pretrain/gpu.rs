@@ -51,7 +51,7 @@ pub(super) fn step(
     if [gradient.len(), moments.len() / 2, GRAIN * decays.len()] != [count; 3] {
         candle_core::bail!("parameters and gradients of different networks")
     }
-    if measured.len() == 0 {
+    if measured.is_empty() {
         candle_core::bail!("a step without its clipping factor")
     }
     // SAFETY: the kernel goes over `count` values, whole packs, of `values` and `gradient`, and of

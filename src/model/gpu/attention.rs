@@ -136,7 +136,7 @@ fn launched<T: kernel::Number>(how: &Attention, qkv: &Tensor, bias: &Tensor) -> 
     let row = 3 * how.heads * how.width;
     let (values, added) = (xs.values::<T>(batch * tokens * row)?, added.values::<f32>(row)?);
     macro_rules! of {
-        ($module:ident) => {
+        ($module:ident) => {{
             // SAFETY: the kernel reads `tokens` rows of three times heads · width values of every
             // image, and one row of bias, and writes a row of heads · width for each token; they
             // are so long.
@@ -144,7 +144,7 @@ fn launched<T: kernel::Number>(how: &Attention, qkv: &Tensor, bias: &Tensor) -> 
             unsafe {
                 launch!(device, $module, &how.name(), config, &values, &added, &mut out, &sizes);
             }
-        };
+        }};
     }
     match how.arithmetic {
         Arithmetic::F32 => of!(ATTENTION_F32),

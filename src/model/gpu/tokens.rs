@@ -97,7 +97,7 @@ impl Stream {
         let mut out = kernel::room::<O>(&self.device, rows * width)?;
         let (values, none) = (&mut self.values, 0_u64); // a null pointer
         macro_rules! of {
-            ($added:expr, $bias:expr, $scale:expr) => {
+            ($added:expr, $bias:expr, $scale:expr) => {{
                 // SAFETY: `Stream` and `out` hold `rows` rows of `width` values, and so does what
                 // is added, where it is not null; of all others one row is read.
                 #[allow(unsafe_code)]
@@ -119,7 +119,7 @@ impl Stream {
                         &norm.epsilon,
                     );
                 }
-            };
+            }};
         }
         match added {
             None => of!(&none, &none, &none),
@@ -152,7 +152,7 @@ fn embed<T: Number>(projected: &Tensor, embedding: &Embedding<'_>) -> Result<Str
     let positions = positions.values::<f32>((1 + patches) * width)?;
     let none = 0_u64; // a null pointer
     macro_rules! of {
-        ($registers:expr) => {
+        ($registers:expr) => {{
             // SAFETY: the kernel writes `count` values, batch · (1 + others + patches) rows of
             // `width`, from the patches' rows, one row for CLS, one for each register where there
             // are any, and a table of 1 + patches rows.
@@ -175,7 +175,7 @@ fn embed<T: Number>(projected: &Tensor, embedding: &Embedding<'_>) -> Result<Str
                     &(width as u32),
                 );
             }
-        };
+        }};
     }
     match &registers {
         None => of!(&none),

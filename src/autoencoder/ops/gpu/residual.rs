@@ -123,7 +123,7 @@ fn backward<T: Number>(call: &Call, of_normed: &Tensor, own: Option<&Tensor>) ->
     let most = [256, 512, MOST_WIDTH].into_iter().find(|most| width <= *most);
     let name = named::<T>(&format!("residual_backward_{}", most.unwrap_or(MOST_WIDTH)));
     macro_rules! with {
-        ($own:expr) => {
+        ($own:expr) => {{
             // SAFETY: the kernel reads and writes `rows` rows of `width` values, whole packs, and
             // of `parts` three rows a block; `branch` is written only where something drops, and
             // `$own` is read only where it is not null.
@@ -148,7 +148,7 @@ fn backward<T: Number>(call: &Call, of_normed: &Tensor, own: Option<&Tensor>) ->
                     &call.drop.numbers(),
                 );
             }
-        };
+        }};
     }
     match &own {
         Some(own) => with!(&own.values::<T>(rows * width)?),
