@@ -123,6 +123,9 @@ mod elementwise;
 pub mod error;
 pub mod eval;
 pub mod files;
+#[cfg(test)]
+#[path = "../tests/common/shared.rs"]
+mod fixtures;
 pub mod image;
 #[cfg(feature = "cuda")]
 mod kernel;

@@ -1,9 +1,13 @@
 //! The metrics against what the reference programs computed: the official DAVIS-2017 evaluator, and
 //! the VIP and JHMDB evaluations that come with CropMAE.
 //!
-//! The fixtures are not part of the repository; without them these tests pass with a note.
+//! The fixtures are not part of the repository; without them these tests pass with a note,
+//! unless `REQUIRE_FIXTURES` is set.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
+
+#[path = "common/shared.rs"]
+mod shared;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,15 +20,11 @@ use ndarray::Array3;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use shared::shared;
 
 /// A part of the fixtures, where they are here.
 fn fixture(part: &str) -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures")).join(part);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: no fixture {}", path.display());
-    None
+    shared(&format!("fixtures/{part}"))
 }
 
 fn json(path: &Path) -> Value {

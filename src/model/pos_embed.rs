@@ -185,9 +185,8 @@ fn antialiased_axis(side: usize, target: usize) -> Vec<Mix> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::fixtures::shared;
 
     #[test]
     fn a_table_of_two_by_two_worked_by_hand() {
@@ -220,16 +219,11 @@ mod tests {
     /// f32 of the same formula, so half a unit in the last place of 1 and a little.
     #[test]
     fn equals_the_reference_table() {
-        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures"));
         for (file, key) in [
-            ("weights/siammae_tiny.safetensors", "pos_embed"),
-            ("pretrain/pos_embed_tiny_p16.safetensors", "source"),
+            ("fixtures/weights/siammae_tiny.safetensors", "pos_embed"),
+            ("fixtures/pretrain/pos_embed_tiny_p16.safetensors", "source"),
         ] {
-            let path = root.join(file);
-            if !path.exists() {
-                eprintln!("skipped: {} is not here", path.display());
-                continue;
-            }
+            let Some(path) = shared(file) else { continue };
             let tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
             let wanted: Vec<f32> = tensors[key].flatten_all().unwrap().to_vec1().unwrap();
             let table = sincos_table(96, 14);

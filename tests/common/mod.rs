@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod shared;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -14,18 +16,8 @@ use cropmae::progress::Silent;
 use cropmae::propagation::Engine;
 use cropmae::protocol::{Benchmark, Protocol};
 use serde_json::{Map, Value};
+pub(crate) use shared::shared;
 use tempfile::TempDir;
-
-/// A file or folder among what the reference program computed; `None`, said aloud, where those
-/// are not beside the checkout.
-pub fn shared(path: &str) -> Option<PathBuf> {
-    let found = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")).join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    eprintln!("skipped: {} is not there", found.display());
-    None
-}
 
 pub fn json(path: PathBuf) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

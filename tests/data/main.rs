@@ -6,4 +6,6 @@
 mod check;
 mod layouts;
 mod real;
+#[path = "../common/shared.rs"]
+mod shared;
 mod trees;

@@ -1,20 +1,10 @@
 //! Real files, where a folder of them lies beside the repository. Without it these tests pass
-//! unseen.
-
-use std::path::PathBuf;
+//! unseen, unless `REQUIRE_FIXTURES` is set.
 
 use cropmae::data::check::{self, Depth};
 use cropmae::data::{Need, Split, davis, jhmdb, joints, vip};
 
-/// A folder of the shared test files, if they are there.
-fn shared(folder: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")).join(folder);
-    if !path.is_dir() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
+use crate::shared::shared;
 
 #[test]
 fn seven_sequences_of_davis() {

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use cropmae::model::config::{PositionRule, VitConfig};
 use cropmae::model::weights::{Checkpoint, Container, Family, Overrides, load, load_with};
 
+use super::shared::shared;
 use super::{golden, load_changed, load_golden, tensors_of, values};
 
 /// Compares with mae.safetensors, whose tensors already have canonical names; its values are exact
@@ -255,14 +256,8 @@ fn the_digest_is_that_of_the_file() {
 /// The reference's own tiny SiamMAE, decoder included.
 #[test]
 fn a_full_siammae_checkpoint_is_an_encoder_checkpoint() {
-    let path =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/weights/siammae_tiny.safetensors");
-    let path = std::path::Path::new(path);
-    if !path.exists() {
-        eprintln!("skipped: {} is not here", path.display());
-        return;
-    }
-    let checkpoint = load(path, &Overrides::default()).unwrap();
+    let Some(path) = shared("fixtures/weights/siammae_tiny.safetensors") else { return };
+    let checkpoint = load(&path, &Overrides::default()).unwrap();
     assert_eq!(checkpoint.family, Family::Mae);
     let config = &checkpoint.config;
     let sizes = [config.width, config.depth, config.heads, config.patch, config.table_side];

@@ -9,6 +9,8 @@ mod damage;
 mod dinov3;
 mod families;
 mod refusals;
+#[path = "../common/shared.rs"]
+mod shared;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -7,13 +7,7 @@ use super::*;
 use crate::pretrain::random::Purpose;
 
 fn shared(name: &str) -> Option<PathBuf> {
-    let path =
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/pretrain")).join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there", path.display());
-    None
+    crate::fixtures::shared(&format!("fixtures/pretrain/{name}"))
 }
 
 fn tensors(path: &Path) -> HashMap<String, Tensor> {
