@@ -264,17 +264,17 @@ fn guessed_heads_are_told_with_the_scores() {
     let line = "davis --data davis --weights w.pth --size 24x40 -q --out";
     let ran = place.run(&format!("{line} a")).exits(0);
     assert!(
-        ran.out.contains("  heads: 1, guessed from the width; --heads sets it\n"),
+        ran.out.contains("  heads: 1, assumed from the width; pass --heads if it is another\n"),
         "{}",
         ran.out
     );
-    let note = "heads: 1, guessed from the width";
+    let note = "heads: 1, assumed from the width";
     for file in ["a/results.json", "a/results.md", "a/report.html"] {
         assert!(place.text(file).contains(note), "{file}");
     }
     let told = place.run(&format!("{line} b --heads 2")).exits(0);
     assert!(
-        told.out.contains(", heads 2, sha256") && !told.out.contains("guessed"),
+        told.out.contains(", heads 2, sha256") && !told.out.contains("assumed"),
         "{}",
         told.out
     );

@@ -1,6 +1,6 @@
 //! Loading checkpoints: the same encoder as every program saves it, what is refused and why, and
-//! damaged files. The files in `golden/` are written by `golden/make_checkpoints.py` and
-//! `golden/make_dinov3.py`.
+//! damaged files. The files in `golden/` are written by `golden/make_checkpoints.py`,
+//! `golden/make_later.py` and `golden/make_dinov3.py`.
 
 // helpers of tests are tests, which the lints only see inside #[test]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -8,6 +8,7 @@
 mod damage;
 mod dinov3;
 mod families;
+mod later;
 mod refusals;
 #[path = "../common/shared.rs"]
 mod shared;

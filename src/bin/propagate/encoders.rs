@@ -11,6 +11,7 @@ use cropmae::Error;
 use cropmae::eval::{RunFolder, flat_name};
 use cropmae::files::{list, listing};
 use cropmae::model::source::Source;
+use cropmae::model::weights::whole;
 use cropmae::protocol::{self, Benchmark, Protocol};
 use cropmae::report::encoders::Entry;
 use cropmae::report::record::ProtocolRecord;
@@ -29,7 +30,7 @@ use crate::targets::list_file;
 use crate::{Outcome, export, interrupt, plan, show};
 
 /// What checkpoints' names end in.
-const EXTENSIONS: [&str; 3] = ["safetensors", "pth", "pt"];
+const EXTENSIONS: [&str; 4] = ["safetensors", "pth", "pt", "bin"];
 
 pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> {
     ensure!(
@@ -250,7 +251,9 @@ fn expanded(weights: &[Source]) -> Result<Vec<Source>> {
 
 /// All checkpoints of a folder, by name.
 fn in_folder(folder: &Path) -> Result<Vec<Source>> {
-    let paths = listing::files(folder, &EXTENSIONS)?;
+    let mut paths = listing::files(folder, &EXTENSIONS)?;
+    // the first shard of a checkpoint stands for all
+    paths.dedup_by_key(|path| whole(path).unwrap_or_else(|| path.clone()));
     if paths.is_empty() {
         let what = EXTENSIONS.join(", .");
         let folder = folder.display();
@@ -323,12 +326,15 @@ mod tests {
     fn folders_and_lists_stand_for_what_they_hold() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["b.pth", "a.safetensors", "c.PT", "log.txt", "run #3.txt"] {
+        let shards = ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"];
+        let others = ["b.pth", "a.safetensors", "c.PT", "d.bin", "log.txt", "run #3.txt"];
+        for name in others.into_iter().chain(shards) {
             std::fs::write(path(name), b"").unwrap();
         }
         let file = |name: &str| Source::File(path(name));
         let of_folder = expanded(&[Source::File(folder.path().into())]).unwrap();
-        assert_eq!(of_folder, [file("a.safetensors"), file("b.pth"), file("c.PT")]);
+        let files = ["a.safetensors", "b.pth", "c.PT", "d.bin", shards[0]];
+        assert_eq!(of_folder, files.map(file));
         let ours = [path("b.pth"), path("run #3.txt")].map(|path| path.display().to_string());
         let list = format!("# floors\npixels\n\n  # ours\n{}\npixels\n", ours.join("\n"));
         std::fs::write(path("list.txt"), list).unwrap();

@@ -11,6 +11,7 @@ use cropmae::eval::{Batch, flat_name};
 use cropmae::image::{self, resize::FrameFilter};
 use cropmae::model::encoder::Encoder;
 use cropmae::model::source::{Choices, Loaded, Source};
+use cropmae::model::weights::assumed_heads;
 use cropmae::propagation::{Arithmetic, Engine};
 use cropmae::protocol::{self, Benchmark, InputSize, Preset, Protocol, ScoreSize, Size};
 use cropmae::report::record::{ProtocolRecord, Provenance, WeightsRecord};
@@ -187,9 +188,8 @@ pub(crate) fn affinity(
 
 /// The encoder's part of the record.
 pub(crate) fn weights_record(source: &Source, loaded: &Loaded, model: &ModelArgs) -> WeightsRecord {
-    let guessed = loaded.heads.filter(|_| loaded.heads_guessed).map(|heads| {
-        flagged(&format!("heads: {heads}, guessed from the width; the setting `heads` sets it"))
-    });
+    let guessed = loaded.heads.filter(|_| loaded.heads_guessed);
+    let guessed = guessed.map(|heads| flagged(&assumed_heads(heads, loaded.encoder.width())));
     let place = match source {
         Source::File(path) | Source::Features(path) => std::path::absolute(path).ok(),
         _ => None,
@@ -294,6 +294,8 @@ pub(crate) fn features_key(
     json!({
         "preprocessing": protocol.preprocessing(),
         "weights_sha256": weights.sha256,
+        // which a file beside the weights may tell, and with it the epsilon of norms
+        "family": weights.family,
         "checkpoint_key": model.checkpoint_key,
         "arch": weights.arch,
         "layer": weights.layer,

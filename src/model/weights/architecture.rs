@@ -167,10 +167,7 @@ fn read_feed_forward(table: &Table, plan: &Plan, width: usize) -> (usize, bool) 
 fn check_tensor(table: &Table, key: &str, wanted: &[usize]) -> Result<(), Refusal> {
     let Some(stored) = table.get(key) else { return Ok(()) };
     if let ElementType::Other(element) = &stored.element {
-        return Err(Refusal::new(
-            format!("`{key}` holds {element} values, not floats; the model seems to be quantised"),
-            "pass its float weights",
-        ));
+        return Err(not_plain(key, element));
     }
     if stored.shape == wanted {
         return Ok(());
@@ -182,6 +179,26 @@ fn check_tensor(table: &Table, key: &str, wanted: &[usize]) -> Result<(), Refusa
         ),
         "pass an unmodified plain ViT encoder",
     ))
+}
+
+/// Refuses numbers of a type that is not read.
+fn not_plain(key: &str, element: &str) -> Refusal {
+    if element.starts_with("float8") || element.starts_with("f8_") {
+        return Refusal::new(
+            format!("`{key}` holds {element} values"),
+            "convert them to f32, f16 or bf16: in Python, tensor.float()",
+        );
+    }
+    if element.ends_with(" view") {
+        return Refusal::new(
+            format!("`{key}` is stored as a {element} of other numbers"),
+            "save its own: in Python, tensor.resolve_conj().resolve_neg()",
+        );
+    }
+    Refusal::new(
+        format!("`{key}` holds {element} values, not floats; the model seems to be quantised"),
+        "pass its float weights",
+    )
 }
 
 /// Width and patch side from the patch embedding [D, 3, p, p].

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
 use super::element::{ElementType, Place, Stored, Table};
 use super::report::{Container, Refusal};
+use super::shards;
 use super::torch_zip::TorchZip;
 use crate::error::{Error, Result};
 
@@ -24,11 +25,14 @@ pub(super) enum Opened {
     Torch(Box<TorchZip>),
 }
 
-/// A safetensors file: its numbers, its tensors and its metadata.
+/// A safetensors file, or all shards of one: its numbers, its tensors and its metadata.
+#[derive(Default)]
 pub(super) struct Flat {
+    /// The bytes of all files, one after the other.
     bytes: Vec<u8>,
     table: Table,
     metadata: HashMap<String, String>,
+    files: usize,
 }
 
 impl Opened {
@@ -38,14 +42,14 @@ impl Opened {
     /// It cannot be read, or is no checkpoint that this program reads; the message says what it
     /// is instead and what to do.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).map_err(Error::reading(path))?;
-        if metadata.is_dir() {
-            return Err(Refusal::new(
-                "a folder, not a checkpoint",
-                "pass the .pth or .safetensors file inside it",
-            )
-            .into_error(path));
+        match shards::files(path)?.as_slice() {
+            [file] => Self::open_whole(file),
+            shards => Flat::of_shards(shards).map(Self::Safetensors),
         }
+    }
+
+    fn open_whole(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(Error::reading(path))?;
         let mut start = Vec::new();
         let file = File::open(path).map_err(Error::reading(path))?;
         file.take(512).read_to_end(&mut start).map_err(Error::reading(path))?;
@@ -57,6 +61,14 @@ impl Opened {
             _ => TorchZip::open(path, metadata.len()).map(|zip| Self::Torch(Box::new(zip))),
         };
         opened.map_err(|refusal| refusal.into_error(path))
+    }
+
+    /// How many files it is in.
+    pub(super) fn files(&self) -> usize {
+        match self {
+            Self::Safetensors(flat) => flat.files,
+            Self::Torch(_) => 1,
+        }
     }
 
     /// What kind of file it is.
@@ -108,6 +120,14 @@ impl Opened {
         }
     }
 
+    /// What the file holds where tensors are looked for, and is none: a whole module, arrays.
+    pub(super) fn in_place_of_tensors(&self) -> Option<Refusal> {
+        match self {
+            Self::Safetensors(_) => None,
+            Self::Torch(zip) => zip.in_place_of_tensors(),
+        }
+    }
+
     /// The numbers of a tensor, row-major.
     pub(super) fn read(&mut self, name: &str, stored: &Stored) -> Result<Vec<f32>, Refusal> {
         let numbers = match self {
@@ -130,27 +150,60 @@ impl Opened {
 
 impl Flat {
     fn parse(bytes: Vec<u8>) -> Result<Self, Refusal> {
+        let mut flat = Self { bytes, ..Self::default() };
+        flat.add_file(0).map(|()| flat)
+    }
+
+    /// Reads all shards of a checkpoint into one.
+    fn of_shards(paths: &[PathBuf]) -> Result<Self> {
+        let mut flat = Self::default();
+        for path in paths {
+            let start = flat.bytes.len();
+            let mut file = File::open(path).map_err(Error::reading(path))?;
+            file.read_to_end(&mut flat.bytes).map_err(Error::reading(path))?;
+            let read = match recognize(flat.bytes.get(start..).unwrap_or_default()) {
+                Ok(Container::Safetensors) => flat.add_file(start),
+                Ok(_) => Err(Refusal::new(
+                    "a shard that is no safetensors file, whatever its name says",
+                    "download or copy it again",
+                )),
+                Err(refusal) => Err(refusal),
+            };
+            read.map_err(|refusal| refusal.into_error(path))?;
+        }
+        Ok(flat)
+    }
+
+    /// Finds the tensors of the file whose bytes begin at `start` and are the last.
+    fn add_file(&mut self, start: usize) -> Result<(), Refusal> {
+        let bytes = self.bytes.get(start..).unwrap_or_default();
         let damaged = |problem: String| {
             Refusal::new(
                 format!("a damaged safetensors file ({problem})"),
                 "download or copy it again and compare its size with the source's",
             )
         };
-        let (header, metadata) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| damaged(cut_short(&bytes).unwrap_or_else(|| error.to_string())))?;
-        let data = header + 8;
-        let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        let (header, metadata) = SafeTensors::read_metadata(bytes)
+            .map_err(|error| damaged(cut_short(bytes).unwrap_or_else(|| error.to_string())))?;
+        let data = start + header + 8;
+        for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
             let stored = Stored {
                 element: ElementType::of_safetensors(info.dtype),
                 shape: info.shape.clone(),
                 place: Place::Bytes(data + start..data + end),
             };
-            (name, stored)
-        });
-        let table = tensors.collect();
-        let metadata = metadata.metadata().clone().unwrap_or_default();
-        Ok(Self { bytes, table, metadata })
+            if self.table.contains_key(&name) {
+                return Err(Refusal::new(
+                    format!("holds `{name}`, and so does another of its shards"),
+                    "download or copy all shards again, into a folder of their own",
+                ));
+            }
+            self.table.insert(name, stored);
+        }
+        self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
+        self.files += 1;
+        Ok(())
     }
 
     fn bytes_of(&self, stored: &Stored) -> &[u8] {

@@ -6,7 +6,7 @@
 use super::report::{Refusal, shortened};
 
 /// Parts of key names that give an architecture away, the most telling first; what it is.
-const SIGNS: [(&[&str], &str); 13] = [
+const SIGNS: [(&[&str], &str); 15] = [
     (
         &[
             "SCB",
@@ -20,7 +20,11 @@ const SIGNS: [(&[&str], &str); 13] = [
         "a quantised model; its float weights are needed",
     ),
     (
-        &["attn.q_proj", "attn.inner_attn_ln"],
+        &["embeddings.patch_embedding.", "pre_layrnorm", "vision_model."],
+        "a CLIP or SigLIP encoder under Hugging Face's names, which is not supported",
+    ),
+    (
+        &[".attn.q_proj", "attn.inner_attn_ln"],
         "an EVA-02 encoder, whose rotary positions differ from DINOv3's; that is not supported",
     ),
     (
@@ -36,10 +40,17 @@ const SIGNS: [(&[&str], &str); 13] = [
         "a SAM or ViTDet encoder, whose relative positions this program does not have",
     ),
     (
-        &["visual.transformer.resblocks", "vision_model.", "norm_pre"],
+        &["visual.transformer.resblocks", "norm_pre"],
         "a CLIP-like encoder, which normalises before its blocks; that is not supported",
     ),
-    (&["dist_token"], "a distilled DeiT, whose second class token this program does not have"),
+    (
+        &["dist_token", "distillation_token"],
+        "a distilled DeiT, whose second class token this program does not have",
+    ),
+    (
+        &["detection_tokens"],
+        "a detector (YOLOS), whose tokens for boxes this program does not have",
+    ),
     (&["q_norm", "k_norm"], "an encoder that normalises queries and keys, which is not supported"),
     (&["patch_embed.proj.0."], "an encoder with a convolutional stem, which is not supported"),
     (
@@ -146,6 +157,11 @@ mod tests {
         assert!(problem(&["bert.embeddings.word_embeddings.weight"]).contains("text model"));
         assert!(problem(&["decoder_embed.weight", "mask_token"]).contains("only a decoder"));
         assert!(problem(&["blocks.0.attn.q_proj.weight"]).contains("EVA-02"));
+        let clip =
+            ["embeddings.patch_embedding.weight", "encoder.layers.0.self_attn.q_proj.weight"];
+        assert!(problem(&clip).contains("CLIP or SigLIP"));
+        let text = ["model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight"];
+        assert!(problem(&text).contains("text model"));
         assert!(problem(&["blocks.0.mlp.fc1.SCB"]).contains("quantised"));
         assert!(
             problem(&["a.b", "c"]).contains("2 keys") && problem(&["a.b", "c"]).contains("a.b, c")

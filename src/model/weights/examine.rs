@@ -9,8 +9,10 @@ use super::architecture::Architecture;
 use super::container::Opened;
 use super::element::Table;
 use super::family::{Clues, Family};
+use super::hugging_face::{self, Told};
+use super::names::unwrapped;
 use super::plan::{Plan, Recipe};
-use super::report::{ExtraGroup, KeyReport, Refusal};
+use super::report::{ExtraGroup, KeyReport, Refusal, assumed_heads};
 use super::site::Site;
 use super::vocabulary::Spelling;
 use super::{Overrides, diagnosis, select};
@@ -45,7 +47,7 @@ impl Examined {
             config: None,
             family: None,
         };
-        let judged = selection.site.and_then(|site| examined.judge(&site, overrides));
+        let judged = selection.site.and_then(|site| examined.judge(&site, (path, overrides)));
         examined.report.refusal = judged.err();
         examined.describe_surroundings();
         if overrides.checkpoint_key.is_none() {
@@ -55,23 +57,40 @@ impl Examined {
     }
 
     /// Sorts the keys and checks them; the first reason to refuse is the error.
-    fn judge(&mut self, site: &Site, overrides: &Overrides) -> Result<(), Refusal> {
-        let keys: Vec<String> = self.table.keys().cloned().collect();
-        let family = Family::of(&Clues {
+    fn judge(
+        &mut self,
+        site: &Site,
+        (path, overrides): (&Path, &Overrides),
+    ) -> Result<(), Refusal> {
+        let keys: Vec<String> = self.table.keys().map(|key| within(key, &site.prefix)).collect();
+        let wrapper = self.report.wrapper.clone();
+        let clues = Clues {
             spelling: site.spelling,
-            wrapper: self.report.wrapper.as_deref(),
+            wrapper: wrapper.as_deref(),
             prefix: &site.prefix,
             keys: &keys,
-        });
+        };
+        let mut family = Family::of(&clues);
         self.family = Some(family);
         self.plan = Plan::new(&self.table, site);
         self.fill_absent_bias(site.spelling, family);
         self.describe_keys(site);
         let architecture = Architecture::read(&self.table, &self.plan, site.spelling);
+        let mut told = Ok(Told::default());
         if let Ok(architecture) = &architecture {
             self.describe_shapes(architecture);
             check_sizes(architecture, overrides)?;
-            self.config = Some(self.configure(architecture, family, overrides)?);
+            if site.spelling.hugging_face() {
+                told = hugging_face::beside(path, family, architecture);
+            }
+            let beside = told.as_ref().ok();
+            self.report.notes.extend(beside.and_then(|told| told.note.clone()));
+            family = beside.and_then(|told| told.family).unwrap_or(family);
+            self.family = Some(family);
+            let heads = beside.and_then(|told| told.heads);
+            let settled = family.settles_heads(&clues);
+            let heads = self.heads(architecture, (family, heads), overrides)?;
+            self.configure(architecture, family, (heads, settled));
         }
         if !self.report.foreign.is_empty() {
             return Err(diagnosis::foreign_parts(&self.report.foreign));
@@ -80,11 +99,9 @@ impl Examined {
             return Err(diagnosis::missing_keys(&self.report.missing, self.report.found, &keys));
         }
         if let Some(key) = self.plan.doubled.first() {
-            return Err(Refusal::new(
-                format!("holds the tensor `{key}` twice, under two names"),
-                "save the state dict of one model alone",
-            ));
+            return Err(twice(key));
         }
+        told?;
         let architecture = architecture?;
         architecture.check(&self.table, &self.plan)?;
         self.architecture = Some(architecture);
@@ -122,12 +139,22 @@ impl Examined {
     }
 
     fn describe_shapes(&mut self, architecture: &Architecture) {
-        let notes = &mut self.report.notes;
+        let &Architecture { width, hidden, gated, table_side: side, .. } = architecture;
+        let KeyReport { notes, positions, .. } = &mut self.report;
+        let class = if architecture.class_row { " and CLS" } else { "" };
+        *positions = Some(match architecture.rotary {
+            true => "rotary, no table".into(),
+            false => {
+                format!(
+                    "a table of {side}x{side}{class}; its {} rows are taken for a square",
+                    side * side
+                )
+            }
+        });
         if !architecture.class_row {
             notes
                 .push("the position table has no row for CLS: a row of zeros stands for it".into());
         }
-        let &Architecture { width, hidden, gated, .. } = architecture;
         if gated {
             notes.push(format!("gated feed-forwards (SwiGLU), {hidden} wide"));
         } else if hidden != 4 * width {
@@ -143,6 +170,10 @@ impl Examined {
             counts.into_iter().filter(|(name, count)| *count > 0 && Some(name.as_str()) != used);
         self.report.extras.extend(beside.map(|(name, count)| ExtraGroup { name, count }));
         self.report.extras.sort();
+        if self.opened.files() > 1 {
+            let shards = format!("in {} shards, read as one", self.opened.files());
+            self.report.notes.push(shards);
+        }
         let epochs = numbers.iter().filter(|(name, _)| name == "epoch");
         self.report.notes.extend(epochs.map(|(_, epoch)| format!("saved with epoch = {epoch}")));
     }
@@ -150,11 +181,8 @@ impl Examined {
     /// Which dict was taken where the file has others that encoders come in, such as averaged
     /// weights.
     fn describe_choice(&mut self) {
-        let KeyReport { wrapper: Some(taken), extras, refusal: None, .. } = &self.report else {
-            return;
-        };
-        let names = extras.iter().map(|group| group.name.as_str());
-        let others: Vec<&str> = names.filter(|name| select::WRAPPERS.contains(name)).collect();
+        let KeyReport { wrapper: Some(taken), refusal: None, .. } = &self.report else { return };
+        let others = select::other_encoders(&self.opened, taken);
         if let Some(first) = others.first() {
             let all = others.join(", ");
             self.report.notes.push(format!(
@@ -163,15 +191,15 @@ impl Examined {
         }
     }
 
-    /// The encoder's configuration.
+    /// The encoder's configuration, with a note where its heads are but what is usual and the
+    /// family does not settle them.
     fn configure(
         &mut self,
         architecture: &Architecture,
         family: Family,
-        overrides: &Overrides,
-    ) -> Result<VitConfig, Refusal> {
+        ((heads, usual), settled): ((usize, bool), bool),
+    ) {
         let &Architecture { width, depth, patch, table_side, registers, gated, .. } = architecture;
-        let (heads, usual) = self.heads(architecture, family, overrides)?;
         let config = VitConfig {
             width,
             depth,
@@ -183,24 +211,23 @@ impl Examined {
             norm_eps: family.norm_eps(),
             positions: family.positions(registers),
         };
-        if usual && config.name().contains("heads") {
+        if usual && (!settled || config.name().contains("heads")) {
             self.report.heads_guessed = true;
-            self.report.notes.push(format!(
-                "the number of heads ({heads}) is a guess from the width; the setting `heads` sets another"
-            ));
+            self.report.notes.push(assumed_heads(heads, width));
         }
-        Ok(config)
+        self.config = Some(config);
     }
 
     /// The number of heads, and whether it is only what is usual for the width.
     fn heads(
         &self,
         &Architecture { width, rotary, periods, .. }: &Architecture,
-        family: Family,
+        (family, beside): (Family, Option<usize>),
         overrides: &Overrides,
     ) -> Result<(usize, bool), Refusal> {
         let recorded = self.opened.metadata("num_heads").and_then(|text| text.trim().parse().ok());
         let told = overrides.heads.or(overrides.arch.as_ref().map(|arch| arch.heads)).or(recorded);
+        let told = told.or(beside);
         // a period for every fourth channel of a head
         let told = told.or_else(|| width.checked_div(4 * periods));
         let told = told.or_else(|| family.heads(width));
@@ -282,14 +309,32 @@ impl Examined {
     ) -> Result<HashMap<String, Tensor>, Refusal> {
         let mut found = HashMap::new();
         for (key, stored) in &self.table {
-            let name = key.strip_prefix(&self.report.prefix).filter(|name| wanted(name));
-            let Some(name) = name else { continue };
+            let name = key.strip_prefix(&self.report.prefix).map(unwrapped);
+            let Some(name) = name.filter(|name| wanted(name)) else { continue };
             let numbers = self.opened.read(key, stored)?;
             check_finite(key, &numbers)?;
-            found.insert(name.to_owned(), tensor(name, numbers, stored.shape.clone())?);
+            let tensor = tensor(&name, numbers, stored.shape.clone())?;
+            if found.insert(name.into_owned(), tensor).is_some() {
+                return Err(twice(key));
+            }
         }
         Ok(found)
     }
+}
+
+/// A key, without what wraps modules within the encoder.
+fn within(key: &str, prefix: &str) -> String {
+    match key.strip_prefix(prefix) {
+        Some(rest) => format!("{prefix}{}", unwrapped(rest)),
+        None => key.to_owned(),
+    }
+}
+
+fn twice(key: &str) -> Refusal {
+    Refusal::new(
+        format!("holds the tensor `{key}` twice, under two names"),
+        "save the state dict of one model alone",
+    )
 }
 
 fn tensor(name: &str, numbers: Vec<f32>, shape: Vec<usize>) -> Result<Tensor, Refusal> {

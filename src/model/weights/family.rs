@@ -33,6 +33,8 @@ pub enum Family {
     HuggingFaceVitMae,
     /// Hugging Face's `ViT`.
     HuggingFaceVit,
+    /// Hugging Face's `ViTMSN`, which only its `config.json` tells from the two before.
+    HuggingFaceVitMsn,
     /// Hugging Face's `Dinov2`.
     HuggingFaceDinov2,
     /// Hugging Face's `Dinov2WithRegisters`.
@@ -61,16 +63,20 @@ impl Family {
     /// The family that the keys of a checkpoint speak for.
     pub(super) fn of(clues: &Clues<'_>) -> Self {
         match clues.spelling {
-            Spelling::HuggingFaceVit if clues.any("decoder.") => Self::HuggingFaceVitMae,
-            Spelling::HuggingFaceVit if clues.any("pooler.") || clues.any("classifier.") => {
-                Self::HuggingFaceVit
+            Spelling::HuggingFaceVit | Spelling::HuggingFace5Vit => {
+                let pooled = clues.any("pooler.") || clues.any("classifier.");
+                match pooled && !clues.any("decoder.") {
+                    true => Self::HuggingFaceVit,
+                    // an encoder saved alone: both models name and compute it alike
+                    false => Self::HuggingFaceVitMae,
+                }
             }
-            // an encoder saved alone: both models name and compute it alike
-            Spelling::HuggingFaceVit => Self::HuggingFaceVitMae,
-            Spelling::HuggingFaceDinov2 if clues.encoder("embeddings.register_tokens") => {
-                Self::HuggingFaceDinov2Registers
+            Spelling::HuggingFaceDinov2 | Spelling::HuggingFace5Dinov2 => {
+                match clues.encoder("embeddings.register_tokens") {
+                    true => Self::HuggingFaceDinov2Registers,
+                    false => Self::HuggingFaceDinov2,
+                }
             }
-            Spelling::HuggingFaceDinov2 => Self::HuggingFaceDinov2,
             Spelling::HuggingFaceDinov3 => Self::HuggingFaceDinov3,
             Spelling::Dinov3 | Spelling::TimmDinov3 => Self::Dinov3,
             Spelling::Timm => Self::of_timm_names(clues),
@@ -113,9 +119,10 @@ impl Family {
         Some(match self {
             Self::Dinov3 | Self::HuggingFaceDinov3 => return None,
             _ if registers > 0 => PositionRule::Antialias,
-            Self::HuggingFaceVitMae | Self::HuggingFaceVit | Self::HuggingFaceDinov2 => {
-                PositionRule::Size
-            }
+            Self::HuggingFaceVitMae
+            | Self::HuggingFaceVit
+            | Self::HuggingFaceVitMsn
+            | Self::HuggingFaceDinov2 => PositionRule::Size,
             _ => PositionRule::Offset,
         })
     }
@@ -137,6 +144,35 @@ impl Family {
             Self::Dinov3 | Self::HuggingFaceDinov3 if width == 4096 => Some(32),
             Self::Dinov3 | Self::HuggingFaceDinov3 if width.is_multiple_of(64) => Some(width / 64),
             _ => None,
+        }
+    }
+
+    /// Whether the keys themselves name a program in which a width has but one number of heads.
+    ///
+    /// Names that many programs share leave that open (MoCo v3's encoder, converted, looks like
+    /// timm's), and Hugging Face's ViT has any number that its configuration says.
+    pub(super) fn settles_heads(self, clues: &Clues<'_>) -> bool {
+        match self {
+            Self::Mae => {
+                clues.encoder("decoder_embed.weight") || clues.encoder("decoder_pos_embed")
+            }
+            Self::Dino => {
+                let word = |part: &str| matches!(part, "teacher" | "student");
+                clues.wrapper.is_some_and(word) || clues.prefix.split('.').any(word)
+            }
+            Self::MocoV3
+            | Self::Dinov2
+            | Self::Dinov2Registers
+            | Self::Dinov3
+            | Self::HuggingFaceDinov2
+            | Self::HuggingFaceDinov2Registers
+            | Self::HuggingFaceDinov3 => true,
+            Self::Timm
+            | Self::HuggingFaceVitMae
+            | Self::HuggingFaceVit
+            | Self::HuggingFaceVitMsn
+            | Self::Plain
+            | Self::Random => false,
         }
     }
 }
@@ -168,6 +204,7 @@ impl fmt::Display for Family {
             Self::Timm => "timm",
             Self::HuggingFaceVitMae => "Hugging Face ViTMAE",
             Self::HuggingFaceVit => "Hugging Face ViT",
+            Self::HuggingFaceVitMsn => "Hugging Face ViTMSN",
             Self::HuggingFaceDinov2 => "Hugging Face Dinov2",
             Self::HuggingFaceDinov2Registers => "Hugging Face Dinov2 with registers",
             Self::HuggingFaceDinov3 => "Hugging Face DINOv3",
@@ -216,9 +253,27 @@ mod tests {
         let vit = |keys: &[&str]| family(Spelling::HuggingFaceVit, None, "vit.", keys);
         assert_eq!(vit(&["decoder.mask_token"]), Family::HuggingFaceVitMae);
         assert_eq!(vit(&["vit.pooler.dense.weight"]), Family::HuggingFaceVit);
+        let later = family(Spelling::HuggingFace5Vit, None, "", &["classifier.weight"]);
+        assert_eq!(later, Family::HuggingFaceVit);
         let dinov2 = |keys: &[&str]| family(Spelling::HuggingFaceDinov2, None, "", keys);
         assert_eq!(dinov2(&["embeddings.mask_token"]), Family::HuggingFaceDinov2);
         assert_eq!(dinov2(&["embeddings.register_tokens"]), Family::HuggingFaceDinov2Registers);
+    }
+
+    #[test]
+    fn only_a_programs_own_keys_settle_the_number_of_heads() {
+        let settled = |wrapper, prefix, keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_string()).collect();
+            let clues = Clues { spelling: Spelling::Timm, wrapper, prefix, keys: &keys };
+            Family::of(&clues).settles_heads(&clues)
+        };
+        assert!(settled(Some("model"), "", &["cls_token", "decoder_pos_embed"]));
+        // also what MoCo v3's program converts for DeiT's
+        assert!(!settled(Some("model"), "", &["cls_token"]));
+        assert!(settled(Some("teacher"), "backbone.", &["backbone.cls_token"]));
+        assert!(!settled(Some("state_dict"), "backbone.", &["backbone.cls_token"]));
+        assert!(settled(None, "", &["blocks.0.ls1.gamma"]));
+        assert!(!settled(None, "", &["head.weight"]) && !settled(None, "", &["cls_token"]));
     }
 
     #[test]

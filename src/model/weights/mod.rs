@@ -5,9 +5,10 @@
 //! the encoder needs must be there with the right shape and finite values: nothing is ever left
 //! random, and nothing in the file is ever executed. Next: [`crate::model`] builds the encoder.
 //!
-//! Inside, in the order of the work: `container` (with `torch_zip`, `pickle`, `element`) opens,
-//! `select` and `site` find the encoder, `vocabulary`, `names` and `plan` sort the keys, `family` and `architecture` say
-//! what it is, `examine` judges, `diagnosis` explains a refusal, `report` keeps what was found.
+//! Inside, in the order of the work: `container` (with `shards`, `torch_zip`, `pickle`, `element`)
+//! opens, `select` and `site` find the encoder, `vocabulary`, `names` and `plan` sort the keys,
+//! `family`, `architecture` and `hugging_face` say what it is, `examine` judges, `diagnosis` explains
+//! a refusal, `report` keeps what was found.
 
 mod architecture;
 mod container;
@@ -15,12 +16,14 @@ mod diagnosis;
 mod element;
 mod examine;
 mod family;
+mod hugging_face;
 mod moments;
 mod names;
 mod pickle;
 mod plan;
 mod report;
 mod select;
+mod shards;
 mod site;
 mod torch_zip;
 mod training;
@@ -37,7 +40,8 @@ use sha2::{Digest, Sha256};
 pub(in crate::model) use architecture::Architecture;
 pub(in crate::model) use element::ElementType;
 pub use family::Family;
-pub use report::{Container, ExtraGroup, KeyReport, Refusal};
+pub use report::{Container, ExtraGroup, KeyReport, Refusal, assumed_heads};
+pub use shards::whole;
 pub use training::{AdamState, Moments, adam_state, beside};
 
 use self::examine::Examined;
@@ -65,9 +69,9 @@ pub struct Checkpoint {
     pub tensors: HashMap<String, Tensor>,
     /// What the file holds and what of it was used.
     pub report: KeyReport,
-    /// SHA-256 of the file's bytes, in hexadecimal.
+    /// SHA-256 of the file's bytes, in hexadecimal, as [`sha256`] computes it.
     pub sha256: String,
-    /// The file.
+    /// The file; of a checkpoint in shards, what was passed for it.
     pub path: PathBuf,
 }
 
@@ -104,8 +108,11 @@ pub struct Overrides {
 /// Loads an encoder.
 ///
 /// The number of heads is `overrides.heads`, else that of `overrides.arch`, else the file's own
-/// (`num_heads` in the metadata of a safetensors file), else the family's, else what is usual for
-/// the width.
+/// (`num_heads` in the metadata of a safetensors file), else that of the `config.json` beside a
+/// checkpoint of Hugging Face, else the family's, else what is usual for the width.
+///
+/// A checkpoint in shards is read as one, whether `path` is a shard, their index or the folder of
+/// the index.
 ///
 /// # Errors
 /// The file cannot be read, is no checkpoint, lacks a tensor of the encoder, holds one of another
@@ -153,19 +160,23 @@ pub fn inspect(
     Ok((examined.report, examined.config, examined.family))
 }
 
-/// SHA-256 of a file's bytes, in hexadecimal.
+/// SHA-256 of a checkpoint's bytes, in hexadecimal: those of its file, or of all its shards one
+/// after the other in the order of their names (`cat model-*.safetensors | sha256sum`).
 ///
 /// # Errors
-/// The file cannot be read.
+/// A file cannot be read, or a shard is not there.
 pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::reading(path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer).map_err(Error::reading(path))?;
-        if count == 0 {
-            return Ok(hexadecimal(&hasher.finalize()));
+    for path in shards::files(path)? {
+        let mut file = File::open(&path).map_err(Error::reading(&path))?;
+        loop {
+            let count = file.read(&mut buffer).map_err(Error::reading(&path))?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&buffer[..count]);
         }
-        hasher.update(&buffer[..count]);
     }
+    Ok(hexadecimal(&hasher.finalize()))
 }

@@ -4,6 +4,7 @@
 //! Face uses different names everywhere and stores query, key and value separately. Which names
 //! there are stands in `vocabulary`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::report::ExtraGroup;
@@ -150,6 +151,21 @@ impl Part {
     }
 }
 
+/// Whether a part of a key is but what wraps a module: `torch.compile`, activation checkpointing,
+/// FSDP or DDP.
+pub(super) fn wraps(part: &str) -> bool {
+    matches!(part, "_orig_mod" | "_checkpoint_wrapped_module" | "_fsdp_wrapped_module" | "module")
+}
+
+/// A key of the encoder, its prefix stripped, without what wraps modules within it.
+pub(super) fn unwrapped(key: &str) -> Cow<'_, str> {
+    if !key.split('.').skip(1).any(wraps) {
+        return Cow::Borrowed(key);
+    }
+    let kept = key.split('.').enumerate().filter(|(index, part)| *index == 0 || !wraps(part));
+    Cow::Owned(kept.map(|(_, part)| part).collect::<Vec<_>>().join("."))
+}
+
 /// `3.norm1.weight` into 3 and `norm1.weight`.
 fn block_index(rest: &str) -> Option<(usize, &str)> {
     let (index, part) = rest.split_once('.')?;
@@ -230,6 +246,38 @@ mod tests {
     }
 
     #[test]
+    fn wrapping_modules_within_a_name_are_dropped() {
+        assert_eq!(unwrapped("blocks.0._orig_mod.norm1.weight"), "blocks.0.norm1.weight");
+        assert_eq!(
+            unwrapped(
+                "blocks.0._fsdp_wrapped_module._checkpoint_wrapped_module.mlp.module.fc1.bias"
+            ),
+            "blocks.0.mlp.fc1.bias"
+        );
+        // what begins a name is its prefix's
+        assert_eq!(unwrapped("module.cls_token"), "module.cls_token");
+        assert_eq!(unwrapped("blocks.0.submodule.norm1.bias"), "blocks.0.submodule.norm1.bias");
+    }
+
+    #[test]
+    fn names_of_transformers_5() {
+        let vit = Spelling::HuggingFace5Vit;
+        assert_eq!(
+            vit.role("layers.2.attention.k_proj.weight"),
+            Role::Piece("blocks.2.attn.qkv.weight".into(), 1, 3)
+        );
+        assert_eq!(vit.role("layers.0.mlp.fc2.bias"), whole("blocks.0.mlp.fc2.bias"));
+        assert_eq!(vit.role("embeddings.distillation_token"), Role::Foreign);
+        let dinov2 = Spelling::HuggingFace5Dinov2;
+        assert_eq!(
+            dinov2.role("encoder.layer.1.mlp.gate_proj.bias"),
+            Role::Piece("blocks.1.mlp.fc1.bias".into(), 0, 2)
+        );
+        let output = dinov2.native("blocks.1.attn.proj.bias");
+        assert_eq!(output, "encoder.layer.1.attention.o_proj.bias");
+    }
+
+    #[test]
     fn three_spellings_of_dinov3() {
         let (own, timm) = (Spelling::Dinov3, Spelling::TimmDinov3);
         let gate = Role::Piece("blocks.3.mlp.fc1.weight".into(), 0, 2);
@@ -258,7 +306,9 @@ mod tests {
             Spelling::Dinov3,
             Spelling::TimmDinov3,
             Spelling::HuggingFaceVit,
+            Spelling::HuggingFace5Vit,
             Spelling::HuggingFaceDinov2,
+            Spelling::HuggingFace5Dinov2,
             Spelling::HuggingFaceDinov3,
         ] {
             for name in &canonical {
@@ -268,7 +318,8 @@ mod tests {
                     false => stem.to_vec(),
                 };
                 // Hugging Face's ViT has no LayerScale
-                let scaled = spelling != Spelling::HuggingFaceVit || !name.ends_with("gamma");
+                let plain = [Spelling::HuggingFaceVit, Spelling::HuggingFace5Vit];
+                let scaled = !plain.contains(&spelling) || !name.ends_with("gamma");
                 assert_eq!(natives.is_empty(), !scaled, "{spelling:?} {name}");
                 for (native, piece) in natives {
                     match (spelling.role(&native), piece) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::element::Table;
-use super::names::{BLOCK, LAYER_SCALE, Role, count_extras};
+use super::names::{BLOCK, LAYER_SCALE, Role, count_extras, unwrapped};
 use super::report::ExtraGroup;
 use super::site::Site;
 use super::vocabulary::Spelling;
@@ -40,7 +40,7 @@ impl Plan {
         let mut extras = Vec::new();
         for key in table.keys() {
             let role = match key.strip_prefix(&site.prefix) {
-                Some(rest) => site.spelling.role(rest),
+                Some(rest) => site.spelling.role(&unwrapped(rest)),
                 None => Role::Extra,
             };
             match role {
@@ -231,6 +231,9 @@ mod tests {
     fn two_keys_for_one_tensor_are_noticed() {
         let site = Site { prefix: String::new(), spelling: Spelling::Timm };
         let plan = Plan::new(&table(&["blocks.0.3.norm1.bias", "blocks.3.norm1.bias"]), &site);
+        assert_eq!(plan.doubled, ["blocks.3.norm1.bias"]);
+        let plan =
+            Plan::new(&table(&["blocks.3._orig_mod.norm1.bias", "blocks.3.norm1.bias"]), &site);
         assert_eq!(plan.doubled, ["blocks.3.norm1.bias"]);
     }
 

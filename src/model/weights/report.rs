@@ -28,8 +28,12 @@ pub struct KeyReport {
     pub dtypes: Vec<(String, usize)>,
     /// Numbers in the encoder's tensors.
     pub parameters: usize,
-    /// Whether nothing but the width told the number of heads, and no encoder of a name has that
-    /// width.
+    /// The position table in words: its grid, and what was taken for granted; none where the shapes
+    /// could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positions: Option<String>,
+    /// Whether nothing but the width told the number of heads, and the keys name no program in
+    /// which the width settles it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub heads_guessed: bool,
     /// Remarks worth a line: what was filled in or guessed, an epoch found beside the weights.
@@ -95,6 +99,7 @@ impl KeyReport {
             extras: Vec::new(),
             dtypes: Vec::new(),
             parameters: 0,
+            positions: None,
             heads_guessed: false,
             notes: Vec::new(),
             refusal: None,
@@ -130,6 +135,9 @@ impl fmt::Display for KeyReport {
         if !dtypes.is_empty() {
             writeln!(formatter, "types       {}", dtypes.join(", "))?;
         }
+        if let Some(positions) = &self.positions {
+            writeln!(formatter, "positions   {positions}")?;
+        }
         if !self.missing.is_empty() {
             writeln!(formatter, "missing     {}", shortened(&self.missing))?;
         }
@@ -149,6 +157,14 @@ impl fmt::Display for KeyReport {
             None => write!(formatter, "usable"),
         }
     }
+}
+
+/// That a number of heads is only what is usual for the width, in a line.
+pub fn assumed_heads(heads: usize, width: usize) -> String {
+    let known = if width == 384 { " (MoCo v3's ViT-S has 12)" } else { "" };
+    format!(
+        "heads: {heads}, assumed from the width; pass the setting `heads` if it is another{known}"
+    )
 }
 
 /// The first eight of some keys, and how many more there are.

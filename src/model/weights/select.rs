@@ -5,10 +5,10 @@ use super::diagnosis;
 use super::element::Table;
 use super::report::{Refusal, shortened};
 use super::site::{Site, sites};
+use super::torch_zip::STATE_DICT;
 
 /// The dicts that training programs put their weights in, in the order of preference.
-pub(super) const WRAPPERS: [&str; 6] =
-    ["model", "state_dict", "teacher", "student", "model_ema", "encoder"];
+const WRAPPERS: [&str; 6] = ["model", "state_dict", "teacher", "student", "model_ema", "encoder"];
 
 /// Other dicts of a file that are looked into; more are not worth the time.
 const MAX_OTHERS: usize = 32;
@@ -55,6 +55,18 @@ pub(super) fn select(opened: &Opened, key: Option<&str>) -> Selection {
     nothing_found(opened, prefix, first.unwrap_or_default())
 }
 
+/// The other dicts of the file that hold encoders, such as averaged weights.
+pub(super) fn other_encoders(opened: &Opened, taken: &str) -> Vec<String> {
+    let holds = |dict: &String| {
+        let table = opened.table(Some(dict)).unwrap_or_default();
+        !sites(table.keys().map(String::as_str)).0.is_empty()
+    };
+    let others = opened.dicts().into_iter().filter(|dict| dict != taken).take(MAX_OTHERS);
+    let mut others: Vec<String> = others.filter(holds).collect();
+    others.sort();
+    others
+}
+
 fn candidates(opened: &Opened) -> Vec<Option<String>> {
     let dicts = opened.dicts();
     let usual = WRAPPERS.iter().filter(|name| dicts.iter().any(|dict| dict == *name));
@@ -70,10 +82,9 @@ fn nothing_found(
 ) -> Selection {
     let keys: Vec<String> = table.keys().cloned().collect();
     let refusal = if let Some(what) = opened.not_a_dict() {
-        Refusal::new(
-            format!("holds {what}, not a dict of tensors"),
-            "in Python, save the state dict: torch.save(model.state_dict(), \"weights.pth\")",
-        )
+        Refusal::new(format!("holds {what}, not a dict of tensors"), STATE_DICT)
+    } else if let Some(refusal) = opened.in_place_of_tensors().filter(|_| keys.is_empty()) {
+        refusal
     } else if let Some(prefix) = prefix {
         let dicts = opened.dicts();
         let shown = if dicts.is_empty() { shortened(&keys) } else { shortened(&dicts) };

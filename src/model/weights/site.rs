@@ -1,78 +1,71 @@
 //! Where in a dict an encoder is: what stands before its keys, and how they are spelled.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use super::names::{unwrapped, wraps};
 use super::vocabulary::Spelling;
 
-/// A few keys that every encoder has, from which its spelling and its prefix are found.
-const ANCHORS: [(Spelling, [&str; 6]); 6] = [
-    (
-        Spelling::Timm,
-        [
-            "cls_token",
-            "pos_embed",
-            "patch_embed.proj.weight",
-            "patch_embed.proj.bias",
-            "blocks.0.norm1.weight",
-            "blocks.0.attn.qkv.weight",
-        ],
-    ),
+/// A few keys that every encoder has, from which its spelling and its prefix are found. Spellings
+/// that share a stem differ in at least two of them, so that one lost key does not mislead.
+const ANCHORS: [(Spelling, &[&str], &[&str]); 8] = [
+    (Spelling::Timm, STEM, &["pos_embed", "blocks.0.norm1.weight", "blocks.0.attn.qkv.weight"]),
     (
         Spelling::Dinov3,
-        [
-            "cls_token",
-            "rope_embed.periods",
-            "patch_embed.proj.weight",
-            "patch_embed.proj.bias",
-            "blocks.0.norm1.weight",
-            "blocks.0.attn.qkv.weight",
-        ],
+        STEM,
+        &["rope_embed.periods", "blocks.0.norm1.weight", "blocks.0.attn.qkv.weight"],
     ),
-    (
-        Spelling::TimmDinov3,
-        [
-            "cls_token",
-            "reg_token",
-            "patch_embed.proj.weight",
-            "patch_embed.proj.bias",
-            "blocks.0.norm1.weight",
-            "blocks.0.gamma_1",
-        ],
-    ),
+    (Spelling::TimmDinov3, STEM, &["reg_token", "blocks.0.norm1.weight", "blocks.0.gamma_1"]),
     (
         Spelling::HuggingFaceVit,
-        [
-            "embeddings.cls_token",
-            "embeddings.position_embeddings",
-            "embeddings.patch_embeddings.projection.weight",
-            "embeddings.patch_embeddings.projection.bias",
-            "encoder.layer.0.layernorm_before.weight",
-            "encoder.layer.0.intermediate.dense.weight",
-        ],
+        HUGGING_FACE_STEM,
+        &["encoder.layer.0.layernorm_before.weight", "encoder.layer.0.intermediate.dense.weight"],
+    ),
+    (
+        Spelling::HuggingFace5Vit,
+        HUGGING_FACE_STEM,
+        &["layers.0.layernorm_before.weight", "layers.0.attention.q_proj.weight"],
     ),
     (
         Spelling::HuggingFaceDinov2,
-        [
-            "embeddings.cls_token",
-            "embeddings.position_embeddings",
-            "embeddings.patch_embeddings.projection.weight",
-            "embeddings.patch_embeddings.projection.bias",
+        HUGGING_FACE_STEM,
+        &[
             "encoder.layer.0.norm1.weight",
-            "encoder.layer.0.mlp.fc1.weight",
+            "encoder.layer.0.attention.attention.query.weight",
+            "encoder.layer.0.attention.output.dense.weight",
+        ],
+    ),
+    (
+        Spelling::HuggingFace5Dinov2,
+        HUGGING_FACE_STEM,
+        &[
+            "encoder.layer.0.norm1.weight",
+            "encoder.layer.0.attention.q_proj.weight",
+            "encoder.layer.0.attention.o_proj.weight",
         ],
     ),
     (
         Spelling::HuggingFaceDinov3,
-        [
+        &[
             "embeddings.cls_token",
             "embeddings.register_tokens",
             "embeddings.patch_embeddings.weight",
             "embeddings.patch_embeddings.bias",
-            "layer.0.norm1.weight",
-            "layer.0.attention.q_proj.weight",
         ],
+        &["layer.0.norm1.weight", "layer.0.attention.q_proj.weight"],
     ),
+];
+
+/// The keys outside the blocks that timm and DINO's versions share.
+const STEM: &[&str] = &["cls_token", "patch_embed.proj.weight", "patch_embed.proj.bias"];
+
+/// Those of Hugging Face's encoders with a position table.
+const HUGGING_FACE_STEM: &[&str] = &[
+    "embeddings.cls_token",
+    "embeddings.position_embeddings",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.patch_embeddings.projection.bias",
 ];
 
 /// An encoder's place in a dict: how its keys are spelled and what stands before them.
@@ -91,10 +84,11 @@ pub(super) struct Site {
 pub(super) fn sites<'a>(keys: impl Iterator<Item = &'a str>) -> (Vec<Site>, bool) {
     let mut scores: BTreeMap<Site, usize> = BTreeMap::new();
     for key in keys {
-        for (spelling, anchors) in ANCHORS {
-            let prefixes = anchors.iter().filter_map(|anchor| key.strip_suffix(anchor));
-            for prefix in prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')) {
-                *scores.entry(Site { prefix: prefix.to_string(), spelling }).or_insert(0) += 1;
+        for (prefix, name) in ends(key) {
+            for (spelling, stem, blocks) in ANCHORS {
+                if stem.iter().chain(blocks).any(|anchor| *anchor == name) {
+                    *scores.entry(Site { prefix: prefix.to_string(), spelling }).or_insert(0) += 1;
+                }
             }
         }
     }
@@ -108,6 +102,18 @@ pub(super) fn sites<'a>(keys: impl Iterator<Item = &'a str>) -> (Vec<Site>, bool
         _ => true,
     };
     (found.into_iter().map(|(site, _)| site).collect(), settled)
+}
+
+/// The ways to split a key into a prefix and a name that may be an encoder's: the name begins with no
+/// wrapping module, and those within it are dropped.
+fn ends(key: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    /// An anchor has at most seven parts; as many wrapping modules may stand between them.
+    const PARTS: usize = 14;
+    let starts = key.rmatch_indices('.').map(|(dot, _)| dot + 1).take(PARTS).chain([0]);
+    starts
+        .map(|start| key.split_at(start))
+        .filter(|(_, name)| !name.split('.').next().is_some_and(wraps))
+        .map(|(prefix, name)| (prefix, unwrapped(name)))
 }
 
 /// Which of several encoders is meant: 0 before 1 before 2.
@@ -148,6 +154,11 @@ mod tests {
         let (order, settled) = found(&["module.momentum_encoder.", "module.base_encoder."]);
         assert_eq!((order[0].as_str(), settled), ("module.base_encoder.", true));
         assert!(!found(&["image.", "video."]).1);
+        // wrapping modules before the encoder are its prefix, those within it are dropped
+        let wrapped = ["a._orig_mod.cls_token", "a._orig_mod.patch_embed.module.proj.bias"];
+        let block = "a._orig_mod.blocks.0._checkpoint_wrapped_module.norm1.weight";
+        let found = prefixes(&[wrapped[0], wrapped[1], block]);
+        assert_eq!(found, (vec!["a._orig_mod.".to_string()], true));
         // a decoder's own tokens are not an encoder's
         assert!(
             prefixes(&["decoder_cls_token", "decoder_pos_embed", "x_patch_embed.proj.bias"])

@@ -17,6 +17,14 @@ use super::moments::{StoredMoments, StoredState, StoredSteps};
 use super::pickle::{Id, Pickle, Value};
 use super::report::Refusal;
 
+/// What to do about a model that was pickled whole.
+pub(super) const STATE_DICT: &str =
+    "in Python, save the state dict: torch.save(model.state_dict(), \"weights.pth\")";
+
+/// The entries of a checkpoint under which people pickle whole models.
+const MODELS: [&str; 9] =
+    ["model", "state_dict", "teacher", "student", "model_ema", "ema", "encoder", "net", "backbone"];
+
 /// More dimensions than any weight has; bounds a recursion.
 const MAX_RANK: usize = 8;
 
@@ -71,6 +79,43 @@ impl TorchZip {
             Value::Sequence(_) => Some("a list".into()),
             _ => Some("a single value".into()),
         }
+    }
+
+    /// What the top dict, or a dict in it, holds where tensors should be: a pickled module, or
+    /// arrays of NumPy.
+    pub(super) fn in_place_of_tensors(&self) -> Option<Refusal> {
+        let entries = self.pickle.entries(self.pickle.root())?;
+        let class = |id: Id| match self.pickle.get(id) {
+            Value::Call(function, _) => self.pickle.global(*function),
+            _ => None,
+        };
+        let module = entries.iter().find_map(|&(key, value)| {
+            let key = self.pickle.text(key).filter(|key| MODELS.contains(key))?;
+            Some((key, class(value).filter(|(module, _)| !module.starts_with("numpy"))?))
+        });
+        if let Some((key, (module, name))) = module {
+            return Some(Refusal::new(
+                format!(
+                    "holds a pickled object of class {module}.{name} as its `{key}`, not a dict of tensors"
+                ),
+                STATE_DICT,
+            ));
+        }
+        let array = |id: Id| {
+            class(id).is_some_and(|(module, name)| {
+                module.starts_with("numpy") && matches!(name, "_reconstruct" | "_frombuffer")
+            })
+        };
+        let arrays = entries.iter().any(|&(_, value)| {
+            let inner = self.pickle.entries(value).unwrap_or_default();
+            array(value) || inner.iter().any(|&(_, value)| array(value))
+        });
+        arrays.then(|| {
+            Refusal::new(
+                "holds arrays of NumPy, not tensors",
+                "in Python, make tensors of them: torch.save({key: torch.from_numpy(array) for key, array in arrays.items()}, \"weights.pth\")",
+            )
+        })
     }
 
     /// The names of the dicts inside the top dict, in file order.
@@ -179,14 +224,15 @@ impl TorchZip {
         let Value::Call(function, arguments) = self.pickle.get(id) else { return None };
         let arguments = self.pickle.items(*arguments);
         match self.pickle.global(*function)?.1 {
-            "_rebuild_tensor_v2" | "_rebuild_tensor" => self.rebuild(arguments),
+            name @ ("_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => {
+                self.rebuilt(name, arguments)
+            }
             "_rebuild_parameter" | "_rebuild_parameter_with_state" => {
                 // one level only: a parameter of a parameter is no tensor
                 let Value::Call(inner, tensor) = self.pickle.get(*arguments.first()?) else {
                     return None;
                 };
-                let plain = self.pickle.global(*inner)?.1 == "_rebuild_tensor_v2";
-                plain.then(|| self.rebuild(self.pickle.items(*tensor)))?
+                self.rebuilt(self.pickle.global(*inner)?.1, self.pickle.items(*tensor))
             }
             "_rebuild_from_type_v2" => self.rebuild(self.pickle.items(*arguments.get(2)?)),
             name if name.starts_with("_rebuild_") => Some(Stored {
@@ -198,17 +244,51 @@ impl TorchZip {
         }
     }
 
+    /// The tensor that PyTorch's function of this name would rebuild.
+    fn rebuilt(&self, function: &str, arguments: &[Id]) -> Option<Stored> {
+        match function {
+            "_rebuild_tensor" | "_rebuild_tensor_v2" => self.rebuild(arguments),
+            // for types that came late, such as 8-bit floats, which is named
+            "_rebuild_tensor_v3" => {
+                let &[_, _, shape, _, _, _, element, ..] = arguments else { return None };
+                let element = self.pickle.global(element)?.1.to_owned();
+                Some(Stored {
+                    element: ElementType::Other(element),
+                    shape: self.sizes(shape)?,
+                    place: Place::Nowhere,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn sizes(&self, id: Id) -> Option<Vec<usize>> {
+        self.pickle.items(id).iter().map(|&size| self.pickle.size(size)).collect()
+    }
+
+    /// That the numbers of a tensor are another's, negated or conjugated, where its metadata (the
+    /// seventh argument) says so.
+    fn flagged(&self, arguments: &[Id]) -> Option<ElementType> {
+        let metadata = self.pickle.entries(*arguments.get(6)?)?;
+        let says = |word| metadata.iter().any(|(key, _)| self.pickle.text(*key) == Some(word));
+        let what = match (says("neg"), says("conj")) {
+            (true, _) => "negated view",
+            (false, true) => "conjugated view",
+            (false, false) => return None,
+        };
+        Some(ElementType::Other(what.into()))
+    }
+
     /// `(storage, offset, shape, strides, …)` as PyTorch's `_rebuild_tensor_v2` takes them.
     fn rebuild(&self, arguments: &[Id]) -> Option<Stored> {
         let &[storage, offset, shape, strides, ..] = arguments else { return None };
         let Value::Persistent(reference) = self.pickle.get(storage) else { return None };
         // ("storage", class, name of the entry, device, number of elements)
         let &[_, class, name, _, length, ..] = self.pickle.items(*reference) else { return None };
-        let sizes = |id: Id| -> Option<Vec<usize>> {
-            self.pickle.items(id).iter().map(|&size| self.pickle.size(size)).collect()
-        };
-        let (shape, strides) = (sizes(shape)?, sizes(strides)?);
+        let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         let rank = strides.len();
+        // `expand` repeats numbers without storing them again
+        let repeats = strides.contains(&0);
         let element = ElementType::of_storage(self.pickle.global(class)?.1);
         let stored = Stored {
             place: Place::Storage {
@@ -216,13 +296,14 @@ impl TorchZip {
                 offset: self.pickle.size(offset)?,
                 strides,
             },
-            element,
+            element: self.flagged(arguments).unwrap_or(element),
             shape,
         };
         // what claims to be larger than the file, or to have a dozen dimensions, is no weight
-        let bytes = self.pickle.size(length)?.checked_mul(stored.element.size().unwrap_or(1))?;
-        let fits =
-            bytes as u64 <= self.file_size && stored.elements()? <= self.pickle.size(length)?;
+        let (elements, length) = (stored.elements()?, self.pickle.size(length)?);
+        let bytes = length.checked_mul(stored.element.size().unwrap_or(1))?;
+        let enough = elements <= length || (repeats && elements as u64 <= self.file_size);
+        let fits = bytes as u64 <= self.file_size && enough;
         (fits && stored.shape.len() <= MAX_RANK && rank == stored.shape.len()).then_some(stored)
     }
 }
@@ -315,6 +396,9 @@ mod tests {
         assert_eq!(gathered(&[3, 2], &[1, 3], 0).unwrap(), [0, 3, 1, 4, 2, 5]);
         // every second element
         assert_eq!(gathered(&[3], &[2], 0).unwrap(), [0, 2, 4]);
+        // what `expand` makes: every row the same
+        assert_eq!(gathered(&[2, 3], &[0, 1], 4).unwrap(), [4, 5, 6, 4, 5, 6]);
+        assert_eq!(gathered(&[1, 1, 3], &[0, 0, 0], 2).unwrap(), [2, 2, 2]);
         // a stride of a dimension of one element means nothing
         assert_eq!(gathered(&[1, 3], &[7, 1], 0).unwrap(), [0, 1, 2]);
     }

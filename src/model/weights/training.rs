@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use super::container::Opened;
 use super::element::Stored;
 use super::moments::StoredSteps;
+use super::names::unwrapped;
 use super::report::Refusal;
 use super::select::select;
 use crate::error::{Error, Result};
@@ -46,9 +47,11 @@ pub fn beside(path: &Path, names: &[String]) -> Result<HashMap<String, Tensor>> 
     let selection = select(&opened, None);
     let prefix = selection.site.map_err(refused)?.prefix;
     let mut found = HashMap::new();
-    for name in names {
-        if let Some(stored) = selection.table.get(&format!("{prefix}{name}")) {
-            found.insert(name.clone(), tensor(&mut opened, name, stored).map_err(refused)??);
+    for (key, stored) in &selection.table {
+        let Some(name) = key.strip_prefix(&prefix).map(unwrapped) else { continue };
+        if names.iter().any(|wanted| *wanted == name) {
+            let tensor = tensor(&mut opened, key, stored).map_err(refused)??;
+            found.insert(name.into_owned(), tensor);
         }
     }
     Ok(found)

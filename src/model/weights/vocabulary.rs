@@ -14,8 +14,13 @@ pub(super) enum Spelling {
     TimmDinov3,
     /// Hugging Face's ViT and ViTMAE.
     HuggingFaceVit,
+    /// The same as Transformers 5 names them in memory, so in what `torch.save` writes of them; what
+    /// it saves itself has the older names.
+    HuggingFace5Vit,
     /// Hugging Face's Dinov2, with or without registers.
     HuggingFaceDinov2,
+    /// The same in the memory of Transformers 5.
+    HuggingFace5Dinov2,
     /// Hugging Face's `DINOv3ViT`.
     HuggingFaceDinov3,
 }
@@ -56,6 +61,11 @@ impl Spelling {
         matches!(self, Self::Dinov3 | Self::TimmDinov3 | Self::HuggingFaceDinov3)
     }
 
+    /// Whether it is one of Hugging Face's.
+    pub(super) fn hugging_face(self) -> bool {
+        !matches!(self, Self::Timm | Self::Dinov3 | Self::TimmDinov3)
+    }
+
     /// Its table.
     pub(super) fn vocabulary(self) -> &'static Vocabulary {
         match self {
@@ -63,7 +73,9 @@ impl Spelling {
             Self::Dinov3 => &DINOV3,
             Self::TimmDinov3 => &TIMM_DINOV3,
             Self::HuggingFaceVit => &HUGGING_FACE_VIT,
+            Self::HuggingFace5Vit => &HUGGING_FACE_5_VIT,
             Self::HuggingFaceDinov2 => &HUGGING_FACE_DINOV2,
+            Self::HuggingFace5Dinov2 => &HUGGING_FACE_5_DINOV2,
             Self::HuggingFaceDinov3 => &HUGGING_FACE_DINOV3,
         }
     }
@@ -167,6 +179,27 @@ const HUGGING_FACE_ATTENTION: &[Part] = &[
     part("attention.output.dense", "attn.proj"),
 ];
 
+/// Attention as Transformers 5 names it, and always in `DINOv3ViT`.
+const HUGGING_FACE_5_ATTENTION: &[Part] = &[
+    piece("attention.q_proj", "attn.qkv", (0, 3)),
+    piece("attention.k_proj", "attn.qkv", (1, 3)),
+    piece("attention.v_proj", "attn.qkv", (2, 3)),
+    part("attention.o_proj", "attn.proj"),
+];
+
+/// Feed-forwards with a gate, likewise.
+const HUGGING_FACE_5_GATED: &[Part] = &[
+    piece("mlp.gate_proj", "mlp.fc1", (0, 2)),
+    // without a gate, the whole first layer
+    piece("mlp.up_proj", "mlp.fc1", (1, 2)),
+    part("mlp.down_proj", "mlp.fc2"),
+];
+
+/// What Hugging Face's models with a position table may have that a plain ViT has not: rotary
+/// positions, a second class token, tokens for boxes.
+const HUGGING_FACE_FOREIGN: &[&str] =
+    &["rope", "embeddings.distillation_token", "embeddings.detection_tokens"];
+
 /// Norms and LayerScale of Hugging Face's models of DINO's later versions.
 const HUGGING_FACE_DINO: &[Part] = &[
     part("norm1", "norm1"),
@@ -187,7 +220,22 @@ const HUGGING_FACE_VIT: Vocabulary = Vocabulary {
             part("output.dense", "mlp.fc2"),
         ],
     ],
-    foreign: &["rope"],
+    foreign: HUGGING_FACE_FOREIGN,
+};
+
+const HUGGING_FACE_5_VIT: Vocabulary = Vocabulary {
+    stem: &[HUGGING_FACE_STEM],
+    blocks: "layers.",
+    parts: &[
+        HUGGING_FACE_5_ATTENTION,
+        &[
+            part("layernorm_before", "norm1"),
+            part("layernorm_after", "norm2"),
+            part("mlp.fc1", "mlp.fc1"),
+            part("mlp.fc2", "mlp.fc2"),
+        ],
+    ],
+    foreign: HUGGING_FACE_FOREIGN,
 };
 
 const HUGGING_FACE_DINOV2: Vocabulary = Vocabulary {
@@ -203,7 +251,19 @@ const HUGGING_FACE_DINOV2: Vocabulary = Vocabulary {
             part("mlp.weights_out", "mlp.fc2"),
         ],
     ],
-    foreign: &["rope"],
+    foreign: HUGGING_FACE_FOREIGN,
+};
+
+const HUGGING_FACE_5_DINOV2: Vocabulary = Vocabulary {
+    stem: &[HUGGING_FACE_STEM],
+    blocks: "encoder.layer.",
+    parts: &[
+        HUGGING_FACE_5_ATTENTION,
+        HUGGING_FACE_DINO,
+        &[part("mlp.fc1", "mlp.fc1"), part("mlp.fc2", "mlp.fc2")],
+        HUGGING_FACE_5_GATED,
+    ],
+    foreign: HUGGING_FACE_FOREIGN,
 };
 
 const HUGGING_FACE_DINOV3: Vocabulary = Vocabulary {
@@ -216,18 +276,6 @@ const HUGGING_FACE_DINOV3: Vocabulary = Vocabulary {
         ("norm.bias", "norm.bias"),
     ]],
     blocks: "layer.",
-    parts: &[
-        HUGGING_FACE_DINO,
-        &[
-            piece("attention.q_proj", "attn.qkv", (0, 3)),
-            piece("attention.k_proj", "attn.qkv", (1, 3)),
-            piece("attention.v_proj", "attn.qkv", (2, 3)),
-            part("attention.o_proj", "attn.proj"),
-            piece("mlp.gate_proj", "mlp.fc1", (0, 2)),
-            // without a gate, the whole first layer
-            piece("mlp.up_proj", "mlp.fc1", (1, 2)),
-            part("mlp.down_proj", "mlp.fc2"),
-        ],
-    ],
+    parts: &[HUGGING_FACE_5_ATTENTION, HUGGING_FACE_DINO, HUGGING_FACE_5_GATED],
     foreign: &["embeddings.position_embeddings"],
 };
