@@ -70,27 +70,22 @@ impl Examined {
             prefix: &site.prefix,
             keys: &keys,
         };
-        let mut family = Family::of(&clues);
+        let family = Family::of(&clues);
         self.family = Some(family);
         self.plan = Plan::new(&self.table, site);
         self.fill_absent_bias(site.spelling, family);
         self.describe_keys(site);
         let architecture = Architecture::read(&self.table, &self.plan, site.spelling);
-        let mut told = Ok(Told::default());
+        let mut computed_otherwise = None;
         if let Ok(architecture) = &architecture {
             self.describe_shapes(architecture);
             check_sizes(architecture, overrides)?;
-            if site.spelling.hugging_face() {
-                told = hugging_face::beside(path, family, architecture);
-            }
-            let beside = told.as_ref().ok();
-            self.report.notes.extend(beside.and_then(|told| told.note.clone()));
-            family = beside.and_then(|told| told.family).unwrap_or(family);
-            self.family = Some(family);
-            let heads = beside.and_then(|told| told.heads);
-            let settled = family.settles_heads(&clues);
-            let heads = self.heads(architecture, (family, heads), overrides)?;
-            self.configure(architecture, family, (heads, settled));
+            let told = hugging_face::beside(path, (site.spelling, family), architecture);
+            let told = told.unwrap_or_else(|refusal| {
+                computed_otherwise = Some(refusal);
+                Told::default()
+            });
+            self.configure(architecture, (&clues, family), told, overrides)?;
         }
         if !self.report.foreign.is_empty() {
             return Err(diagnosis::foreign_parts(&self.report.foreign));
@@ -101,7 +96,9 @@ impl Examined {
         if let Some(key) = self.plan.doubled.first() {
             return Err(twice(key));
         }
-        told?;
+        if let Some(refusal) = computed_otherwise {
+            return Err(refusal);
+        }
         let architecture = architecture?;
         architecture.check(&self.table, &self.plan)?;
         self.architecture = Some(architecture);
@@ -196,9 +193,14 @@ impl Examined {
     fn configure(
         &mut self,
         architecture: &Architecture,
-        family: Family,
-        ((heads, usual), settled): ((usize, bool), bool),
-    ) {
+        (clues, family): (&Clues<'_>, Family),
+        told: Told,
+        overrides: &Overrides,
+    ) -> Result<(), Refusal> {
+        self.report.notes.extend(told.note);
+        let family = told.family.unwrap_or(family);
+        self.family = Some(family);
+        let (heads, usual) = self.heads(architecture, (family, told.heads), overrides)?;
         let &Architecture { width, depth, patch, table_side, registers, gated, .. } = architecture;
         let config = VitConfig {
             width,
@@ -211,11 +213,12 @@ impl Examined {
             norm_eps: family.norm_eps(),
             positions: family.positions(registers),
         };
-        if usual && (!settled || config.name().contains("heads")) {
+        if usual && (!family.settles_heads(clues) || config.name().contains("heads")) {
             self.report.heads_guessed = true;
             self.report.notes.push(assumed_heads(heads, width));
         }
         self.config = Some(config);
+        Ok(())
     }
 
     /// The number of heads, and whether it is only what is usual for the width.

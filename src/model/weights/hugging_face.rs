@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::architecture::Architecture;
 use super::family::Family;
 use super::report::Refusal;
+use super::vocabulary::Spelling;
 
 /// A file of this name that is larger is something else.
 const LARGEST: u64 = 1 << 20;
@@ -27,16 +28,18 @@ pub(super) struct Told {
     pub(super) note: Option<String>,
 }
 
-/// Reads the `config.json` in the folder of the checkpoint at `path`.
+/// Reads the `config.json` in the folder of the checkpoint at `path`, where its names are Hugging
+/// Face's.
 ///
 /// # Errors
 /// The file is this encoder's and asks for something that is computed otherwise here.
 pub(super) fn beside(
     path: &Path,
-    family: Family,
+    (spelling, family): (Spelling, Family),
     architecture: &Architecture,
 ) -> Result<Told, Refusal> {
-    let Some(config) = read(path) else { return Ok(Told::default()) };
+    let config = spelling.hugging_face().then(|| read(path)).flatten();
+    let Some(config) = config else { return Ok(Told::default()) };
     let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
     let model = model(family, kind);
     let other = match model {
@@ -64,17 +67,22 @@ fn read(path: &Path) -> Option<Value> {
 
 /// The model of this type, where it has the names that `family` has.
 fn model(family: Family, kind: &str) -> Option<Family> {
-    let vit = matches!(family, Family::HuggingFaceVit | Family::HuggingFaceVitMae);
-    match kind {
-        "vit" if vit => Some(Family::HuggingFaceVit),
-        "vit_mae" if vit => Some(Family::HuggingFaceVitMae),
-        "vit_msn" if vit => Some(Family::HuggingFaceVitMsn),
-        "dinov2" => Some(Family::HuggingFaceDinov2),
-        "dinov2_with_registers" => Some(Family::HuggingFaceDinov2Registers),
-        "dinov3_vit" => Some(Family::HuggingFaceDinov3),
-        _ => None,
-    }
-    .filter(|model| vit || *model == family)
+    let model = match kind {
+        "vit" => Family::HuggingFaceVit,
+        "vit_mae" => Family::HuggingFaceVitMae,
+        "vit_msn" => Family::HuggingFaceVitMsn,
+        "dinov2" => Family::HuggingFaceDinov2,
+        "dinov2_with_registers" => Family::HuggingFaceDinov2Registers,
+        "dinov3_vit" => Family::HuggingFaceDinov3,
+        _ => return None,
+    };
+    let vit = |family| {
+        matches!(
+            family,
+            Family::HuggingFaceVit | Family::HuggingFaceVitMae | Family::HuggingFaceVitMsn
+        )
+    };
+    (model == family || (vit(model) && vit(family))).then_some(model)
 }
 
 /// A size that is not the encoder's, in words.

@@ -20,7 +20,12 @@ const ANCHORS: [(Spelling, &[&str], &[&str]); 8] = [
     (
         Spelling::HuggingFaceVit,
         HUGGING_FACE_STEM,
-        &["encoder.layer.0.layernorm_before.weight", "encoder.layer.0.intermediate.dense.weight"],
+        &[
+            "encoder.layer.0.layernorm_before.weight",
+            "encoder.layer.0.intermediate.dense.weight",
+            "encoder.layer.0.attention.attention.query.weight",
+            "encoder.layer.0.attention.output.dense.weight",
+        ],
     ),
     (
         Spelling::HuggingFace5Vit,
@@ -32,6 +37,7 @@ const ANCHORS: [(Spelling, &[&str], &[&str]); 8] = [
         HUGGING_FACE_STEM,
         &[
             "encoder.layer.0.norm1.weight",
+            "encoder.layer.0.norm2.weight",
             "encoder.layer.0.attention.attention.query.weight",
             "encoder.layer.0.attention.output.dense.weight",
         ],
@@ -41,6 +47,7 @@ const ANCHORS: [(Spelling, &[&str], &[&str]); 8] = [
         HUGGING_FACE_STEM,
         &[
             "encoder.layer.0.norm1.weight",
+            "encoder.layer.0.norm2.weight",
             "encoder.layer.0.attention.q_proj.weight",
             "encoder.layer.0.attention.o_proj.weight",
         ],
