@@ -5,6 +5,7 @@ use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{Error, Result};
 use crate::model::VitConfig;
+use crate::model::init::shapes;
 
 /// What is reconstructed from what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -67,6 +68,16 @@ impl AutoencoderConfig {
     /// Values of a patch: its pixels times three colours.
     pub fn patch_values(&self) -> usize {
         3 * self.encoder.patch * self.encoder.patch
+    }
+
+    /// Number of values that are trained.
+    ///
+    /// # Errors
+    /// The encoder's sizes are too large for any machine.
+    pub fn parameter_count(&self) -> Result<usize> {
+        let encoder = shapes(&self.encoder)?.into_iter();
+        let trained = encoder.filter(|(name, _)| name != "pos_embed").chain(self.decoder_shapes());
+        Ok(trained.map(|(_, shape)| shape.iter().product::<usize>()).sum())
     }
 
     /// Checks that there can be such a decoder.
@@ -147,6 +158,9 @@ impl AutoencoderConfig {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use candle_core::Device;
+
+    use super::super::Parameters;
     use super::*;
 
     /// The sizes of the reference's small fixture model.
@@ -176,6 +190,13 @@ pub(super) mod tests {
             let error = AutoencoderConfig { decoder, ..good.clone() }.check().unwrap_err();
             assert!(error.to_string().contains("decoder"), "{error}");
         }
+    }
+
+    #[test]
+    fn parameters_are_counted_without_being_drawn() {
+        let config = tiny(Method::Cropmae);
+        let drawn = Parameters::seeded(&config, 0, &Device::Cpu).unwrap();
+        assert_eq!(config.parameter_count().unwrap(), drawn.count());
     }
 
     #[test]

@@ -174,7 +174,7 @@ pub fn load(path: &Path) -> Result<(State, HashMap<String, Tensor>)> {
     let (_, header) = ::safetensors::SafeTensors::read_metadata(&bytes)
         .map_err(|error| wrong(format!("is damaged ({error})")))?;
     let state = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
-    let state = state.ok_or_else(|| wrong("is no checkpoint of a training run".into()))?;
+    let state = state.ok_or_else(|| wrong("is not a checkpoint of a training run".into()))?;
     let state: State = serde_json::from_str(state)
         .map_err(|error| wrong(format!("was written by another version ({error})")))?;
     if state.version != VERSION {

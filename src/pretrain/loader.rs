@@ -307,7 +307,7 @@ impl Unreadable {
         let enough = |share: &f64| share * *len as f64 >= 2.0 * *count as f64;
         let share = [0.02, 0.05, 0.1, 0.2, 0.5].into_iter().find(enough).unwrap_or(1.0);
         let remedy = format!(
-            "mend them, or leave them out: the same command with the setting `set = reading.max_unreadable={share}` goes on"
+            "mend them, or leave them out: the same command with the setting `set = reading.max_unreadable={share}` continues"
         );
         Error::data(&self.log, problem, remedy)
     }

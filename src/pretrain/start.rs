@@ -64,7 +64,7 @@ impl Start {
         if checkpoint::is_ours(path)? {
             return Err(Error::weights(
                 path,
-                "is of this program, whose runs go on without being told",
+                "is of this program, whose runs continue by themselves",
                 "give the command of its run again, or begin a new run with its weights: the setting `init`",
             ));
         }
@@ -84,7 +84,7 @@ impl Start {
         let steps = moments(path, config, &adam, &mut tensors)?;
         let place = Place { epoch, steps, ..Place::default() };
         let notice = format!(
-            "{}: going on after {} and {}",
+            "{}: continuing after {} and {}",
             path.display(),
             counted(epoch, "epoch"),
             counted(steps, "step")
@@ -147,7 +147,12 @@ fn refuse_another(
     if sizes(&loaded.config) != sizes(asked) {
         let (found, asked) = (loaded.config.name(), asked.name());
         let problem = format!("holds {found}, and the run is of {asked}");
-        let remedy = "pass the setting `arch`, or another checkpoint";
+        let remedy = match VitConfig::named(&found) {
+            Ok(_) => format!("pass the setting `arch = {found}`, or a checkpoint of {asked}"),
+            Err(_) => {
+                format!("pass a checkpoint of {asked}, or set encoder.width, .depth and .patch")
+            }
+        };
         return Err(Error::weights(path, problem, remedy));
     }
     if loaded.config.gated || loaded.config.positions.is_none() {

@@ -7,8 +7,8 @@ use super::batches::Batches;
 use super::checkpoint::Place;
 use super::record::{Entry, Log};
 use super::run::Run;
-use super::trainer::Trainer;
 pub use super::trainer::mask;
+use super::trainer::{self, Trainer};
 pub use super::watcher::{Models, Watcher};
 use crate::autoencoder::Autoencoder;
 use crate::error::{Error, Result};
@@ -21,6 +21,15 @@ pub enum Ended {
     /// The watcher asked to stop here. The newest checkpoint holds exactly this place, and the same
     /// run goes on from it.
     Stopped(Place),
+}
+
+/// Where [`train`] would begin or go on, and how many steps an epoch has; nothing is changed.
+///
+/// # Errors
+/// Those that [`train`] has before its first step, but for another program in the folder.
+pub fn plan(run: &Run<'_>) -> Result<(Place, u64)> {
+    run.config.check()?;
+    trainer::planned(run)
 }
 
 /// Trains from the beginning or from the newest checkpoint in the run's folder, to the end or until

@@ -328,12 +328,27 @@ fn steps_per_epoch(run: &Run<'_>) -> Result<u64> {
     let (samples, batch) = (run.samples.len(), run.config.optimization.batch_size);
     match (samples / batch) as u64 {
         0 => {
-            let samples = counted(samples, "sample");
-            let problem = format!("is {batch}, and the data has {samples}: take a smaller batch");
+            let problem = format!(
+                "is {batch}, and the data has {}: pass the setting `batch_size = {samples}` or less",
+                counted(samples, "sample")
+            );
             Err(Error::setting("optimization.batch_size", problem))
         }
         steps => Ok(steps),
     }
+}
+
+/// Where a run would begin or go on, and how many steps an epoch has.
+///
+/// # Errors
+/// There is not one whole batch, the newest checkpoint is of another run, or the device fails its
+/// trial.
+pub(super) fn planned(run: &Run<'_>) -> Result<(Place, u64)> {
+    let steps_per_epoch = steps_per_epoch(run)?;
+    let stored = stored(run)?;
+    trial::pass(&run.config.autoencoder(), run.config.masking_ratio, (run.device, run.dtype))?;
+    let start = stored.as_ref().or(run.start.as_ref());
+    Ok((start.map_or_else(Place::default, |start| start.place), steps_per_epoch))
 }
 
 /// The newest checkpoint of the run's folder, where there is one.

@@ -234,7 +234,7 @@ fn encoders_are_exported_from_checkpoints() {
     for (from, to, said) in [
         (&checkpoint, &checkpoint, "which is not replaced"),
         (&checkpoint, &folder.path().join("e.pth"), "what is written is .safetensors"),
-        (&encoder, &half, "is no checkpoint of a training run"),
+        (&encoder, &half, "is not a checkpoint of a training run"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
         let error = fail(command.arg("export").arg(from).arg("--out").arg(to));

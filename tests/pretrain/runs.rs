@@ -159,7 +159,7 @@ fn two_runs_do_not_share_a_folder() {
     std::fs::create_dir(&out).unwrap();
     let other = Occupied::take(&out).unwrap();
     let error = fail(&mut pretrain(&data, &out, &["--epochs", "2"]));
-    assert!(error.contains("another run is at work in this folder"), "{error}");
+    assert!(error.contains("another run is using this folder"), "{error}");
     assert!(!out.join("config.toml").exists());
     drop(other);
     succeed(&mut pretrain(&data, &out, &["--epochs", "2"]));
@@ -179,6 +179,43 @@ fn checkpoints_come_every_so_many_epochs_and_at_the_end() {
     names.sort();
     let wanted = [6, 12, 15].map(|steps| format!("checkpoint-{steps:08}.safetensors"));
     assert_eq!(names, wanted);
+}
+
+#[test]
+fn a_dry_run_checks_and_says_what_a_run_would_do_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pictures(folder.path(), 9), folder.path().join("out"));
+    let said = |more: &[&str]| {
+        let mut command = pretrain(&data, &out, &[more, &["--dry-run"]].concat());
+        let output = succeed(command.current_dir(folder.path()));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plan = said(&["--epochs", "3", "--eval", "sample"]);
+    let line = plan.lines().next().unwrap();
+    assert!(line.starts_with("cropmae vit-32x2-2heads-p8, "), "{line}");
+    assert!(line.contains(": 9 images, 2 steps of 4 an epoch, 3 epochs, into "), "{line}");
+    assert!(plan.contains("\nstarts from the beginning\n"), "{plan}");
+    assert!(!out.exists() && !folder.path().join("runs").exists(), "no sample is rendered");
+    let dry = |more: &[&str]| fail(&mut pretrain(&data, &out, &[more, &["--dry-run"]].concat()));
+    assert!(dry(&["--batch-size", "10"]).contains("9 samples: pass --batch-size 9 or less"));
+    assert!(dry(&["--eval", "davis=nowhere"]).contains("nowhere"));
+    assert!(dry(&["--held-out", "nowhere"]).contains("nowhere"));
+    assert!(!out.exists());
+
+    let loud = |more: &[&str]| {
+        let quiet = pretrain(&data, &out, more);
+        let arguments: Vec<_> = quiet.get_args().filter(|it| *it != "--quiet").collect();
+        let output = succeed(Command::new(env!("CARGO_BIN_EXE_pretrain")).args(arguments));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (path, told) = loud(&["--epochs", "1"]);
+    assert_eq!(path, format!("{}\n", out.join("encoder.safetensors").display()));
+    assert!(told.contains(": 9 images, 2 steps of 4 an epoch, 1 epoch, into "), "{told}");
+    assert!(told.contains(&format!("report: {}", out.join("report.html").display())), "{told}");
+    let before = std::fs::read(out.join("log.jsonl")).unwrap();
+    assert!(said(&["--epochs", "1"]).contains("\nnothing is left to do\n"));
+    assert!(dry(&["--epochs", "2"]).contains("was trained with epochs = 1, not 2"));
+    assert_eq!(std::fs::read(out.join("log.jsonl")).unwrap(), before);
 }
 
 #[test]
@@ -228,7 +265,7 @@ fn pictures_that_cannot_be_read_are_counted_and_named() {
     assert!(error.contains("1 of the 13 of an epoch so far, more than the 0 allowed"), "{error}");
     assert!(error.contains("broken.jpg"), "{error}");
     // what it says to do, in the same folder
-    let told = "the same command with --set reading.max_unreadable=0.2 goes on";
+    let told = "the same command with --set reading.max_unreadable=0.2 continues";
     assert!(error.contains(told), "{error}");
     let more = ["--epochs", "2", "--set", "reading.max_unreadable=0.2"];
     succeed(&mut pretrain(&data, &out, &more));
@@ -294,7 +331,7 @@ fn mistakes_in_the_command_are_explained() {
     let data = pictures(folder.path(), 3);
     let out = folder.path().join("out");
     let error = fail(&mut pretrain(&data, &out, &[]));
-    assert!(error.contains("3 samples") && error.contains("smaller batch"), "{error}");
+    assert!(error.contains("3 samples: pass --batch-size 3 or less"), "{error}");
     let data = pictures(folder.path(), 4);
     for (more, part) in [
         (vec!["--set", "views.flop=1"], "there is no setting views.flop; did you mean views.flip?"),

@@ -104,7 +104,7 @@ fn a_run_of_ours_is_not_resumed_by_a_flag() {
     let next = folder.path().join("next");
     let error = fail(&mut pretrain(&data, &next, &["--resume", ours.to_str().unwrap()]));
     for part in [
-        "checkpoint-00000002.safetensors: is of this program, whose runs go on without being told",
+        "checkpoint-00000002.safetensors: is of this program, whose runs continue by themselves",
         "give the command of its run again, or begin a new run with its weights: --init",
     ] {
         assert!(error.contains(part), "{part:?} is not in {error}");

@@ -67,7 +67,7 @@ fn a_signal_costs_no_step() {
         let note = |done| format!("interrupted after {steps} of 360 steps ({done} of 120 epochs");
         let done = if said.starts_with(&note(before)) { before } else { behind };
         assert!(said.starts_with(&note(done)), "{said}");
-        assert!(said.contains("the same command goes on from there"), "{said}");
+        assert!(said.contains("the same command continues from there"), "{said}");
         let encoder = out.join("encoder.safetensors");
         assert!(said.contains(&format!("{} is the encoder after", encoder.display())), "{said}");
         assert_eq!(said.lines().count(), 2, "{said}");

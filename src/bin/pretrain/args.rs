@@ -29,14 +29,15 @@ use crate::common::values::value_of;
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
     pretrain --preset tiny --data photographs --out runs/tiny\n  \
+    pretrain --preset tiny --data photographs --out runs/tiny --dry-run\n  \
     pretrain --preset cropmae-in --data imagenet/train --out runs/in --device cuda --dtype bf16\n  \
-    pretrain --preset tiny --set masking_ratio=0.9 --set views.flip=0 --show-config\n\n\
+    pretrain --preset tiny --set masking_ratio=0.9 --set 'views.global_area=[0.3,1.0]' --show-config\n\n\
     In --out: encoder.safetensors, checkpoint-*.safetensors, config.toml, log.jsonl, report.html\n  \
     (curves, reconstructions, measurements), loss.svg, pictures/epoch-*.png (view 1, view 2, its\n  \
     visible part, its reconstruction) and event files for TensorBoard (tensorboard --logdir runs).\n\
     Exit status: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM: after the\n  \
-    step at work, with a checkpoint of exactly this place. A second signal ends the run at once. The\n  \
-    same command again continues it."
+    current step, with a checkpoint. A second signal ends the run at once. The same command again\n  \
+    continues it."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -68,7 +69,7 @@ pub(crate) struct Cli {
     pub(crate) held_out: Option<PathBuf>,
     /// A benchmark to run during training: labels are propagated with the current encoder
     ///
-    /// It uses the preset `cropmae` of `propagate`. J&F, mIoU or PCK@0.1 (in per cent) goes to the
+    /// It uses the preset `cropmae` of `propagate`. J&F, mIoU or PCK@0.1 (in percent) goes to the
     /// log beside the loss, predictions go to OUT/evaluation. ROOT is the dataset's folder as
     /// released (see datasets.md), or `sample` for rendered clips (in runs/sample); `sample` alone
     /// means all three benchmarks. Clips that cannot be used are named and left out. Repeat the
@@ -96,7 +97,8 @@ pub(crate) struct Cli {
     /// A TOML file whose values replace the preset's
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) config: Option<PathBuf>,
-    /// One value that replaces the preset's and the file's; `--show-config` lists the keys
+    /// One value that replaces the preset's and the file's; `--show-config` lists the keys. Quote
+    /// brackets: --set 'views.global_area=[0.3,1.0]'
     #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Configuration")]
     pub(crate) settings: Vec<String>,
     /// Print the configuration as TOML and stop
@@ -111,7 +113,8 @@ pub(crate) struct Cli {
     /// The encoder: vit{ti,s,b,l,h}{8,14,16}; views.size must be a multiple of its patch
     #[arg(long, value_name = "NAME", help_heading = "Configuration")]
     pub(crate) arch: Option<String>,
-    /// Passes over the data
+    /// Passes over the data; the preset's warm-up is scaled in proportion unless
+    /// optimization.warmup_epochs is set
     #[arg(long, value_name = "N", value_parser = whole::<u64>(1..), help_heading = "Configuration")]
     pub(crate) epochs: Option<u64>,
     /// Images per step
@@ -172,6 +175,9 @@ pub(crate) struct Cli {
     /// Always keep checkpoints whose steps are a multiple of this; 0: none
     #[arg(long, value_name = "STEPS", value_parser = whole::<u64>(0..), default_value_t = 0, help_heading = "Output")]
     pub(crate) keep_every: u64,
+    /// Check everything that a start checks, print what would be done, and stop
+    #[arg(long, help_heading = "Output", conflicts_with = "show_config")]
+    pub(crate) dry_run: bool,
     /// No progress, only warnings and errors
     #[arg(long, short, help_heading = "Output")]
     pub(crate) quiet: bool,

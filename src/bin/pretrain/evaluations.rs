@@ -31,7 +31,9 @@ impl Evaluations {
         refuse_twice(&cli.evaluations)?;
         let mut all = Vec::new();
         for asked in &cli.evaluations {
-            for benchmark in &asked.benchmarks {
+            // a dry run renders nothing
+            let skipped = cli.dry_run && common::is_sample(&asked.root);
+            for benchmark in asked.benchmarks.iter().filter(|_| !skipped) {
                 let root = root_of(*benchmark, &asked.root, cli.quiet)?;
                 let folder = cli.out.join("evaluation").join(benchmark.name());
                 all.push(Evaluation::open(*benchmark, &root, folder)?);

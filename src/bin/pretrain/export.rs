@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
 fn spare(args: &ExportArgs) -> anyhow::Result<()> {
     ensure!(
         checkpoint::is_ours(&args.checkpoint)?,
-        "{}: is no checkpoint of a training run; export takes RUN/checkpoint-*.safetensors, and \
+        "{}: is not a checkpoint of a training run; export takes RUN/checkpoint-*.safetensors, and \
          an encoder or a .pth goes into `propagate --weights` as it is",
         args.checkpoint.display()
     );

@@ -10,6 +10,7 @@ mod args;
 mod beginning;
 #[path = "../common/mod.rs"]
 mod common;
+mod dry_run;
 mod due;
 mod evaluations;
 mod export;
@@ -19,17 +20,21 @@ mod progress;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use candle_core::Device;
 use clap::CommandFactory;
 use cropmae::device;
+use cropmae::pretrain::samples::Samples;
+use cropmae::pretrain::start::Start;
 use cropmae::pretrain::train::Ended;
-use cropmae::pretrain::{Run, page, train};
+use cropmae::pretrain::{Config, Run, page, train};
 
 use args::{Cli, Command};
 use common::{interrupt, streams, usage};
 use evaluations::Evaluations;
 use pictures::Pictures;
-use progress::Bars;
+use progress::{Bars, Opening};
 
 /// Keeps freed buffers: candle frees and takes back large ones all the time.
 #[global_allocator]
@@ -114,6 +119,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let data = cli.data.as_deref().ok_or_else(|| usage::usage!("--data is missing"))?;
     plan::check_out(&cli.out, data)?;
     let samples = plan::samples(cli, &config, data, cli.keep_decoded)?;
+    if cli.dry_run {
+        return dry_run::run(cli, &config, samples, &device).map(|()| ExitCode::SUCCESS);
+    }
     let workers = cli.workers.unwrap_or_else(plan::cores);
     let held_out = plan::held_out(cli, &config, workers, &device)?;
     let pictures = Pictures::new(cli, &config, (held_out.is_none(), &samples), (workers, &device))?;
@@ -122,22 +130,36 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some((_, notices)) = &start {
         notices.iter().for_each(|notice| say(notice));
     }
-    let run = Run {
-        config: &config,
+    let (start, command) = (start.map(|(start, _)| start), common::command("pretrain"));
+    let run = run_of(cli, &config, (samples, &device), start, &command);
+    let opening = Opening::new(&config, run.samples.len(), &cli.out)?;
+    let bars =
+        Bars::new(&config, opening, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
+    to_the_end(&run, &bars)
+}
+
+/// The run that was asked for.
+fn run_of<'a>(
+    cli: &'a Cli,
+    config: &'a Config,
+    (samples, device): (Arc<Samples>, &'a Device),
+    start: Option<Start>,
+    command: &'a str,
+) -> Run<'a> {
+    Run {
+        config,
         samples,
         folder: &cli.out,
-        start: start.map(|(start, _)| start),
-        device: &device,
+        start,
+        device,
         dtype: cli.dtype,
-        workers,
+        workers: cli.workers.unwrap_or_else(plan::cores),
         save_every: cli.save_every,
         checkpoint_every: cli.checkpoint_every,
         keep_last: cli.keep_last,
         keep_every: cli.keep_every,
-        command: &common::command("pretrain"),
-    };
-    let bars = Bars::new(&config, held_out, cli.measure_every, pictures, evaluations, cli.quiet);
-    to_the_end(&run, &bars)
+        command,
+    }
 }
 
 /// Trains until all is done or a signal asks to stop.
@@ -145,7 +167,7 @@ fn to_the_end(run: &Run<'_>, bars: &Bars) -> anyhow::Result<ExitCode> {
     let encoder = run.encoder();
     match train(run, bars)? {
         Ended::Finished(_) => {
-            bars.finish();
+            bars.finished();
             streams::text(&format!("{}\n", encoder.display()))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -21,12 +21,36 @@ use crate::common::streams;
 use crate::common::targets::Inputs;
 use crate::common::usage::usage;
 
+/// Bytes of the unit that memory is told in.
+const GIB: f64 = (1_u64 << 30) as f64;
 /// More threads than this do not decode faster than any device computes.
 const MOST_WORKERS: usize = 16;
 
-/// Preset, file, settings and flags, later ones over earlier ones.
+/// The preset, and over it the file, the settings and the flags. The warm-up keeps the preset's
+/// share of the epochs, unless it was set itself.
 pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
-    let mut config = cli.preset.config();
+    let preset = cli.preset.config();
+    let mut config = changed(cli, preset.clone())?;
+    // a warm-up that follows that of another preset was set nowhere
+    let mut other = preset.clone();
+    other.optimization.warmup_epochs += 1.0;
+    if changed(cli, other)?.optimization.warmup_epochs != config.optimization.warmup_epochs {
+        config.optimization.warmup_epochs *= config.epochs as f64 / preset.epochs as f64;
+    }
+    let Err(error) = config.check() else { return Ok(config) };
+    let more = match &error {
+        Error::Setting { name, .. } if name == "optimization.warmup_epochs" => {
+            "; where it is not set, it keeps the preset's share of the epochs"
+        }
+        _ => "",
+    };
+    // as text: it names a key, whose value a file, --set or a flag may have given
+    bail!(usage!("{error}{more}"))
+}
+
+/// `config` with the values of the file, of the settings and of the flags, later ones over earlier
+/// ones.
+fn changed(cli: &Cli, mut config: Config) -> anyhow::Result<Config> {
     if let Some(path) = &cli.config {
         config = with_file(&config, path)?;
     }
@@ -41,25 +65,13 @@ pub(crate) fn config(cli: &Cli) -> anyhow::Result<Config> {
     replace(&mut config.method, cli.method);
     replace(&mut config.views.strategy, cli.strategy);
     replace(&mut config.reading.kind, cli.kind);
-    if let Some(epochs) = cli.epochs {
-        // the warm-up keeps its share of the run
-        steps.warmup_epochs *= epochs as f64 / config.epochs as f64;
-        config.epochs = epochs;
-    }
+    replace(&mut config.epochs, cli.epochs);
     replace(&mut steps.batch_size, cli.batch_size);
     replace(&mut steps.base_learning_rate, cli.base_learning_rate);
     replace(&mut config.masking_ratio, cli.masking_ratio);
     replace(&mut config.seed, cli.seed);
     steps.lr_after_step |= cli.lr_after_step;
-    let Err(error) = config.check() else { return Ok(config) };
-    let more = match &error {
-        Error::Setting { name, .. } if name == "optimization.warmup_epochs" => {
-            " (--epochs N shortens it in proportion)"
-        }
-        _ => "",
-    };
-    // as text: it names a key, whose value a file, --set or a flag may have given
-    bail!(usage!("{error}{more}"))
+    Ok(config)
 }
 
 /// Refuses sizes for which the machine has no memory. Where the system does not tell how much there
@@ -71,9 +83,9 @@ pub(crate) fn check_memory(config: &Config, device: &Device) -> anyhow::Result<(
     ensure!(
         needed <= free as f64,
         usage!(
-            "batches of {batch} and views of {size}x{size} pixels need at least {:.0} GB of memory, and {:.1} GB are free; take smaller ones for views.size, optimization.batch_size or, on a CPU, optimization.micro_batch and encoder.width",
-            needed / 1e9,
-            free as f64 / 1e9
+            "batches of {batch} and views of {size}x{size} pixels need at least {:.0} GiB of memory, and {:.1} GiB are free; take smaller ones for views.size, --batch-size or, on a CPU, optimization.micro_batch and encoder.width",
+            needed / GIB,
+            free as f64 / GIB
         )
     );
     Ok(())
@@ -153,7 +165,7 @@ pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     Inputs::default().with(data).spare("--out", out)?;
     if files::check_folder(out).is_err() {
         bail!(usage!(
-            "--out: {} is a file, or would lie in one; name a new folder, or that of a run to go on with",
+            "--out: {} is a file, or would lie in one; name a new folder, or that of a run to continue",
             out.display()
         ));
     }
@@ -170,8 +182,53 @@ pub(crate) fn check_out(out: &Path, data: &Path) -> anyhow::Result<()> {
     match names.first() {
         None => Ok(()),
         Some(name) => bail!(usage!(
-            "--out: {} holds {name} and no training run; name a new folder, or that of a run to go on with",
+            "--out: {} holds {name} and no training run; name a new folder, or that of a run to continue",
             out.display()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    /// Epochs of the warm-up and of the whole run.
+    fn epochs(flags: &[&str]) -> anyhow::Result<(f64, u64)> {
+        let line = ["pretrain", "--preset", "tiny", "--data", "d"].iter().chain(flags);
+        let config = config(&Cli::parse_from(line))?;
+        Ok((config.optimization.warmup_epochs, config.epochs))
+    }
+
+    #[test]
+    fn the_warm_up_keeps_its_share_unless_it_was_set() {
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = place.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let warm = file("warm.toml", "epochs = 300\n[optimization]\nwarmup_epochs = 6");
+        let long = file("long.toml", "epochs = 300");
+        // the preset's: 6 of 150
+        for (flags, wanted) in [
+            (&[][..], (6.0, 150)),
+            (&["--epochs", "300"], (12.0, 300)),
+            (&["--set", "epochs=300"], (12.0, 300)),
+            (&["--config", &long], (12.0, 300)),
+            (&["--config", &long, "--epochs", "75"], (3.0, 75)),
+            (&["--epochs", "300", "--set", "optimization.warmup_epochs=5"], (5.0, 300)),
+            // that it is the preset's own value makes it no less set
+            (&["--epochs", "300", "--set", "optimization.warmup_epochs=6"], (6.0, 300)),
+            (&["--config", &warm], (6.0, 300)),
+            (&["--config", &warm, "--epochs", "600"], (6.0, 600)),
+        ] {
+            assert_eq!(epochs(flags).unwrap(), wanted, "{flags:?}");
+        }
+        let error = epochs(&["--epochs", "4", "--set", "optimization.warmup_epochs=5"]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("optimization.warmup_epochs: is 5"), "{error}");
+        assert!(error.ends_with("it keeps the preset's share of the epochs"), "{error}");
     }
 }

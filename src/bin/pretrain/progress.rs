@@ -1,14 +1,16 @@
 //! Progress on stderr: a bar on a terminal that can draw one, one line per epoch elsewhere.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cropmae::pretrain::Config;
 use cropmae::pretrain::checkpoint::Place;
 use cropmae::pretrain::held_out::HeldOut;
 use cropmae::pretrain::record::{HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepRecord};
+use cropmae::pretrain::samples::Kind;
 use cropmae::pretrain::train::{Models, Watcher};
+use cropmae::pretrain::{Config, page};
+use cropmae::wording::counted;
 use cropmae::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -18,10 +20,72 @@ use crate::due::Due;
 use crate::evaluations::Evaluations;
 use crate::pictures::Pictures;
 
+/// A measurement for people: a loss with four decimals, a score in percent with one.
+fn told(name: &str, value: f64) -> String {
+    match [HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH].contains(&name) {
+        true => format!("{name} {value:.4}"),
+        false => format!("{name} {value:.1}"),
+    }
+}
+
+/// What is trained on what, and where to.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// The encoder, and the size of the whole network.
+    network: String,
+    /// How many samples of which kind.
+    samples: String,
+    batch: usize,
+    epochs: u64,
+    folder: PathBuf,
+}
+
+impl Opening {
+    /// Of a run with this configuration.
+    ///
+    /// # Errors
+    /// The network is too large.
+    pub(crate) fn new(config: &Config, samples: usize, folder: &Path) -> Result<Self> {
+        let network = config.autoencoder();
+        let million = network.parameter_count()? as f64 / 1e6;
+        let kind = match config.reading.kind {
+            Kind::Images => "image",
+            Kind::Video => "video",
+        };
+        Ok(Self {
+            network: format!(
+                "{} {}, {million:.1} M parameters with its decoder",
+                config.method.name(),
+                network.encoder.name()
+            ),
+            samples: counted(samples, kind),
+            batch: config.optimization.batch_size,
+            epochs: config.epochs,
+            folder: folder.to_path_buf(),
+        })
+    }
+
+    /// In one line.
+    pub(crate) fn line(&self, steps_per_epoch: u64) -> String {
+        format!(
+            "{}: {}, {} of {} an epoch, {}, into {}",
+            self.network,
+            self.samples,
+            counted(steps_per_epoch, "step"),
+            self.batch,
+            counted(self.epochs, "epoch"),
+            self.folder.display()
+        )
+    }
+}
+
 /// The progress of a run, and its measurements between epochs.
 pub(crate) struct Bars {
     bar: ProgressBar,
     lines: bool,
+    quiet: bool,
+    /// What is trained on what, and where to.
+    opening: Opening,
     epochs: u64,
     batch: usize,
     held_out: Option<HeldOut>,
@@ -40,6 +104,7 @@ pub(crate) struct Bars {
 impl Bars {
     pub(crate) fn new(
         config: &Config,
+        opening: Opening,
         held_out: Option<HeldOut>,
         measure_every: u64,
         pictures: Pictures,
@@ -59,6 +124,8 @@ impl Bars {
         Self {
             bar,
             lines,
+            quiet,
+            opening,
             epochs: config.epochs,
             batch: config.optimization.batch_size,
             held_out,
@@ -77,6 +144,15 @@ impl Bars {
         self.bar.finish_and_clear();
     }
 
+    /// Says where the page of a run that is done lies.
+    pub(crate) fn finished(&self) {
+        self.finish();
+        let page = self.opening.folder.join(page::NAME);
+        if !self.quiet && page.exists() {
+            note(&format!("report: {}", page.display()));
+        }
+    }
+
     /// Says how far a run came that was asked to stop, and draws what there is so far.
     pub(crate) fn stopped(&self, place: Place, encoder: &Path) -> Result<()> {
         self.finish();
@@ -86,7 +162,7 @@ impl Bars {
         }
         let (steps, all) = (place.steps, self.bar.length().unwrap_or_default());
         note(&format!(
-            "interrupted after {steps} of {all} steps ({} of {} epochs are done); the same command goes on from there",
+            "interrupted after {steps} of {all} steps ({} of {} epochs are done); the same command continues from there",
             place.epoch, self.epochs
         ));
         note(&format!("until then, {} is the encoder after {steps} steps", encoder.display()));
@@ -147,6 +223,7 @@ impl Watcher for Bars {
         self.bar.set_length(steps_per_epoch * self.epochs);
         self.bar.set_position(place.steps);
         self.first_step.set(place.steps);
+        self.say(&self.opening.line(steps_per_epoch));
         if place.epoch >= self.epochs {
             self.say(&format!(
                 "nothing left to do: {0} of {0} epochs are done; to train longer, begin a new run: --init {1} with another folder for --out",
@@ -154,7 +231,7 @@ impl Watcher for Bars {
                 self.pictures.checkpoint(place).display(),
             ));
         } else if place.steps > 0 {
-            self.say(&format!("going on after step {} (epoch {})", place.steps, place.epoch + 1));
+            self.say(&format!("continuing after step {} (epoch {})", place.steps, place.epoch + 1));
         }
     }
 
@@ -190,7 +267,7 @@ impl Watcher for Bars {
             let (count, rate) = (steps as f64, self.rate());
             let learning_rate = self.last.get().map_or(0.0, |last| last.learning_rate);
             let measured: String =
-                measures.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect();
+                measures.iter().map(|(name, value)| format!("  {}", told(name, *value))).collect();
             self.say(&format!(
                 "epoch {epochs}/{}  mean loss {:.4}  rate {learning_rate:.2e}  mean gradient {:.3}{rate}{measured}",
                 self.epochs,

@@ -172,7 +172,7 @@ pub(super) fn plain(said: &str) -> String {
     };
     let meant = nearest(&word, names.iter().map(String::as_str));
     let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
-    format!("{word} is none of {}{meant}", names.join(", "))
+    format!("{word} is not one of {}{meant}", names.join(", "))
 }
 
 #[cfg(test)]
@@ -219,9 +219,9 @@ mod tests {
             ),
             ("views.aspect=[1]", "needs 2 numbers, such as"),
             ("reading.frame_gap=[1, 2.5]", "needs 2 whole numbers, such as [4, 47], not [1, 2.5]"),
-            ("views.strategy=same-view", "same-view is none of "),
+            ("views.strategy=same-view", "same-view is not one of "),
             ("views.strategy=same-view", "; did you mean same-views?"),
-            ("method=simsiam", "simsiam is none of cropmae, siammae, mae"),
+            ("method=simsiam", "simsiam is not one of cropmae, siammae, mae"),
             ("encoder=3", "encoder is a group of settings: encoder."),
             ("views.flip.most=1", "views.flip needs a number"),
             ("=3", "write key=value, for example views.flip=0"),

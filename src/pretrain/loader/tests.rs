@@ -149,7 +149,7 @@ fn unreadable_samples_are_named_until_there_are_too_many() {
         message.contains("3 of the 10 of an epoch so far, more than the 2 allowed"),
         "{message}"
     );
-    let remedy = "the same command with the setting `set = reading.max_unreadable=1` goes on";
+    let remedy = "the same command with the setting `set = reading.max_unreadable=1` continues";
     assert!(message.ends_with(remedy), "{message}");
     let mut resumed = Unreadable::new(log.clone(), 0.2, 10).resumed(1, 8, 2).unwrap();
     let views = Err(Error::data(Path::new("8.png"), "is empty", "copy it again"));

@@ -170,7 +170,7 @@ fn scan(path: &Path, shard: u32, members: &mut Vec<Member>) -> Result<()> {
         return Err(Error::data(path, "is an empty file", "copy or download it again"));
     }
     let damaged = |error: std::io::Error| {
-        let problem = format!("is no tar file or damaged ({error})");
+        let problem = format!("is not a tar file, or damaged ({error})");
         Error::data(path, problem, "copy or download it again")
     };
     let mut archive = tar::Archive::new(file);
