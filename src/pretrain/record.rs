@@ -63,7 +63,7 @@ pub struct StepRecord {
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,
-    /// The length of the gradient, before it is cut.
+    /// The norm of the gradient before clipping.
     pub gradient_norm: f64,
     /// Images a second, loading included.
     pub images_per_second: f64,

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::newest;
 use crate::pretrain::pictures::curve::{extent, measured, scores, smoothed, thinned};
 use crate::pretrain::record::{Entry, HELD_OUT, HELD_OUT_AVERAGE, MEAN_PATCH, StepRecord};
-use crate::report::html::chart::{Axis, Chart, Paint, Panel, Series, legend};
+use crate::report::html::chart::{Axis, Chart, Dash, Paint, Panel, Series, legend};
 
 type Points = Vec<(f64, f64)>;
 
@@ -42,9 +42,9 @@ pub(super) fn markup(log: &[Entry], epochs: u64) -> Markup {
         div.multiples {
             (losses(log, &of(|step| step.loss), loss, end))
             (single("Learning rate", "learning rate", vec![line("learning rate", rate, TRAINING)], None, end))
-            (single("Gradient", "length, before it is cut", both("gradient", &gradient), length, end))
+            (single("Gradient", "gradient norm before clipping", both("gradient", &gradient), length, end))
             @for (name, points) in scores(log) {
-                (single(&name, "per cent", vec![line(&name, points, HELD)], None, end))
+                (single(&name, "percent", vec![line(&name, points, HELD)], None, end))
             }
             (single("Speed", "images a second", both("speed", &speed), pace, end))
         }
@@ -65,7 +65,7 @@ fn losses(log: &[Entry], training: &Points, mean: Told, end: f64) -> Markup {
     if let Some((_, floor)) = measured(log, MEAN_PATCH).first() {
         let points = vec![(0.0, *floor), (end, *floor)];
         series.push(Series {
-            dashed: true,
+            dash: Dash::Dashed,
             ..line("baseline: predicting the mean patch", points, FLOOR)
         });
     }
@@ -78,7 +78,7 @@ fn both(name: &str, points: &Points) -> Vec<Series> {
 }
 
 fn line(name: &str, points: Points, color: usize) -> Series {
-    Series { name: name.to_owned(), points, paint: Paint::Theme(color), dashed: false }
+    Series { name: name.to_owned(), points, paint: Paint::Theme(color), dash: Dash::Solid }
 }
 
 /// A chart of one panel with its heading and legend, which tells of a smoothed line the `mean` and

@@ -160,7 +160,7 @@ fn measurements(log: &[Entry]) -> Markup {
     }
     html! {
         p { "Losses are mean squared errors of masked patches, the training loss as the mean over the epoch; "
-            "benchmarks are in per cent." }
+            "benchmarks are in percent." }
         (table("After so many epochs", &of, Look::default()))
         @if let Some(floor) = measured(log, MEAN_PATCH, 1) {
             p.quiet { "The baseline, predicting the mean patch of the held-out images without a network, has the loss "

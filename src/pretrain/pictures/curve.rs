@@ -206,7 +206,8 @@ pub(in crate::pretrain) fn scores(log: &[Entry]) -> Vec<(String, Points)> {
     names.into_iter().map(|name| (name.to_owned(), measured(log, name))).collect()
 }
 
-/// From the least to the largest value, with some room at both ends.
+/// From the least to the largest value, with some room at both ends; around a single value a tenth
+/// of it, so that it does not look like a change.
 pub(in crate::pretrain) fn extent<'a>(points: impl Iterator<Item = &'a (f64, f64)>) -> Range<f64> {
     let values = points.map(|(_, value)| *value).filter(|value| value.is_finite());
     let (least, most) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
@@ -215,7 +216,11 @@ pub(in crate::pretrain) fn extent<'a>(points: impl Iterator<Item = &'a (f64, f64
     if least > most {
         return 0.0..1.0;
     }
-    let room = (0.06 * (most - least)).max(1e-3 * most.abs()).max(1e-9);
+    let room = match most - least {
+        0.0 => 0.1 * most.abs(),
+        range => (0.06 * range).max(1e-3 * most.abs()),
+    };
+    let room = room.max(1e-9);
     least - room..most + room
 }
 
@@ -275,6 +280,18 @@ mod tests {
             assert!(full.contains(part), "{part} is not in {full}");
         }
         assert_eq!(svg(&log).unwrap().unwrap(), full, "the same log, the same picture");
+    }
+
+    #[test]
+    fn a_single_value_has_a_tenth_of_it_around() {
+        let extent = |values: &[f64]| {
+            let points: Points = values.iter().map(|value| (0.0, *value)).collect();
+            extent(points.iter())
+        };
+        assert_eq!(extent(&[50.0]), 45.0..55.0);
+        assert_eq!(extent(&[50.0, f64::NAN, 50.0]), 45.0..55.0);
+        assert_eq!(extent(&[0.0, 100.0]), -6.0..106.0);
+        assert_eq!(extent(&[]), 0.0..1.0);
     }
 
     #[test]

@@ -89,6 +89,24 @@ impl Paint {
     }
 }
 
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dash {
+    /// Without gaps.
+    Solid,
+    /// In dashes.
+    Dashed,
+    /// In dots.
+    Dotted,
+}
+
+impl Dash {
+    /// One for each of up to three lines of one colour, counted from 0.
+    pub(crate) fn of(number: usize) -> Self {
+        [Self::Solid, Self::Dashed, Self::Dotted][number % 3]
+    }
+}
+
 /// A line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Series {
@@ -98,8 +116,16 @@ pub(crate) struct Series {
     pub points: Vec<(f64, f64)>,
     /// Its colour.
     pub paint: Paint,
-    /// Whether it is dashed.
-    pub dashed: bool,
+    /// How it is drawn.
+    pub dash: Dash,
+}
+
+impl Series {
+    /// Its point, where it has but one, which no line shows.
+    fn only(&self) -> Option<(f64, f64)> {
+        let mut known = self.points.iter().filter(|(_, y)| y.is_finite());
+        known.next().copied().filter(|_| known.next().is_none())
+    }
 }
 
 /// Lines in a frame.
@@ -159,8 +185,13 @@ impl Chart {
                     text.tick x=(left - 5.0) y=(up(*value)) dy="0.35em" text-anchor="end" { (text) }
                 }
                 @for series in &panel.series {
-                    path.line.(series.paint.class()).dashed[series.dashed]
+                    path.line.(series.paint.class())
+                        .dashed[series.dash == Dash::Dashed].dotted[series.dash == Dash::Dotted]
                         style=[series.paint.style()] data-name=(series.name) d=(self.path(series, &up)) {}
+                    @if let Some((x, y)) = series.only() {
+                        circle.(series.paint.class()) style=[series.paint.style()]
+                            cx=(self.along(x)) cy=(up(y)) r="3" {}
+                    }
                 }
             }
         }
@@ -211,7 +242,9 @@ pub(crate) fn legend(entries: &[(&Series, Option<String>)]) -> Markup {
         ul.legend {
             @for (series, number) in entries {
                 li {
-                    span.key.(series.paint.class()).dashed[series.dashed] style=[series.paint.style()] {}
+                    span.key.(series.paint.class())
+                        .dashed[series.dash == Dash::Dashed].dotted[series.dash == Dash::Dotted]
+                        style=[series.paint.style()] {}
                     (series.name)
                     @if let Some(number) = number { " " b { (number) } }
                 }
@@ -243,7 +276,8 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, f64)>) -> Chart {
-        let series = Series { name: "<1>".into(), points, paint: Paint::Theme(9), dashed: true };
+        let series =
+            Series { name: "<1>".into(), points, paint: Paint::Theme(9), dash: Dash::Dashed };
         let panel = Panel { y: Axis::percent("J"), series: vec![series] };
         Chart {
             label: "J of \"dog\"".into(),
@@ -284,6 +318,16 @@ mod tests {
         assert!(html.contains(r#"d="M96 24L96 24M192 74L192 74L352 74""#), "{html}");
         assert!(!html.contains("NaN"));
         assert!(chart(Vec::new()).svg().into_string().contains(r#"d="""#));
+    }
+
+    #[test]
+    fn a_single_point_is_marked() {
+        let marked = |points| chart(points).svg().into_string().matches("<circle").count();
+        let nan = f64::NAN;
+        assert_eq!(marked(vec![(0.0, nan), (5.0, 0.5), (10.0, nan)]), 2, "one a panel");
+        assert_eq!((marked(vec![(0.0, 0.0), (5.0, 0.5)]), marked(vec![(5.0, nan)])), (0, 0));
+        let html = chart(vec![(5.0, 0.5)]).svg().into_string();
+        assert!(html.contains(r#"<circle class="s1" cx="192" cy="74" r="3"></circle>"#), "{html}");
     }
 
     #[test]

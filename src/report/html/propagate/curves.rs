@@ -13,7 +13,7 @@ use crate::metric::davis::{ClipScores, global};
 use crate::metric::miou::VIP_CLASSES;
 use crate::metric::pck::JointDistances;
 use crate::overlay::masks;
-use crate::report::html::chart::{Axis, Chart, Paint, Panel, Series, legend};
+use crate::report::html::chart::{Axis, Chart, Dash, Paint, Panel, Series, legend};
 use crate::report::html::page::Section;
 use crate::report::stored::Clips;
 
@@ -142,7 +142,7 @@ fn davis(clip: &str, length: usize, scores: &ClipScores) -> Option<Curve> {
         name: (index + 1).to_string(),
         points: (1..).zip(values).map(|(frame, value)| (f64::from(frame), *value)).collect(),
         paint: Paint::Like(masks::color(u8::try_from(index + 1).unwrap_or(u8::MAX))),
-        dashed: false,
+        dash: Dash::Solid,
     };
     let of = |values: fn(&crate::metric::davis::ObjectScores) -> &Vec<f64>| -> Vec<Series> {
         let objects = scores.objects.iter().enumerate();
@@ -190,23 +190,26 @@ fn vip(clip: &str, length: usize, scores: &VipScores, exclude: bool) -> Option<C
         name: "mean IoU".into(),
         points: along(&mean),
         paint: Paint::Theme(7),
-        dashed: false,
+        dash: Dash::Solid,
     };
-    let parts: Vec<Series> = most_common(scores)
-        .into_iter()
-        .map(|class| Series {
+    let classes = most_common(scores);
+    let parts: Vec<Series> = classes
+        .iter()
+        .enumerate()
+        .map(|(index, &class)| Series {
             name: VIP_CLASSES[class].to_owned(),
             points: along(&|of| iou_of(class, of).unwrap_or(f64::NAN)),
             paint: Paint::Like(masks::color(class as u8)),
-            dashed: false,
+            dash: Dash::of(alike(class, &classes[..index])),
         })
         .collect();
     let number = |series: &Series| {
         let values = series.points.iter().skip(1).map(|(_, value)| *value);
         Some(percent(crate::metric::stats::mean(values)))
     };
-    let legend = std::iter::once(&all).chain(&parts).map(|series| (series.clone(), number(series)));
-    let legend = legend.collect();
+    let mean_of_frames = Series { name: "mean IoU, mean over frames".into(), ..all.clone() };
+    let legend = std::iter::once(&mean_of_frames).chain(&parts);
+    let legend = legend.map(|series| (series.clone(), number(series))).collect();
     let score = crate::eval::vip::pooled([scores], exclude).ok()?.finish().mean_iou;
     Some(Curve {
         clip: clip.to_owned(),
@@ -237,6 +240,32 @@ fn most_common(scores: &VipScores) -> Vec<usize> {
     classes.into_iter().map(|(_, class)| class).take(PARTS).collect()
 }
 
+/// How many of the other classes have a colour of the same hue: lines of one hue are as dark as
+/// one another.
+fn alike(class: usize, others: &[usize]) -> usize {
+    /// Degrees.
+    const NEAR: f64 = 25.0;
+    let hue = |class: usize| hue(masks::color(class as u8));
+    let near = |other: &&usize| match (hue(class), hue(**other)) {
+        (Some(a), Some(b)) => ((a - b + 540.0).rem_euclid(360.0) - 180.0).abs() < NEAR,
+        (a, b) => a == b,
+    };
+    others.iter().filter(near).count()
+}
+
+/// The hue of a colour in degrees; none of grey.
+fn hue(color: [u8; 3]) -> Option<f64> {
+    let [red, green, blue] = color.map(f64::from);
+    let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
+    let turned = match most - least {
+        0.0 => return None,
+        range if most == red => (green - blue) / range,
+        range if most == green => 2.0 + (blue - red) / range,
+        range => 4.0 + (red - green) / range,
+    };
+    Some((60.0 * turned).rem_euclid(360.0))
+}
+
 /// The thresholds that have a line.
 const NEAR: [f64; 2] = [0.1, 0.2];
 
@@ -249,7 +278,7 @@ fn of_joints(
     value: impl Fn(&[f64]) -> f64,
 ) -> Series {
     let points = (1..).zip(by_frame).map(|(frame, of)| (f64::from(frame), value(of))).collect();
-    Series { name, points, paint: Paint::Theme(number), dashed: false }
+    Series { name, points, paint: Paint::Theme(number), dash: Dash::Solid }
 }
 
 /// The share of joints within each threshold; an unknown distance is never near.
@@ -353,8 +382,25 @@ mod tests {
         assert_eq!(names, ["hair", "upper-clothes"], "background is none of them");
         assert_eq!(parts.series[0].points, [(0.0, 1.0), (5.0, 0.25)]);
         assert!(parts.series[1].points[0].1.is_nan());
+        let told: Vec<_> = curve.legend.iter().map(|(of, number)| (&*of.name, number)).collect();
+        assert_eq!(told[0], ("mean IoU, mean over frames", &Some("25.0".into())));
         scores.frames.clear();
         assert!(vip("walk", 6, &scores, false).is_none(), "a record of an earlier version");
+    }
+
+    #[test]
+    fn parts_of_one_hue_are_told_apart_by_dashes() {
+        // hair, right leg and right shoe are green, each of another darkness
+        let name = |class: usize| VIP_CLASSES[class];
+        assert_eq!([2, 16, 18].map(name), ["hair", "right-leg", "right-shoe"]);
+        let dashes = [(2, 0), (16, 1), (18, 2)].map(|(class, before)| {
+            let dash = Dash::of(alike(class, &[2, 16, 18][..before]));
+            (hue(masks::color(class as u8)), dash)
+        });
+        let green = Some(120.0);
+        assert_eq!(dashes, [(green, Dash::Solid), (green, Dash::Dashed), (green, Dash::Dotted)]);
+        assert_eq!(alike(4, &[2, 16, 18]), 0, "blue");
+        assert_eq!((hue([7, 7, 7]), hue([9, 0, 9])), (None, Some(300.0)));
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Evaluation {
         let encoder = self.record.weights.as_ref().map_or("predictions", |weights| &*weights.file);
         let page = Page {
             kind: "Video label propagation".into(),
-            title: format!("{} · {encoder}", protocol.benchmark),
+            title: format!("{} · {encoder}", self.record.scored()),
             lead: self.lead(),
             sections,
             foot: html! {

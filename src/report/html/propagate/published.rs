@@ -9,8 +9,7 @@ use super::{Evaluation, percent};
 use crate::protocol::Benchmark;
 use crate::report::html::page::{Tone, notice};
 use crate::report::stored::Clips;
-use crate::report::{RunRecord, Summary};
-use crate::wording::counted;
+use crate::report::{RunRecord, Summary, official};
 
 /// A row of a published table; scores in percent.
 struct Published {
@@ -139,24 +138,10 @@ fn columns(benchmark: Benchmark) -> &'static [&'static str] {
     }
 }
 
-/// The clips that published numbers are of.
-fn clips(benchmark: Benchmark) -> (usize, &'static str) {
-    match benchmark {
-        Benchmark::Davis => (30, "the 30 sequences of DAVIS-2017 val"),
-        Benchmark::Vip => (50, "the 50 videos of VIP val"),
-        Benchmark::Jhmdb => (268, "the 268 clips of JHMDB's test split 1"),
-    }
-}
-
 /// Why published rows are not to be compared with this run; nothing where they are.
 fn reasons(record: &RunRecord) -> Vec<String> {
     let RunRecord { protocol, dataset, .. } = record;
-    let (count, words) = clips(protocol.benchmark);
-    let mut reasons = Vec::new();
-    if (dataset.done, dataset.clips) != (count, count) {
-        reasons
-            .push(format!("they are of {words}, this run is of {}", counted(dataset.done, "clip")));
-    }
+    let mut reasons = Vec::from_iter(official::lacking(protocol.benchmark, dataset));
     if !["cropmae", "cropmae-480x880"].contains(&&*protocol.preset) {
         let preset = &protocol.preset;
         reasons.push(format!("most were made by CropMAE's protocol or one near it (see their sources), this run by {preset}"));

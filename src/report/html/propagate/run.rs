@@ -36,7 +36,7 @@ pub(super) fn time(record: &RunRecord) -> Markup {
         let share = Cell::Score(seconds / whole);
         rows.push(vec![stage.into(), format!("{seconds:.2}").into(), share, rate(seconds).into()]);
     }
-    let memory = by.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
+    let memory = by.peak_memory_bytes.map(|bytes| format!("{:.0} MiB", bytes as f64 / 1048576.0));
     let seconds = by.wall_seconds;
     let wall = match by.resumed {
         0 => format!("{seconds:.1} s from start to table, {} frames/s", rate(seconds)),
