@@ -134,7 +134,7 @@ impl Encoders {
     /// The content of `weights.md`.
     fn markdown(&self, record: &RunRecord) -> String {
         let encoders = counted(self.entries.len(), "encoder");
-        let title = format!("{}: {encoders}", record.protocol.benchmark);
+        let title = format!("{}: {encoders}", record.scored());
         let rows: Vec<Row> = self.entries.iter().filter_map(|entry| entry.row.clone()).collect();
         let folders = several::folders(&["encoder".to_owned()], &rows);
         let (table, lines) = (self.table().with_arrows(), self.lines(record));

@@ -30,6 +30,8 @@ pub struct Explanation {
     pub facts: Vec<String>,
     /// The stored predictions scored anew: in words, and the first score.
     pub rescored: Vec<(String, f64)>,
+    /// Which clips those are of: `2 of 7 clips`.
+    pub rescored_of: String,
     /// The changes that were tried.
     pub ablation: Option<Ablation>,
 }
@@ -37,7 +39,8 @@ pub struct Explanation {
 impl Explanation {
     /// The stored predictions scored anew.
     fn rescored(&self) -> Table {
-        let mut table = Table::new(["the stored predictions, scored", "score"]);
+        let of = format!("the stored predictions of {}, scored", self.rescored_of);
+        let mut table = Table::new([of.as_str(), "score"]);
         for (how, score) in &self.rescored {
             table.push(vec![how.clone().into(), Cell::Score(*score)]);
         }
@@ -65,6 +68,7 @@ impl Explanation {
             "run": self.name,
             "facts": self.facts,
             "rescored": rescored.collect::<Vec<_>>(),
+            "rescored_of": self.rescored_of,
             "ablation": self.ablation.as_ref().map(Ablation::json),
         })
     }
@@ -151,7 +155,7 @@ mod tests {
         "#);
         insta::assert_snapshot!(ablation.lesson().join("\n"), @r#"
         The same settings again give J&F-Mean 65.0 on 2 clips (2 objects), to the last digit what the run's own records say.
-        Single changes tried: 3. They move J&F-Mean by a point or more: 1; not at all: 1.
+        Single changes tried: 3. Of these, 1 changed J&F-Mean by a point or more, 1 not at all.
         The largest is low 5 in place of 7: -10.0 points.
         Of whole presets, 5 is farthest away: -10.0 points.
         Note: intervals over 2 clips are rough, and a little too narrow.
@@ -160,10 +164,12 @@ mod tests {
             name: "base".into(),
             facts: facts(&base).unwrap(),
             rescored: vec![("at native size".into(), 0.65)],
+            rescored_of: "1 of 2 clips".into(),
             ablation: Some(ablation),
         };
         let markdown = explanation.markdown("propagate explain base --ablate");
         assert!(markdown.contains("Nothing departs from the preset."), "{markdown}");
+        assert!(markdown.contains("| the stored predictions of 1 of 2 clips, scored | score |"));
         assert!(markdown.contains("| at native size"), "{markdown}");
         assert_eq!(explanation.json()["ablation"]["changes"][0]["setting"], "preset");
         assert!(explanation.text().starts_with("J&F-Mean 65.0 on 2 of 2 clips"));

@@ -14,6 +14,7 @@ pub mod encoders;
 pub mod explain;
 pub mod html;
 pub mod jhmdb;
+mod official;
 pub mod origin;
 pub mod record;
 pub mod scored;

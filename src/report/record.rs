@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::scored::PRESET;
-use super::{Summary, Table};
+use super::{Summary, Table, official};
 use crate::error::Result;
 use crate::eval::Stages;
 use crate::protocol::{self, Benchmark, Departure, Preset, Protocol};
@@ -173,6 +173,12 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// What was scored, in words: the benchmark, or clips in its layout.
+    pub(super) fn scored(&self) -> String {
+        let DatasetRecord { name, clips, done, .. } = &self.dataset;
+        official::scored(self.protocol.benchmark, (name, *clips), *done)
+    }
+
     /// Whether this is all of what the dataset's list holds.
     pub fn partial(&self) -> bool {
         self.dataset.done < self.dataset.clips
@@ -224,7 +230,7 @@ impl RunRecord {
 
     /// The content of `results.md`.
     pub fn markdown(&self, summary: &Summary) -> String {
-        let mut text = format!("# {}\n\n", self.protocol.benchmark);
+        let mut text = format!("# {}\n\n", self.scored());
         let _ = writeln!(text, "{}\n", summary.headline.markdown());
         for line in self.lines(summary) {
             let _ = writeln!(text, "- {line}");
@@ -285,6 +291,8 @@ impl RunRecord {
             counted(*clips, "clip"),
             counted(*frames, "frame")
         ));
+        let lacking = official::lacking(self.protocol.benchmark, &self.dataset);
+        lines.extend(lacking.map(|why| format!("not comparable with published numbers: {why}")));
         lines.push(self.machine());
         lines.extend(summary.remarks.iter().cloned());
         lines.extend(self.notes.iter().map(|(clip, note)| format!("{clip}: {note}")));

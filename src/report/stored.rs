@@ -18,7 +18,8 @@ use crate::metric::pck::JointDistances;
 use crate::protocol::Benchmark;
 
 /// What to do about a folder that does not hold together.
-pub(super) const AGAIN: &str = "run the command that made it again: it takes up what is there";
+pub(super) const AGAIN: &str =
+    "run the command that made it again: it continues from what is there";
 
 /// The records of a run's clips.
 #[derive(Debug, Clone)]
@@ -170,7 +171,7 @@ pub fn no_run(folder: &Path) -> Error {
             "`propagate overlays` shows what was predicted",
         )
     } else if folder.join("run.json").exists() {
-        ("holds a run that was not finished", "run the same command again: it goes on")
+        ("holds a run that was not finished", "run the same command again: it continues")
     } else if !folder.exists() {
         ("is not there", "pass a folder that `propagate davis|vip|jhmdb` has left")
     } else {

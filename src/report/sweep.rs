@@ -60,7 +60,7 @@ impl Sweep {
 
     /// The content of `sweep.md`.
     fn markdown(&self, record: &RunRecord) -> String {
-        let title = format!("{}: {}", record.protocol.benchmark, self.names.join(", "));
+        let title = format!("{}: {}", record.scored(), self.names.join(", "));
         let folders = several::folders(&self.names, &self.rows);
         let (table, lines) = (self.table(), self.lines(record));
         several::markdown(&title, &table, &lines, &record.provenance.command, &folders)

@@ -67,7 +67,7 @@ fn the_table_shown_was_measured() {
     for line in [shown[1], shown[3]] {
         assert!(recorded.contains(&cells(line)), "{line:?} is not in the record");
     }
-    assert_eq!(shown.len(), 9, "seven values and what decided them");
+    assert_eq!(shown.len(), 10, "seven values and what decided them");
     for line in &shown[5..] {
         assert!(record.contains(&format!("\n- {line}\n")), "{line:?} is not in the record");
     }

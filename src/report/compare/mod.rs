@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::protocol::Benchmark;
-use crate::report::Summary;
 use crate::report::record::WeightsRecord;
+use crate::report::{Summary, official};
 use crate::wording::counted;
 use runs::{ScoredRun, Unit};
 use statistics::{Interval, Resampling, Verdict, intervals, resampled, total};
@@ -60,6 +60,8 @@ pub struct Difference {
 pub struct Comparison {
     /// The task.
     pub benchmark: Benchmark,
+    /// What the runs are of, in words: the benchmark, or clips in its layout.
+    pub data: String,
     /// Which run the others are compared with.
     pub baseline: usize,
     /// The runs.
@@ -120,11 +122,13 @@ impl Comparison {
         let clips = per_clip(&runs, benchmark);
         notes.extend(roughness(clips.len()));
         let objects = runs[baseline].objects().iter().sum();
+        let data = data(&runs[baseline]);
         let each = runs.iter().zip(disagreements);
         let runs = each.map(|(run, disagreements)| compared(run, disagreements));
         let (runs, scores) = (runs.collect::<Result<_>>()?, ScoredRun::scores(benchmark));
         Ok(Self {
             benchmark,
+            data,
             baseline,
             runs,
             scores,
@@ -141,6 +145,14 @@ impl Comparison {
         let each = self.runs.iter();
         each.flat_map(|run| run.disagreements.iter().map(move |why| (&*run.name, &**why))).collect()
     }
+}
+
+/// What a run is of, as far as it is compared.
+fn data(run: &ScoredRun) -> String {
+    let dataset = &run.results["dataset"];
+    let name = dataset["name"].as_str().unwrap_or("unknown");
+    let listed = dataset["clips"].as_u64().and_then(|clips| usize::try_from(clips).ok());
+    official::scored(run.benchmark, (name, listed.unwrap_or_default()), run.clips().len())
 }
 
 /// What is to be known of intervals over so few clips; nothing where there are enough.

@@ -146,11 +146,7 @@ impl Comparison {
             true => format!(", {}", counted(self.objects, "object")),
             false => String::new(),
         };
-        lines.push(format!(
-            "data: {}, {}{objects}",
-            self.benchmark,
-            counted(self.clips.len(), "clip")
-        ));
+        lines.push(format!("data: {}{objects}", self.data));
         lines.push(format!(
             "intervals: {} %, paired bootstrap, {} resamples, seed {}; over clips, all objects of a clip come along",
             100.0 * CONFIDENCE,
@@ -212,7 +208,7 @@ impl Comparison {
 
     /// The content of `compare.md`; `command` is what made it.
     pub fn markdown(&self, command: &str) -> String {
-        let mut text = format!("# {}: {} runs compared\n\n", self.benchmark, self.runs.len());
+        let mut text = format!("# {} runs compared: {}\n\n", self.runs.len(), self.data);
         if !self.disagreements().is_empty() {
             let _ = writeln!(text, "**{MARK}: these runs differ in more than their encoders.**\n");
         }

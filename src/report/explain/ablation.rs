@@ -28,7 +28,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// How far it moved the score, whichever way.
+    /// How much it changed the score, whichever way.
     fn size(&self) -> f64 {
         self.measured.as_ref().map_or(f64::NEG_INFINITY, |of| of.difference.abs())
     }
@@ -125,7 +125,7 @@ impl Ablation {
         let large = single.iter().filter(|(_, of)| of.difference.abs() >= 0.01).count();
         let equal = single.iter().filter(|(_, of)| of.difference == 0.0).count();
         lines.push(format!(
-            "Single changes tried: {}. They move {score} by a point or more: {large}; not at all: {equal}.",
+            "Single changes tried: {}. Of these, {large} changed {score} by a point or more, {equal} not at all.",
             single.len()
         ));
         if let Some((change, of)) = single.first() {
