@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("model", &["device", "digest", "elementwise", "error", "files", "kernel", "product", "trial"]),
     ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
     ("propagation", &["elementwise", "error", "image", "kernel", "product", "trial"]),
-    ("protocol", &["data", "digest", "error", "image", "propagation"]),
+    ("protocol", &["data", "digest", "error", "image", "nearest", "propagation"]),
     (
         "eval",
         &[

@@ -30,7 +30,7 @@ impl std::str::FromStr for Size {
             |side: &str| !side.is_empty() && side.bytes().all(|byte| byte.is_ascii_digit());
         let sides = text.split_once(['x', 'X', '×']);
         let Some((height, width)) = sides.filter(|(a, b)| digits(a) && digits(b)) else {
-            return Err(format!("{text:?} is no size; write HEIGHTxWIDTH, for example 480x880"));
+            return Err(format!("{text:?} is not a size; write HEIGHTxWIDTH, for example 480x880"));
         };
         let side = |side: &str| side.parse().ok().filter(|side| (1..=LONGEST).contains(side));
         match (side(height), side(width)) {

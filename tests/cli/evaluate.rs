@@ -240,7 +240,7 @@ fn the_sample_is_rendered_on_the_way() {
     assert!(ran.err.starts_with("rendering 6 sample clips in runs/sample/jhmdb\n"), "{}", ran.err);
     assert!(ran.out.contains("6 of 6 clips, 144 frames"), "{}", ran.out);
     let folder = ran.err.lines().last().unwrap().strip_prefix("results in ").unwrap();
-    assert!(folder.starts_with("runs/jhmdb-cropmae-"), "{folder}");
+    assert!(folder.starts_with("runs/jhmdb-cropmae-sample-"), "{folder}");
     assert!(place.path(folder).join("results.md").exists());
     let again = place.run("jhmdb --data sample --size 96x96").exits(0);
     assert!(!again.err.contains("rendering") && again.out == ran.out, "{}", again.err);

@@ -88,6 +88,30 @@ fn departures_are_listed() {
     );
 }
 
+/// Values without a flag; a flag wins.
+#[test]
+fn any_value_is_set_by_name() {
+    let place = Place::with(&["davis", "vip"]);
+    let knobs = "--set keep_ties=true --set readout=min-max-argmax --set mean=0.5,0.5,0.5 \
+                 --set topk=3 --topk 4";
+    let ran = place.run(&format!("davis --data davis {QUICK} {knobs} --out out")).exits(0);
+    for departure in [
+        "mean is 0.5, 0.5, 0.5, the preset has 0.485, 0.456, 0.406",
+        "propagation.keep_ties is true, the preset has false",
+        "propagation.topk is 4, the preset has 7",
+        "readout is min-max-argmax, the preset has argmax",
+    ] {
+        assert!(ran.out.contains(&format!("departure: {departure}\n")), "{}", ran.out);
+    }
+    let set = |knob: &str| place.run(&format!("davis --data davis {QUICK} --set {knob} --out no"));
+    set("keep_tie=true").exits(2).refuses(&["--set: there is no", "did you mean keep_ties?"]);
+    set("readout=floor").exits(2).refuses(&["--set: readout", "argmax, min-max-argmax"]);
+    set("topk=5 --sweep topk=5,7").exits(2).refuses(&["--sweep: topk is set by --set too"]);
+    let vip = format!("vip --data vip {QUICK} --set copy_size=48x80 --out no");
+    place.run(&vip).exits(2).refuses(&["--set: copy_size is for davis"]);
+    assert!(!place.path("no").exists());
+}
+
 /// The settings of other programs' users.
 #[test]
 fn old_spellings_work() {

@@ -100,7 +100,10 @@ impl All<'_> {
     fn folder(&self, ready: &Ready, name: &str) -> PathBuf {
         match self.args.output.out {
             Some(_) => self.out.join(name),
-            None => plan::out(&self.args.output, self.protocol, &ready.identity(self.protocol)),
+            None => {
+                let identity = ready.identity(self.protocol);
+                plan::out(&self.args.output, self.protocol, &ready.weights, &identity)
+            }
         }
     }
 
@@ -206,7 +209,7 @@ impl All<'_> {
         self.say
             .line(&format!("the table is in {out}; it names the folder of each encoder's results"));
         if interrupt::asked() {
-            self.say.line("interrupted: the same command goes on with what is left");
+            self.say.line("interrupted: the same command continues with what is left");
             return Ok(Outcome::Interrupted);
         }
         let none_failed = encoders.entries().iter().all(|entry| entry.error.is_none());

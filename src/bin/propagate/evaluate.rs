@@ -27,7 +27,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let (used, protocol) = plan::protocol(benchmark, &args.propagation.protocol)?;
     let ready = Ready::new(benchmark, args, &used, &say)?;
     let identity = ready.identity(&protocol);
-    let out = plan::out(&args.output, &protocol, &identity);
+    let out = plan::out(&args.output, &protocol, &ready.weights, &identity);
     check_cache(&args.output)?;
     RunFolder::check_single(&out)?;
     if args.output.dry_run {
@@ -146,7 +146,7 @@ pub(crate) fn ensure_some(record: &RunRecord, clips: &Opened) -> Result<()> {
     let asked = counted(clips.overview().asked(), "clip");
     anyhow::ensure!(
         record.dataset.done > 0,
-        "0 of {asked} could be done: what failed stands above"
+        "0 of {asked} could be done: the reasons are listed above"
     );
     Ok(())
 }
@@ -157,7 +157,7 @@ pub(crate) fn interrupted(clips: &Opened, record: &RunRecord, say: &Notes) -> bo
     let interrupted = interrupt::asked() && done + record.failures.len() < asked;
     if interrupted {
         say.line(&format!(
-            "interrupted: {done} of {} done; the same command goes on",
+            "interrupted: {done} of {} done; the same command continues",
             counted(asked, "clip")
         ));
     }

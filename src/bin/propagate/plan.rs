@@ -25,12 +25,14 @@ use crate::common::flags::flagged;
 use crate::common::usage::usage;
 use crate::show::Notes;
 
-/// The preset with everything that was typed put over it.
+/// The preset with everything that was typed put over it: `--set`, then the flags.
 pub(crate) fn protocol(
     benchmark: Benchmark,
     args: &ProtocolArgs,
 ) -> Result<(Protocol, ProtocolRecord)> {
-    let mut used = args.preset.protocol(benchmark)?;
+    let preset = args.preset.protocol(benchmark)?;
+    let mut used =
+        args.settings.iter().try_fold(preset, |used, setting| used.with_setting(setting))?;
     let propagation = &mut used.propagation;
     set(&mut propagation.topk, args.affinity.topk);
     set(&mut propagation.temperature, args.affinity.temperature);
@@ -272,15 +274,28 @@ pub(crate) fn identity(
     identity
 }
 
-/// The output folder: `--out`, or one named after all that decides the results.
-pub(crate) fn out(args: &OutputArgs, protocol: &ProtocolRecord, identity: &Value) -> PathBuf {
+/// The output folder: `--out`, or one named after the encoder and all that decides the results.
+pub(crate) fn out(
+    args: &OutputArgs,
+    protocol: &ProtocolRecord,
+    weights: &WeightsRecord,
+    identity: &Value,
+) -> PathBuf {
     args.out.clone().unwrap_or_else(|| {
-        let weights = identity["weights_sha256"].as_str().unwrap_or_default();
-        let weights = weights.get(..8).unwrap_or(weights);
+        let weights = short_name(&weights.file);
         let (benchmark, preset) = (protocol.benchmark.name(), &protocol.preset);
         let settings = &protocol::hash(identity)[..8];
         Path::new("runs").join(flat_name(&format!("{benchmark}-{preset}-{weights}-{settings}")))
     })
+}
+
+/// What an encoder is called in a folder's name: its file's name without the ending, as far as it
+/// is plain, and not all of a long one. The hash of the settings tells encoders apart.
+fn short_name(file: &str) -> String {
+    const LONGEST: usize = 40;
+    let ending = [".safetensors", ".pth", ".pt"].iter().find_map(|it| file.strip_suffix(it));
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    ending.unwrap_or(file).chars().map(plain).take(LONGEST).collect()
 }
 
 /// All that decides what features are made of a frame.
@@ -337,9 +352,9 @@ pub(crate) fn features_size(
         grid(clips, protocol, encoder.patch())?.map_or([0; 2], |(_, _, grid)| grid);
     let bytes = (4 * rows * columns * encoder.width()) as f64;
     let words = |bytes: f64| match bytes {
-        1e9.. => format!("{:.1} GB", bytes / 1e9),
-        1e6.. => format!("{:.1} MB", bytes / 1e6),
-        _ => format!("{:.0} kB", bytes / 1e3),
+        1073741824.0.. => format!("{:.1} GiB", bytes / 1073741824.0),
+        1048576.0.. => format!("{:.1} MiB", bytes / 1048576.0),
+        _ => format!("{:.0} KiB", bytes / 1024.0),
     };
     let all = counted(frames, "frame");
     Ok(format!("{} a frame, {} for {all}", words(bytes), words(bytes * frames as f64)))
@@ -397,6 +412,19 @@ mod tests {
         assert_eq!(fitting(None, ROOM / 7), 4);
         assert_eq!(fitting(Some(ROOM), ROOM / 4), 2, "half of what is free");
         assert_eq!(fitting(Some(0), ROOM), 1);
+    }
+
+    #[test]
+    fn folders_are_named_after_the_encoder() {
+        for (file, name) in [
+            ("sample", "sample"),
+            ("vit.best.pth", "vit.best"),
+            ("random:vits16@0", "random-vits16-0"),
+            ("my weights/é.pt", "my-weights-é"),
+        ] {
+            assert_eq!(short_name(file), name);
+        }
+        assert_eq!(short_name(&"x".repeat(99)).len(), 40);
     }
 
     #[test]

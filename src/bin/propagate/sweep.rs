@@ -11,7 +11,7 @@ use anyhow::Result;
 use cropmae::data::Opened;
 use cropmae::eval::{self, Cache, Kept, Run, RunFolder};
 use cropmae::protocol::{self, Benchmark, Protocol};
-use cropmae::report::record::ProtocolRecord;
+use cropmae::report::record::{ProtocolRecord, WeightsRecord};
 use cropmae::report::{RunRecord, Sweep};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ pub(crate) fn run(benchmark: Benchmark, args: &EvaluateArgs) -> Result<Outcome> 
     let identities: Vec<Value> =
         combinations.iter().map(|one| ready.identity(&one.protocol)).collect();
     let out = out(args, &protocol, &identities);
-    let folders = folders(args, &out, &combinations, &identities);
+    let folders = folders(args, &out, &ready.weights, &combinations, &identities);
     evaluate::check_cache(&args.output)?;
     if args.output.dry_run {
         RunFolder::check(&out, &swept(&identities))?;
@@ -97,7 +97,13 @@ fn combinations(benchmark: Benchmark, args: &PropagationArgs) -> Result<Vec<Comb
         let twice = axes[..index].iter().any(|earlier| earlier.name == *name);
         anyhow::ensure!(
             !twice,
-            usage!("--sweep: {name} is there twice; write its values in one list")
+            usage!("--sweep: {name} is given twice; write its values in one list")
+        );
+        let set = args.protocol.settings.iter().filter_map(|setting| setting.split_once('='));
+        let mut set = set.filter_map(|(setting, _)| setting.trim().rsplit('.').next());
+        anyhow::ensure!(
+            !set.any(|setting| setting == name || (setting == "shape" && name == "neighborhood")),
+            usage!("--sweep: {name} is set by --set too; leave one of them out")
         );
         let typed = axis.values.iter().any(|(_, value)| overlap(&args.protocol.affinity, value));
         anyhow::ensure!(
@@ -159,13 +165,14 @@ fn out(args: &EvaluateArgs, protocol: &ProtocolRecord, identities: &[Value]) -> 
 fn folders(
     args: &EvaluateArgs,
     out: &Path,
+    weights: &WeightsRecord,
     combinations: &[Combination],
     identities: &[Value],
 ) -> Vec<PathBuf> {
     let each = combinations.iter().zip(identities);
     let folder = |(one, identity): (&Combination, &Value)| match args.output.out {
         Some(_) => out.join(one.words.replace(", ", "_").replace(' ', "-")),
-        None => plan::out(&args.output, &one.protocol, identity),
+        None => plan::out(&args.output, &one.protocol, weights, identity),
     };
     each.map(folder).collect()
 }

@@ -21,7 +21,8 @@ pub(crate) struct AffinityArgs {
     /// Extent of the neighbourhood in patches [cropmae: 20; rsp: 30; crw, dino, dinov3: 12]
     #[arg(long, aliases = ["size-mask-neighborhood", "size_mask_neighborhood"], value_name = "R", value_parser = number, allow_negative_numbers = true)]
     pub(crate) radius: Option<f64>,
-    /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square]
+    /// Outline of the neighbourhood [cropmae, crw: circle; dino, rsp: square; dinov3:
+    /// circle-inclusive]
     #[arg(long, value_parser = value_of::<Shape>(), value_name = "SHAPE")]
     pub(crate) neighborhood: Option<Shape>,
     /// Divisor of the cosines before the softmax [cropmae: 0.7; crw: 0.05; dino, rsp: 0.1; dinov3:
@@ -50,7 +51,8 @@ pub(crate) struct PropagationArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Protocol")]
 pub(crate) struct ProtocolArgs {
-    /// The published protocol; values below that differ from it are reported as departures
+    /// The published protocol; values below that differ from it are reported as departures. vip
+    /// and jhmdb have cropmae alone
     #[arg(long, value_parser = value_of::<Preset>(), default_value = "cropmae")]
     pub(crate) preset: Preset,
     #[command(flatten)]
@@ -58,12 +60,12 @@ pub(crate) struct ProtocolArgs {
     /// The encoder's input size [cropmae: DAVIS 480x880, JHMDB 320x320; crw: native]
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: Option<SizeArg>,
-    /// Resize the shorter side to N, the longer one in proportion, to a multiple of 64 [dino, rsp,
-    /// dinov3: 480]
+    /// Resize the shorter side to N, the longer one in proportion, cut to a multiple of 64 [dino,
+    /// rsp: 480; dinov3: 480, both rounded up to whole patches]
     #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N", value_parser = whole::<usize>(16..=32_768))]
     pub(crate) short_side: Option<usize>,
-    /// Resize the longer side to N, the shorter one in proportion, to a multiple of 64 [cropmae:
-    /// VIP 880]
+    /// Resize the longer side to N, the shorter one in proportion, cut to a multiple of 64
+    /// [cropmae: VIP 880]
     #[arg(long, conflicts_with = "size", value_name = "N", value_parser = whole::<usize>(16..=32_768))]
     pub(crate) long_side: Option<usize>,
     /// The size masks are scored at [native; cropmae-480x880 and rsp: 480x880]
@@ -75,6 +77,13 @@ pub(crate) struct ProtocolArgs {
     /// VIP: leave the given first frames out of mIoU (published numbers count them)
     #[arg(long)]
     pub(crate) exclude_first_frame: bool,
+    /// Any value by its name in the results, also those without a flag: --set keep_ties=true --set
+    /// mean=0.5,0.5,0.5
+    ///
+    /// Without a flag are first_labels, readout, output_nearest, copy_size, mean, std and, of
+    /// propagation, keep_ties, restrict_first and padded. Flags win over --set.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) settings: Vec<String>,
 }
 
 /// `--size`.
