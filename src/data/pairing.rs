@@ -60,7 +60,7 @@ fn check_first(frames: &[Frame], images: &Path, annotations: &Path) -> Result<()
         Some(first) if first.annotation.is_none() => Err(Error::data(
             annotations,
             format!("the first frame of {} has no annotation {}.png", images.display(), first.name),
-            "add it: the mask of the first frame is what is propagated, paired by file name",
+            format!("paint the first frame's mask as {}.png: it is what is propagated", first.name),
         )),
         _ => Ok(()),
     }

@@ -45,7 +45,7 @@ impl Occupied {
     fn busy(folder: &Path) -> Error {
         Error::data(
             folder,
-            "another run is at work in this folder",
+            "another run is using this folder",
             "let it end, or choose another folder for the setting `out`",
         )
     }

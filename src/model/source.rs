@@ -128,10 +128,10 @@ pub fn load(source: &Source, choices: &Choices, device: &Device, dtype: DType) -
     match source {
         Source::Pixels => {}
         Source::Sample => {
-            refuse(&sizes(choices), "the shipped encoder is what it is; leave it out")?;
+            refuse(&sizes(choices), "the shipped encoder's architecture is fixed; omit it")?;
         }
         Source::Random { .. } => {
-            let why = "random:ARCH@SEED says itself what the encoder is; leave it out";
+            let why = "random:ARCH@SEED names the architecture; omit it";
             refuse(&sizes(choices), why)?;
         }
         Source::File(path) => refuse_words(path)?,
@@ -172,10 +172,14 @@ fn refuse_words(path: &Path) -> Result<()> {
     }
     let bare = path.extension().is_none() && path.components().count() == 1;
     if text.is_empty() || (bare && !path.exists()) {
+        let untrained = match VitConfig::named(&text) {
+            Ok(_) => format!("; for an untrained encoder use random:{text}@0"),
+            Err(_) => String::new(),
+        };
         return Err(Error::setting(
             "weights",
             format!(
-                "{text:?} is no file, nor one of sample, pixels, random:vits16@0, features:DIR"
+                "{text:?} is not a file{untrained}; other encoders are sample, pixels, random:vits16@0 and features:DIR"
             ),
         ));
     }
@@ -277,7 +281,7 @@ fn patch_of(choices: &Choices) -> Result<usize> {
 }
 
 fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
-    refuse(&of_transformers(choices), "raw pixels have no such thing; leave it out")?;
+    refuse(&of_transformers(choices), "raw pixels have no such setting; omit it")?;
     let patch = patch_of(choices)?;
     let hash = hexadecimal(&Sha256::digest(format!("pixels {patch}").as_bytes()));
     let encoder = Encoder::Pixels { patch, device: device.clone() };
@@ -285,7 +289,7 @@ fn pixels(choices: &Choices, device: &Device) -> Result<Loaded> {
 }
 
 fn given(folder: &Path, choices: &Choices, device: &Device) -> Result<Loaded> {
-    refuse(&of_transformers(choices), "given features have no such thing; leave it out")?;
+    refuse(&of_transformers(choices), "given features have no such setting; omit it")?;
     let (given, sha256) = Given::open(folder, patch_of(choices)?, device)?;
     Ok(without_network(Encoder::Given(given), sha256, "given features"))
 }
@@ -328,8 +332,13 @@ mod tests {
         let arch = Choices { arch: Some("vitti16".into()), ..Choices::default() };
         for word in ["", "pixel", "random"] {
             let refused = load(word, &Choices::default());
-            assert!(refused.contains("is no file, nor one of sample, pixels"), "{refused}");
+            assert!(
+                refused.contains("is not a file; other encoders are sample, pixels"),
+                "{refused}"
+            );
         }
+        let refused = load("vits16", &Choices::default());
+        assert!(refused.contains("not a file; for an untrained encoder use random:vits16@0"));
         assert!(load("https://a.org/w.pth", &Choices::default()).contains("an address"));
         assert!(load("nowhere.pth", &Choices::default()).starts_with("cannot read nowhere.pth"));
         assert!(load("pixels", &arch).starts_with("arch: raw pixels"));

@@ -55,7 +55,7 @@ pub fn gif(path: &Path, frames: impl IntoIterator<Item = Result<Rgb>>) -> Result
 fn size(path: &Path, frame: &Rgb) -> Result<(u16, u16)> {
     let side = |pixels: usize| u16::try_from(pixels).ok().filter(|side| *side > 0);
     side(frame.width).zip(side(frame.height)).ok_or_else(|| {
-        let problem = format!("{}x{} is no size of a GIF", frame.height, frame.width);
+        let problem = format!("{}x{} is not a size of a GIF", frame.height, frame.width);
         Error::data(path, problem, "draw smaller frames")
     })
 }

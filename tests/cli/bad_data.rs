@@ -229,8 +229,7 @@ fn masks_that_are_none() {
 
 #[test]
 fn the_first_annotation_missing() {
-    let words =
-        ["has no annotation 00000.png", "the mask of the first frame is what is propagated"];
+    let words = ["has no annotation 00000.png", "paint the first frame's mask as 00000.png"];
     one_bad_clip("davis", "sample-01", |p| p.remove(FIRST), &words);
 }
 

@@ -1,4 +1,4 @@
-//! `explain`: where a number comes from, and how much each choice moves it.
+//! `explain`: where a number comes from, and how much each choice changes it.
 
 use super::place::{Place, QUICK};
 
@@ -87,7 +87,7 @@ fn every_choice_is_measured() {
     let some = &some.json()["ablation"]["changes"];
     assert_eq!(some.as_array().unwrap().len(), 2 + 6, "{some}");
     let unknown = place.run(&format!("{line} --only colour")).exits(2);
-    unknown.refuses(&["\"colour\" is no setting", "There are", "propagation.topk"]);
+    unknown.refuses(&["\"colour\" is not a setting", "There are", "propagation.topk"]);
     for (typed, meant) in [("topk", "propagation.topk"), ("frame_filtr", "frame_filter")] {
         let ran = place.run(&format!("{line} --only {typed}")).exits(2);
         ran.refuses(&[&format!("did you mean {meant}?")]);
@@ -109,7 +109,7 @@ fn number_types_are_changed_whatever_the_positions() {
     let line = "explain a --data davis --ablate --limit 1 --json --only";
     place.run(&format!("{line} dtype")).exits(0);
     assert!(place.path("a/ablation").join("dtype-bf16").is_dir());
-    place.run(&format!("{line} positions")).exits(2).refuses(&["is no setting"]);
+    place.run(&format!("{line} positions")).exits(2).refuses(&["is not a setting"]);
 }
 
 /// The encoder that is run again is the run's, of all that its file holds.

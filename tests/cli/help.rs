@@ -21,14 +21,14 @@ fn the_first_screen() {
       jhmdb        Joints on JHMDB: PCK
       score        Score predictions that any program wrote; needs neither frames nor weights
       compare      Finished runs side by side: differences, and which of them are real
-      explain      Where a run's number comes from, and how much each choice moves it
-      report       Make a run's report.html again
-      check        Look at a dataset or a checkpoint before spending time on it
+      explain      Where a run's number comes from, and how much each choice changes it
+      report       Write a run's report.html again
+      check        Check a dataset or a checkpoint before a long run
       features     Store patch features of images for other programs
       reconstruct  Draw what a pre-trained network makes of masked images; needs its decoder
       attention    Draw what CLS attends to in the last block, head by head
       trace        Draw where a patch takes its labels from: its neighbours and their weights
-      overlays     Draw the predictions of a run that is over: contact sheets, films, a figure
+      overlays     Draw the predictions of a finished run: contact sheets, films, a figure
       sample       Render sample clips with exact ground truth in the three official layouts
       completions  Print a completion script for a shell
       man          Write manual pages, one a command
@@ -48,7 +48,7 @@ fn the_first_screen() {
       propagate davis --data DAVIS --weights dino.pth --preset dino
       propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-    Exit status: 0 success, 1 failure (no clip could be done), 2 wrong usage, 3 done, but for some
+    Exit status: 0 success, 1 failure (no clip could be done), 2 wrong usage, 3 done, except for some
     clips, pictures or the page (check: errors found), 130 stopped by Ctrl-C, 143 by SIGTERM: finished
     clips are kept, and the same command continues.
     ");

@@ -129,7 +129,7 @@ fn interrupted_with_a_table_and_completed() {
     let out = String::from_utf8(out).unwrap();
     assert_eq!(output.status.code(), Some(130), "{err}");
     assert!(out.contains("J&F-Mean") && out.contains("PARTIAL"), "{out}");
-    assert!(err.contains("interrupted: ") && err.contains("the same command goes on"), "{err}");
+    assert!(err.contains("interrupted: ") && err.contains("the same command continues"), "{err}");
     assert!(!err.contains("failed"), "the clip in work is no failure: {err}");
     let results = place.json("out/results.json");
     assert_eq!(results["partial"], true);

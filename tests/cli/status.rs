@@ -22,7 +22,7 @@ fn what_was_typed_is_wrong() {
     wrong(&place, &davis("--preset dino --exclude-first-frame"), &["--exclude-first-frame"]);
     wrong(&place, &format!("davis {QUICK}"), &["--data ROOT", "DAVIS_ROOT"]);
     wrong(&place, "davis --data davis", &["--weights FILE"]);
-    wrong(&place, "davis --data davis --weights smaple", &["--weights: \"smaple\" is no file"]);
+    wrong(&place, "davis --data davis --weights smaple", &["--weights: \"smaple\" is not a file"]);
     wrong(&place, "compare davis davis --export-csv - --json", &["one output"]);
     // what is there, or is not, is another matter
     place.run(&format!("davis --data nowhere {QUICK}")).exits(1);
@@ -40,8 +40,8 @@ fn names_of_clips_are_checked() {
     wrong(&place, &clips("SAMPLE-01"), &["did you mean sample-01?", "There are 3"]);
     wrong(&place, &clips("bear"), &["\"bear\"", "there are 3, such as sample-00, sample-01"]);
     wrong(&place, &clips("sample-00,"), &["--sequences: a name is empty", "A,B"]);
-    wrong(&place, &clips("sample-00,sample-00"), &["sample-00 is there twice"]);
-    wrong(&place, &clips("sample-00 --sequences sample-00"), &["sample-00 is there twice"]);
+    wrong(&place, &clips("sample-00,sample-00"), &["sample-00 is given twice"]);
+    wrong(&place, &clips("sample-00 --sequences sample-00"), &["sample-00 is given twice"]);
     let trace = "trace davis --data davis --weights pixels --frame 1 --point 5,5 --out a.png";
     wrong(&place, &format!("{trace} --sequence sample01"), &["did you mean sample-01?"]);
     wrong(&place, &format!("{trace} --sequence="), &["--sequence: name a clip"]);

@@ -120,10 +120,10 @@ fn a_dry_run_lists_the_combinations() {
 fn sweeps_that_make_no_sense() {
     let place = Place::with(&["davis"]);
     let run = |sweep: &str| place.run(&format!("davis --data davis {QUICK} --out out {sweep}"));
-    run("--sweep size=96x160").exits(2).says(&["\"size\" is nothing that a sweep can change"]);
+    run("--sweep size=96x160").exits(2).says(&["cannot sweep \"size\"; a sweep takes topk, "]);
     run("--sweep topk=5,many").exits(2).says(&["'many' for '--topk <K>'", "a whole number"]);
     run("--sweep topk").exits(2).says(&["write NAME=VALUE,VALUE"]);
-    run("--sweep topk=5,5").exits(2).says(&["topk 5 is there twice"]);
+    run("--sweep topk=5,5").exits(2).says(&["topk 5 is given twice"]);
     run("--sweep topk=5 --per-item").exits(2).says(&["cannot be used with"]);
     run("--sweep topk=5 --predict-only").exits(2).says(&["cannot be used with"]);
     let none = "'0' for '--topk <K>': a whole number from 1 to 1000000 is needed";
@@ -132,7 +132,7 @@ fn sweeps_that_make_no_sense() {
         .exits(2)
         .refuses(&["--temperature: must be a number above 0"]);
     run("--sweep radius=nan").exits(2).refuses(&["--radius: must be a number above 0"]);
-    run("--sweep topk=5 topk=7").exits(2).refuses(&["--sweep: topk is there twice"]);
+    run("--sweep topk=5 topk=7").exits(2).refuses(&["--sweep: topk is given twice"]);
     run("--sweep topk=5,7 --topk 6").exits(2).refuses(&["topk is set by --topk too"]);
     assert!(!place.path("out").exists());
 }

@@ -49,7 +49,7 @@ pub(crate) fn ablation(
     let all = All { run, args, encoder, shared: &shared, top: &top };
     let (partial, impossible) = all.measure(&trials, say)?;
     if interrupt::asked() {
-        say.line("interrupted: what is done is kept, and the same command goes on");
+        say.line("interrupted: what is done is kept, and the same command continues");
         return Ok(None);
     }
     let recorded = narrowed(run.clone(), &shared);

@@ -82,13 +82,13 @@ pub(crate) enum Command {
     /// Finished runs side by side: differences, and which of them are real
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
-    /// Where a run's number comes from, and how much each choice moves it
+    /// Where a run's number comes from, and how much each choice changes it
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Box<ExplainArgs>),
-    /// Make a run's report.html again
+    /// Write a run's report.html again
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
-    /// Look at a dataset or a checkpoint before spending time on it
+    /// Check a dataset or a checkpoint before a long run
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Store patch features of images for other programs
@@ -103,7 +103,7 @@ pub(crate) enum Command {
     /// Draw where a patch takes its labels from: its neighbours and their weights
     #[command(after_help = TRACE_EXAMPLES, override_usage = TRACE_USAGE)]
     Trace(Box<TraceArgs>),
-    /// Draw the predictions of a run that is over: contact sheets, films, a figure
+    /// Draw the predictions of a finished run: contact sheets, films, a figure
     #[command(after_help = OVERLAYS_EXAMPLES)]
     Overlays(OverlaysArgs),
     /// Render sample clips with exact ground truth in the three official layouts
@@ -235,7 +235,7 @@ pub(crate) struct OutputArgs {
     ///
     /// A run with another top-k, radius, neighbourhood, temperature or queue then skips decoding
     /// and encoding. Features of other weights, layers, types, sizes or frames are never used;
-    /// refresh:DIR computes all again. ViT-S/16 at 480x880 needs 2.5 MB per frame [default: none
+    /// refresh:DIR computes all again. ViT-S/16 at 480x880 needs 2.4 MiB per frame [default: none
     /// are kept]
     #[arg(long, value_name = "DIR|refresh:DIR")]
     pub(crate) cache: Option<CacheArg>,

@@ -168,7 +168,8 @@ fn checkpoint(
         let mut text = format!("file        {}\n", file.display());
         text += &format!("family      {family}\narch        {arch}\n");
         text += &format!("sha256      {sha256}\n{report}\n");
-        show::text(&flagged(&text))?;
+        // a flag of the commands that compute, not of this one
+        show::text(&flagged(&text.replace("the setting `heads`", "--heads")))?;
     }
     Ok(if usable { Outcome::Done } else { Outcome::Partial })
 }

@@ -118,7 +118,7 @@ fn wanted(typed: &[String]) -> Result<Vec<&str>> {
         );
         ensure!(
             !names[..index].contains(name),
-            usage!("--sequences: {name} is there twice; name each clip once")
+            usage!("--sequences: {name} is given twice; name each clip once")
         );
     }
     Ok(names)

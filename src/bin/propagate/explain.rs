@@ -9,6 +9,7 @@ use cropmae::eval;
 use cropmae::protocol::{Preset, Protocol, ScoreSize, Size};
 use cropmae::report::compare::runs::ScoredRun;
 use cropmae::report::explain::{self, Explanation};
+use cropmae::wording::counted;
 
 use crate::args::ExplainArgs;
 use crate::clips;
@@ -23,18 +24,18 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
     let say = Notes::new(args.quiet);
     let run = ScoredRun::read(&args.folder)?;
     let mut facts = explain::facts(&run)?;
-    let rescored = match clips::is_named(run.benchmark, args.data.data.as_deref()) {
+    let (rescored, rescored_of) = match clips::is_named(run.benchmark, args.data.data.as_deref()) {
         _ if !run.folder.join("predictions").is_dir() => {
             facts.push(
                 "This folder holds no predictions to be scored again; `propagate score` does so where they lie."
                     .into(),
             );
-            Vec::new()
+            Default::default()
         }
         true => rescored(&run, args, &say)?,
         false => {
             facts.push("Pass --data ROOT to have the stored predictions scored again.".into());
-            Vec::new()
+            Default::default()
         }
     };
     let (ablation, partial) = match args.ablate {
@@ -45,7 +46,8 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
         false => (None, false),
     };
     let ablated = ablation.is_some();
-    let explanation = Explanation { name: run.name.clone(), facts, rescored, ablation };
+    let explanation =
+        Explanation { name: run.name.clone(), facts, rescored, rescored_of, ablation };
     if ablated {
         explanation.write(&args.folder, &common::command("propagate"))?;
         say.line(&format!("all of it is in {}", args.folder.join("explain.md").display()));
@@ -57,8 +59,13 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
     Ok(if partial { Outcome::Partial } else { Outcome::Done })
 }
 
-/// The stored predictions scored anew: as they were, and at the sizes that people publish with.
-fn rescored(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Vec<(String, f64)>> {
+/// The stored predictions scored anew: as they were, and at the sizes that people publish with; and
+/// in words how many of the run's clips that are.
+fn rescored(
+    run: &ScoredRun,
+    args: &ExplainArgs,
+    say: &Notes,
+) -> Result<(Vec<(String, f64)>, String)> {
     let mut clips = clips::open(run.benchmark, &args.data, Need::LabelsOnly, say)?;
     clips.keep(|clip| run.clips().iter().any(|(known, _)| *known == clip));
     ensure!(!clips.overview().clips.is_empty(), "{} holds none of this data's clips", run.name);
@@ -75,18 +82,20 @@ fn rescored(run: &ScoredRun, args: &ExplainArgs, say: &Notes) -> Result<Vec<(Str
         let score = done.summary.and_then(|summary| summary.metrics.get(&name)?.as_f64());
         Ok(score.unwrap_or(f64::NAN))
     };
-    match &clips {
-        Opened::Davis(dataset) => davis(dataset, &predictions, &used, &first),
+    let scores = match &clips {
+        Opened::Davis(dataset) => davis(dataset, &predictions, &used, &first)?,
         Opened::Vip(dataset) => {
             let outcome = eval::vip::score(dataset, &predictions, &used);
-            Ok(vec![("as the run was".into(), first(Done::vip(&outcome, &used))?)])
+            vec![("as the run was".into(), first(Done::vip(&outcome, &used))?)]
         }
         Opened::Jhmdb(dataset) => {
             // our files name their own grid
             let outcome = eval::jhmdb::score(dataset, &predictions, (1, 1));
-            Ok(vec![("as the run was".into(), first(Done::jhmdb(&outcome))?)])
+            vec![("as the run was".into(), first(Done::jhmdb(&outcome))?)]
         }
-    }
+    };
+    let (taken, all) = (clips.overview().clips.len(), counted(run.clips().len(), "clip"));
+    Ok((scores, format!("{taken} of {all}")))
 }
 
 /// J&F as the run was scored, at native size and at that of the copies.

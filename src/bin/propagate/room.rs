@@ -12,6 +12,9 @@ use crate::args::SizeArg;
 use crate::common::usage::usage;
 use crate::plan;
 
+/// Bytes of the unit that memory is told in.
+const GIB: f64 = (1_u64 << 30) as f64;
+
 /// Refuses frames of the size `input` that cannot be encoded and kept, `context` of them at a time.
 /// Where the system does not tell how much memory there is, none are.
 fn check(encoder: &Encoder, input: Size, context: usize) -> Result<()> {
@@ -25,9 +28,9 @@ fn check(encoder: &Encoder, input: Size, context: usize) -> Result<()> {
     ensure!(
         needed <= free as f64,
         usage!(
-            "--size: frames of {input} need at least {:.0} GB of memory{of_context}, and {:.1} GB are free; take smaller frames{or_queue}",
-            needed / 1e9,
-            free as f64 / 1e9
+            "--size: frames of {input} need at least {:.0} GiB of memory{of_context}, and {:.1} GiB are free; take smaller frames{or_queue}",
+            needed / GIB,
+            free as f64 / GIB
         )
     );
     Ok(())

@@ -104,7 +104,7 @@ pub(super) fn narrow(trials: &mut Vec<Trial>, only: &[String]) -> Result<()> {
         let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
         let names = names.join(", ");
         bail!(usage!(
-            "--only: {unknown:?} is no setting that is changed here; {meant}There are {names}"
+            "--only: {unknown:?} is not a setting that is changed here; {meant}There are {names}"
         ));
     }
     let mut first = true;

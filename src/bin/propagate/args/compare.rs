@@ -9,9 +9,10 @@ use crate::common::numbers::whole;
 
 pub(super) const COMPARE_EXAMPLES: &str = "\
 Examples:
-  propagate compare runs/mine runs/dino runs/mae                 differences to the first
-  propagate compare runs/* --baseline runs/dino --out compared   with a scatter plot of the clips
-  propagate compare runs/a runs/b --export-markdown -            a table ready to paste
+  propagate compare runs/mine runs/dino runs/mae        differences to the first
+  propagate compare runs/dino runs/mae runs/mine --baseline runs/dino --out compared
+                                                        with a scatter plot of the clips
+  propagate compare runs/a runs/b --export-markdown -   a table ready to paste
 
 Exit status: 0 compared, 1 the runs cannot be compared (what differs is named).";
 

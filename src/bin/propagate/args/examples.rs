@@ -8,7 +8,7 @@ Examples:
   propagate davis --data DAVIS --weights dino.pth --preset dino
   propagate score davis --data DAVIS --predictions runs/mine/predictions
 
-Exit status: 0 success, 1 failure (no clip could be done), 2 wrong usage, 3 done, but for some
+Exit status: 0 success, 1 failure (no clip could be done), 2 wrong usage, 3 done, except for some
 clips, pictures or the page (check: errors found), 130 stopped by Ctrl-C, 143 by SIGTERM: finished
 clips are kept, and the same command continues.";
 

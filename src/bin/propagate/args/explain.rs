@@ -11,7 +11,7 @@ Examples:
   propagate explain runs/mine                          what was done, in words
   propagate explain runs/mine --data DAVIS             … and its predictions scored again
   propagate explain runs/mine --data DAVIS --ablate --limit 3
-                                                       how much each choice moves the score
+                                                       how much each choice changes the score
 
 --ablate runs the encoder again with one choice changed at a time: every value that a preset has,
 every preset, the rules of resizing and of the position table, the number types. Each is a folder in

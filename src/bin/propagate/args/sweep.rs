@@ -39,7 +39,7 @@ impl FromStr for Axis {
         let values = values.collect::<Result<Vec<_>, String>>()?;
         let twice = |i: usize| values[..i].iter().any(|(_, earlier)| *earlier == values[i].1);
         match (0..values.len()).find(|&i| twice(i)) {
-            Some(i) => Err(format!("{name} {} is there twice", values[i].0)),
+            Some(i) => Err(format!("{name} {} is given twice", values[i].0)),
             None => Ok(Self { name, values }),
         }
     }
@@ -55,7 +55,7 @@ fn flag(typed: &str) -> Result<String, String> {
     let found = command.get_arguments().find(known).and_then(clap::Arg::get_long);
     found.map(str::to_owned).ok_or_else(|| {
         let names: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
-        format!("{typed:?} is nothing that a sweep can change; {} are", names.join(", "))
+        format!("cannot sweep {typed:?}; a sweep takes {}", names.join(", "))
     })
 }
 
@@ -85,6 +85,6 @@ mod tests {
         let unknown = refused("size=480x880");
         assert!(unknown.contains("\"size\"") && unknown.contains("topk, radius"), "{unknown}");
         assert!(refused("topk").contains("NAME=VALUE"));
-        assert_eq!(refused("radius=12,12.0"), "radius 12.0 is there twice");
+        assert_eq!(refused("radius=12,12.0"), "radius 12.0 is given twice");
     }
 }

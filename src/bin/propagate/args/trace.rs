@@ -66,7 +66,7 @@ fn parse_point(text: &str) -> Result<(usize, usize), String> {
     let point = text.split_once(',').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
     point.ok_or_else(|| {
         format!(
-            "{text:?} is no pixel; write X,Y, whole numbers counted from 0, for example 310,220"
+            "{text:?} is not a pixel; write X,Y, whole numbers counted from 0, for example 310,220"
         )
     })
 }
