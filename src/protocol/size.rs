@@ -66,7 +66,8 @@ pub enum InputSize {
     /// The shorter side becomes this, the other keeps the ratio, both rounded up to multiples of
     /// the patch (DINOv3).
     ShortSideUp(usize),
-    /// The frame's own size, each side cut to a multiple of the patch (videowalk).
+    /// The frame's own size, each side resized down to a multiple of the patch. (videowalk's network
+    /// has no patches and takes the size as it is.)
     Native,
 }
 

@@ -23,6 +23,11 @@ fn a_run_in_words() {
     assert_eq!(json["rescored"][0]["score"], stored);
     assert_eq!(json["rescored"][1]["score"], stored, "the run was scored at native size");
     assert_ne!(json["rescored"][2]["score"], stored);
+    let changed = "no longer those that were scored";
+    assert!(!json.to_string().contains(changed));
+    place.change_mask("a/predictions/sample-00/00001.png", |_| 0);
+    let ran = place.run("explain a --data davis").exits(0);
+    assert!(ran.out.contains(changed), "{}", ran.out);
     for (benchmark, metric) in [("vip", "mIoU"), ("jhmdb", "PCK@0.1")] {
         place
             .run(&format!("{benchmark} --data {benchmark} {QUICK} --out {benchmark}-run"))

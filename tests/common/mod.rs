@@ -1,7 +1,14 @@
 //! What the integration tests share: where the reference's fixtures are, how to read them, and a
 //! run of ours to hold against them.
 
-#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs
+)]
 
 mod shared;
 

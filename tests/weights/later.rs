@@ -10,7 +10,7 @@ use cropmae::model::config::PositionRule;
 use cropmae::model::weights::{Checkpoint, Family, Overrides, inspect, load, sha256};
 use tempfile::TempDir;
 
-use super::{golden, load_changed, load_golden, refusal, tensors_of, values, write, zeros};
+use super::{golden, load_changed, load_golden, refusal, tensors_of, values, zeros};
 
 type Tensors = HashMap<String, Tensor>;
 

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Outcome> {
             );
             Default::default()
         }
-        true => rescored(&run, args, &say)?,
+        true => rescored(&run, args, &say, &mut facts)?,
         false => {
             facts.push("Pass --data ROOT to have the stored predictions scored again.".into());
             Default::default()
@@ -65,6 +65,7 @@ fn rescored(
     run: &ScoredRun,
     args: &ExplainArgs,
     say: &Notes,
+    facts: &mut Vec<String>,
 ) -> Result<(Vec<(String, f64)>, String)> {
     let mut clips = clips::open(run.benchmark, &args.data, Need::LabelsOnly, say)?;
     clips.keep(|clip| run.clips().iter().any(|(known, _)| *known == clip));
@@ -94,8 +95,18 @@ fn rescored(
             vec![("as the run was".into(), first(Done::jhmdb(&outcome))?)]
         }
     };
-    let (taken, all) = (clips.overview().clips.len(), counted(run.clips().len(), "clip"));
-    Ok((scores, format!("{taken} of {all}")))
+    let (taken, all) = (clips.overview().clips.len(), run.clips().len());
+    let stored = run.results["metrics"][ScoredRun::scores(run.benchmark).swap_remove(0)].as_f64();
+    let now = scores.first().map(|(_, score)| *score);
+    // clips may be summed up in another order
+    let differ = stored.zip(now).is_some_and(|(stored, now)| (stored - now).abs() > 1e-9);
+    if differ && taken == all && !told.get() {
+        facts.push(
+            "The predictions in this folder are no longer those that were scored: scored again, they give another number."
+                .into(),
+        );
+    }
+    Ok((scores, format!("{taken} of {}", counted(all, "clip"))))
 }
 
 /// J&F as the run was scored, at native size and at that of the copies.

@@ -61,7 +61,7 @@ pub(crate) struct ProtocolArgs {
     #[arg(long, value_name = "HxW|native", value_parser = parse_size)]
     pub(crate) size: Option<SizeArg>,
     /// Resize the shorter side to N, the longer one in proportion, cut to a multiple of 64 [dino,
-    /// rsp: 480; dinov3: 480, both rounded up to whole patches]
+    /// rsp: 480; dinov3: 960, both rounded up to whole patches]
     #[arg(long, conflicts_with_all = ["size", "long_side"], value_name = "N", value_parser = whole::<usize>(16..=32_768))]
     pub(crate) short_side: Option<usize>,
     /// Resize the longer side to N, the shorter one in proportion, cut to a multiple of 64
