@@ -156,7 +156,7 @@ mod tests {
         copy_size = "480x880"
         input_size = {"short-side":480}
         input_size = "native"
-        input_size = {"short-side-up":480}
+        input_size = {"short-side-up":960}
         frame_filter = "bilinear-8bit"
         frame_filter = "bicubic"
         std = [0.2280000001192093,0.2240000069141388,0.22499999403953552]

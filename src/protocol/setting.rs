@@ -167,7 +167,7 @@ mod tests {
             let wanted = preset.protocol(Benchmark::Davis).unwrap();
             let values = wanted.values();
             let names = names("", &values);
-            assert_eq!(names.len(), 17, "sixteen, and exclude_first_frame: {names:?}");
+            assert_eq!(names.len(), 18, "seventeen, and exclude_first_frame: {names:?}");
             let mut made = of(Benchmark::Davis);
             for name in names.iter().filter(|name| *name != "exclude_first_frame") {
                 let value = values.pointer(&format!("/{}", name.replace('.', "/"))).unwrap();

@@ -25,7 +25,7 @@ fn the_same_bytes_with_and_without() {
             place.run(&line).exits(0)
         };
         run("", "without");
-        run("--cache kept", "filling").says(&["features are kept in kept: 46 kB a frame, "]);
+        run("--cache kept", "filling").says(&["features are kept in kept: 45 KiB a frame, "]);
         run("--cache kept", "using");
         let without = essence(&place, "without");
         assert_same(&essence(&place, "filling"), &without, "filling");
@@ -112,7 +112,7 @@ fn places_that_cannot_be_used() {
     let ran = place.run(&format!("{line} --cache new --dry-run")).exits(0);
     // 60 patches of 768 values of 4 bytes
     assert!(
-        ran.out.contains("features are kept in new: 184 kB a frame, 2.2 MB for 12 frames\n"),
+        ran.out.contains("features are kept in new: 180 KiB a frame, 2.1 MiB for 12 frames\n"),
         "{}",
         ran.out
     );

@@ -85,7 +85,7 @@ fn folders_that_are_no_datasets() {
     place
         .run("check davis --data davis --split train.txt")
         .exits(2)
-        .refuses(&["train.txt", "check the path"]);
+        .refuses(&["train.txt", "pass other lists as files"]);
 }
 
 #[test]

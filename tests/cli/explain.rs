@@ -74,7 +74,7 @@ fn every_choice_is_measured() {
     assert!(of("preset", "dino")["score"].is_f64());
     let markdown = place.text("a/explain.md");
     assert!(markdown.contains("## One choice changed at a time") && markdown.contains(line));
-    assert!(ran.out.contains("Single changes tried: 27."), "{}", ran.out);
+    assert!(ran.out.contains("Single changes tried: 28."), "{}", ran.out);
     assert!(!place.path("a/ablation/.unfinished").exists());
     // It goes on where it stopped, and folders of changes are runs like others.
     place.remove("a/ablation/propagation.topk-10/clips/sample-00.json");

@@ -271,8 +271,15 @@ fn two_runs_do_not_share_a_folder() {
     place.run(&line).exits(0);
     let before = place.files("out");
     let other = Occupied::take(&place.path("out")).unwrap();
-    place.run(&line).exits(1).refuses(&["out: another run is at work", "let it end", "--out"]);
-    place.run(&format!("{line} --topk 3")).exits(1).refuses(&["out: another run is at work"]);
+    place.run(&line).exits(1).refuses(&[
+        "out: another run is using this folder",
+        "let it end",
+        "--out",
+    ]);
+    place
+        .run(&format!("{line} --topk 3"))
+        .exits(1)
+        .refuses(&["out: another run is using this folder"]);
     drop(other);
     assert_same(&place.files("out"), &before, "changed");
     place.run(&line).exits(0);
@@ -281,7 +288,7 @@ fn two_runs_do_not_share_a_folder() {
     let sweep = format!("davis --data davis {QUICK} --sweep topk=3,5 --out sweep");
     place.run(&sweep).exits(0);
     let other = Occupied::take(&place.path("sweep/topk-5")).unwrap();
-    place.run(&sweep).exits(1).refuses(&["sweep/topk-5: another run is at work"]);
+    place.run(&sweep).exits(1).refuses(&["sweep/topk-5: another run is using this folder"]);
     drop(other);
     place.run(&sweep).exits(0);
 }

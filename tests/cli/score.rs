@@ -368,7 +368,7 @@ fn ones_own_scores_are_written_again() {
     assert_eq!(place.json("scored/results.json")["dataset"]["done"], 2);
     assert_eq!(place.text("scored/notes.txt"), "mine");
     let other = Occupied::take(&place.path("scored")).unwrap();
-    again(1).refuses(&["scored: another run is at work"]);
+    again(1).refuses(&["scored: another run is using this folder"]);
     drop(other);
     again(3);
     assert!(!place.path("scored/.lock").exists());

@@ -35,7 +35,7 @@ fn input_sizes_are_those_of_the_presets() {
         ("dino", "input 480x768 -> grid 30x48"), // 480·160/96 = 800, cut to 768
         ("crw", "input 96x160 -> grid 6x10"),
         ("rsp", "input 480x832 -> grid 30x52"), // of the 480x880 copy
-        ("dinov3", "input 480x800 -> grid 30x50"),
+        ("dinov3", "input 960x1600 -> grid 60x100"),
     ];
     for (preset, grid) in grids {
         let line = format!("davis --data davis --weights pixels --preset {preset} --dry-run");
@@ -165,7 +165,7 @@ fn values_that_make_no_sense() {
         .exits(2)
         .refuses(&["--score-size"]);
     let random = "davis --data davis --weights random:vitti16@0";
-    place.run(&format!("{random} --arch vits16")).exits(2).refuses(&["--arch", "leave it out"]);
+    place.run(&format!("{random} --arch vits16")).exits(2).refuses(&["--arch", "omit it"]);
     place
         .run(&format!("{random} --layer 13 --size 96x160"))
         .exits(2)

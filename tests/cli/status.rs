@@ -66,7 +66,7 @@ fn sizes_beyond_any_frame_say_what_there_is() {
             break;
         }
         let words =
-            ["--size: frames of 32768x32768 need at least ", " GB of memory", " GB are free"];
+            ["--size: frames of 32768x32768 need at least ", " GiB of memory", " GiB are free"];
         wrong(&place, line, &words);
     }
     let ran = place.run("davis --data davis --weights pixels --size 1000000x1000000").exits(2);
@@ -201,7 +201,7 @@ fn a_dry_run_refuses_what_the_run_would() {
     place.run(&format!("davis --data davis {QUICK} --out done --dry-run")).exits(0);
     let other = cropmae::files::Occupied::take(&place.path("done")).unwrap();
     let busy = place.run(&format!("davis --data davis {QUICK} --out done --dry-run")).exits(1);
-    busy.refuses(&["done: another run is at work"]);
+    busy.refuses(&["done: another run is using this folder"]);
     drop(other);
     // one encoder of several that cannot be used stops none of the others
     place.write("broken.pth", "no checkpoint");

@@ -144,11 +144,11 @@ impl Bars {
         self.bar.finish_and_clear();
     }
 
-    /// Says where the page of a run that is done lies.
+    /// Says where the page of a run lies that was finished now.
     pub(crate) fn finished(&self) {
         self.finish();
         let page = self.opening.folder.join(page::NAME);
-        if !self.quiet && page.exists() {
+        if !self.quiet && self.last.get().is_some() && page.exists() {
             note(&format!("report: {}", page.display()));
         }
     }
@@ -223,14 +223,16 @@ impl Watcher for Bars {
         self.bar.set_length(steps_per_epoch * self.epochs);
         self.bar.set_position(place.steps);
         self.first_step.set(place.steps);
-        self.say(&self.opening.line(steps_per_epoch));
         if place.epoch >= self.epochs {
             self.say(&format!(
                 "nothing left to do: {0} of {0} epochs are done; to train longer, begin a new run: --init {1} with another folder for --out",
                 self.epochs,
                 self.pictures.checkpoint(place).display(),
             ));
-        } else if place.steps > 0 {
+            return;
+        }
+        self.say(&self.opening.line(steps_per_epoch));
+        if place.steps > 0 {
             self.say(&format!("continuing after step {} (epoch {})", place.steps, place.epoch + 1));
         }
     }
