@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 /// Where an encoder comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A checkpoint: `.safetensors`, `.pth`, `.pt` or `.bin`.
+    /// A checkpoint: `.safetensors`, `.pth`, `.pt` or `.bin`; of one in shards, a shard, the index
+    /// or the folder with the index.
     File(PathBuf),
     /// The small encoder that ships with the program: `sample` (a file of this name: `./sample`).
     Sample,

@@ -103,6 +103,18 @@ fn a_usable_checkpoint() {
 }
 
 #[test]
+fn what_no_tensor_tells_is_said() {
+    let place = Place::new();
+    let ran = place.run(&format!("check weights {}", golden("mae.pth"))).exits(0);
+    for line in [
+        "positions   a table of 4x4 and CLS; its 16 rows are taken for a square\n",
+        "note        heads: 1, assumed from the width; pass --heads if it is another\n",
+    ] {
+        assert!(ran.out.contains(line), "{}", ran.out);
+    }
+}
+
+#[test]
 fn checkpoints_that_cannot_be_used() {
     let place = Place::new();
     place.write("resnet.safetensors", super::bad_weights::resnet());

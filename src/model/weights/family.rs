@@ -67,7 +67,8 @@ impl Family {
                 let pooled = clues.any("pooler.") || clues.any("classifier.");
                 match pooled && !clues.any("decoder.") {
                     true => Self::HuggingFaceVit,
-                    // an encoder saved alone: both models name and compute it alike
+                    // an encoder saved alone: both models name and compute it alike, and so does
+                    // ViTMSN but for the epsilon, where no config.json tells
                     false => Self::HuggingFaceVitMae,
                 }
             }
