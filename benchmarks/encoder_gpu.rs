@@ -44,7 +44,7 @@ fn main() {
     );
     println!("| --- | --: | --: | --: | --: | --: | --: |");
     for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
-        let Ok(device) = device::open_for(choice, precision) else { continue };
+        let Ok(device) = device::open(choice, precision, &|_| {}) else { continue };
         let ceiling = product_rate(&device, precision.dtype());
         let [fused, tensor] = [Implementation::Fused, Implementation::Tensor]
             .map(|by| encoder(by, &config, &device, precision.dtype()));

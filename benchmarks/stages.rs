@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use cropmae::data::Benchmark;
-use cropmae::device::{self, Choice};
+use cropmae::device::{self, Choice, Precision};
 use cropmae::eval::stream::input_planes;
 use cropmae::image::{LabelImage, decode, indexed};
 use cropmae::metric::davis::score_frame;
@@ -63,7 +63,8 @@ fn clip() -> Clip {
 
 /// The CPU, and the GPU where there is one.
 fn devices() -> Vec<(&'static str, Device)> {
-    let gpu = device::open(Choice::Cuda(0)).ok().map(|device| ("cuda", device));
+    let gpu =
+        device::open(Choice::Cuda(0), Precision::F32, &|_| {}).ok().map(|device| ("cuda", device));
     std::iter::once(("cpu", Device::Cpu)).chain(gpu).collect()
 }
 

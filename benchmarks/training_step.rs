@@ -17,7 +17,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use ceiling::median;
 use cropmae::autoencoder::{Autoencoder, AutoencoderConfig, Mask, Parameters, Views};
-use cropmae::device::{self, Choice, Uploads};
+use cropmae::device::{self, Choice, Precision, Uploads};
 use cropmae::model::VitConfig;
 use cropmae::pretrain::adamw::AdamWSettings;
 use cropmae::pretrain::config::Preset;
@@ -42,7 +42,9 @@ fn main() {
     let arch = argument(0, "vits16");
     let batch: usize = argument(1, "16").parse().unwrap();
     let steps: usize = argument(2, "5").parse().unwrap();
-    let device = device::open(argument(3, "cpu").parse::<Choice>().unwrap()).unwrap();
+    let device =
+        device::open(argument(3, "cpu").parse::<Choice>().unwrap(), Precision::F32, &|_| {})
+            .unwrap();
     let dtype = match argument(4, "f32") {
         "bf16" => DType::BF16,
         _ => DType::F32,

@@ -50,20 +50,20 @@ impl std::fmt::Display for Choice {
     }
 }
 
-/// Opens the device.
+/// Opens the device for computing in `precision`, as [`compute_in`] does; `say` is told why
+/// [`Choice::Auto`] takes the CPU in a build that has CUDA in it.
 ///
 /// # Errors
-/// A GPU was asked for by name and there is none, or this build has no CUDA in it.
-pub fn open(choice: Choice) -> Result<Device> {
-    opened(choice, &|_| {})
-}
-
-fn opened(choice: Choice, say: &dyn Fn(&str)) -> Result<Device> {
-    match choice {
-        Choice::Cpu => Ok(Device::Cpu),
-        Choice::Auto => Ok(auto(say)),
-        Choice::Cuda(index) => cuda(index),
-    }
+/// A GPU was asked for by name and there is none, or this build has no CUDA in it; or the device
+/// does not know the type.
+pub fn open(choice: Choice, precision: Precision, say: &dyn Fn(&str)) -> Result<Device> {
+    let device = match choice {
+        Choice::Cpu => Device::Cpu,
+        Choice::Auto => auto(say),
+        Choice::Cuda(index) => cuda(index)?,
+    };
+    compute_in(&device, precision)?;
+    Ok(device)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -94,25 +94,6 @@ fn cuda(index: usize) -> Result<Device> {
             "no usable GPU cuda:{index}: {why}; or use the setting `device = cpu`"
         ))
     })
-}
-
-/// Opens the device for computing in `precision`, as [`compute_in`] does; `say` is told why
-/// [`Choice::Auto`] takes the CPU in a build that has CUDA in it.
-///
-/// # Errors
-/// As [`open`], or the device does not know the type.
-pub fn open_for(choice: Choice, precision: Precision) -> Result<Device> {
-    open_saying(choice, precision, &|_| {})
-}
-
-/// Does so, and tells `say` why [`Choice::Auto`] takes the CPU in a build that has CUDA in it.
-///
-/// # Errors
-/// See [`open_for`].
-pub fn open_saying(choice: Choice, precision: Precision, say: &dyn Fn(&str)) -> Result<Device> {
-    let device = opened(choice, say)?;
-    compute_in(&device, precision)?;
-    Ok(device)
 }
 
 /// Decides, for all of this process, how many bits of f32 operands products on GPUs look at; what
@@ -186,7 +167,7 @@ pub(crate) mod tests {
     /// The GPU that tests compare with the CPU, where there is one; `REQUIRE_GPU` makes a missing
     /// one a failure.
     pub(crate) fn gpu() -> Option<Device> {
-        let opened = open(Choice::Cuda(0));
+        let opened = open(Choice::Cuda(0), Precision::F32, &|_| {});
         assert!(opened.is_ok() || std::env::var_os("REQUIRE_GPU").is_none(), "{opened:?}");
         opened.ok()
     }
@@ -202,6 +183,7 @@ pub(crate) mod tests {
     #[test]
     #[cfg(not(feature = "cuda"))]
     fn a_build_without_cuda_says_so() {
+        let open = |choice| open(choice, Precision::F32, &|_| {});
         let error = open(Choice::Cuda(0)).unwrap_err().to_string();
         assert!(error.contains("--features cuda"), "{error}");
         assert!(open(Choice::Auto).unwrap().is_cpu());

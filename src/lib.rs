@@ -126,6 +126,7 @@ pub mod files;
 #[cfg(test)]
 #[path = "../tests/common/shared.rs"]
 mod fixtures;
+mod host;
 pub mod image;
 #[cfg(feature = "cuda")]
 mod kernel;

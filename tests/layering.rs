@@ -5,11 +5,12 @@
 use std::path::Path;
 
 /// Every module and what it may use; leaves first. What is not listed may not be used.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("error", &[]),
     ("wording", &[]),
     ("digest", &[]),
     ("elementwise", &[]),
+    ("host", &[]),
     ("kernel", &[]),
     ("nearest", &[]),
     ("product", &["elementwise"]),
@@ -19,10 +20,23 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("files", &["error"]),
     ("image", &["error", "kernel"]),
     ("metric", &["image"]),
-    ("data", &["digest", "error", "files", "image", "wording"]),
+    ("data", &["digest", "error", "files", "image", "metric", "wording"]),
     ("sample", &["data", "error", "files", "image"]),
-    ("model", &["device", "digest", "elementwise", "error", "files", "kernel", "product", "trial"]),
-    ("autoencoder", &["device", "elementwise", "error", "kernel", "model", "product"]),
+    (
+        "model",
+        &[
+            "device",
+            "digest",
+            "elementwise",
+            "error",
+            "files",
+            "host",
+            "kernel",
+            "product",
+            "trial",
+        ],
+    ),
+    ("autoencoder", &["device", "elementwise", "error", "host", "kernel", "model", "product"]),
     ("propagation", &["elementwise", "error", "image", "kernel", "product", "trial"]),
     ("protocol", &["data", "digest", "error", "image", "nearest", "propagation"]),
     (

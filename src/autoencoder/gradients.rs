@@ -10,12 +10,12 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::host::{CHUNK, add_tensors, add_to, read};
 #[cfg(feature = "cuda")]
 use super::ops::gpu;
 use super::spans::Spans;
 use crate::elementwise::dot;
 use crate::error::{Error, Result};
+use crate::host::{CHUNK, add_tensors, add_to, read};
 
 /// One gradient a parameter, in the order of [`super::Parameters::iter`]; f32.
 #[derive(Debug, Clone)]

@@ -17,7 +17,6 @@ pub mod config;
 mod decoder;
 mod encoder;
 mod gradients;
-mod host;
 mod masking;
 mod ops;
 mod parameters;

@@ -10,10 +10,10 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::AutoencoderConfig;
 use super::gradients::Gradients;
-use super::host::read;
 use super::spans::Spans;
 use super::tape::{Tape, Value};
 use crate::error::{Error, Result};
+use crate::host::read;
 use crate::model::init;
 use crate::model::pos_embed::sincos_table;
 

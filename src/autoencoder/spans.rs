@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::host::read;
 use crate::error::{Error, Result};
+use crate::host::read;
 
 /// Tensors begin at multiples of so many values, and zeros fill what is between: 256 bytes in bf16,
 /// as far apart as a GPU's driver lays allocations, so that products find each as if it had its

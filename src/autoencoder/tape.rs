@@ -12,7 +12,7 @@ use std::cell::RefCell;
 
 use candle_core::{Result, Tensor};
 
-use super::host::add_tensors;
+use crate::host::add_tensors;
 
 /// A tensor on a tape, or one that has no gradient.
 #[derive(Debug, Clone)]

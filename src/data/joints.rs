@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::matlab;
 use crate::error::{Error, Result};
+use crate::metric::pck::JOINT_COUNT;
 
 /// The joints of one clip.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +18,7 @@ pub struct Joints {
     /// `positions[frame][joint] = [x, y]`, the joints in the order of the file, which is that of
     /// [`crate::metric::pck::JOINTS`], in pixels of the frame as released, counted from 1, with
     /// fractions; a joint may lie outside the picture.
-    pub positions: Vec<[[f64; 2]; 15]>,
+    pub positions: Vec<[[f64; 2]; JOINT_COUNT]>,
 }
 
 /// Reads `pos_img` of a `joint_positions.mat` (MATLAB v5, compressed or not).
@@ -36,15 +37,15 @@ pub fn read(path: &Path) -> Result<Joints> {
     let array = array.ok_or_else(|| Error::data(path, "holds no array called pos_img", again))?;
     // MATLAB drops a last axis of length 1: a clip of one frame is 2×15.
     let frames = match array.dimensions[..] {
-        [2, 15] => 1,
-        [2, 15, frames] if frames > 0 => frames,
+        [2, JOINT_COUNT] => 1,
+        [2, JOINT_COUNT, frames] if frames > 0 => frames,
         _ => {
             let shape = array.dimensions.iter().map(ToString::to_string).collect::<Vec<_>>();
             let shape = shape.join("x");
             return Err(Error::data(path, format!("pos_img is {shape}, not 2x15xT"), again));
         }
     };
-    let positions: Vec<_> = array.values.chunks_exact(30).map(frame).collect();
+    let positions: Vec<_> = array.values.chunks_exact(2 * JOINT_COUNT).map(frame).collect();
     let joints = positions.iter().flatten();
     let broken = joints.filter(|joint| !joint.iter().all(|value| value.is_finite())).count();
     if broken > 0 {
@@ -54,9 +55,9 @@ pub fn read(path: &Path) -> Result<Joints> {
     Ok(Joints { frames, positions })
 }
 
-/// One frame from its 30 numbers: x and y of joint 0, x and y of joint 1, …
-fn frame(numbers: &[f64]) -> [[f64; 2]; 15] {
-    let mut joints = [[0.0; 2]; 15];
+/// One frame from its numbers: x and y of joint 0, x and y of joint 1, …
+fn frame(numbers: &[f64]) -> [[f64; 2]; JOINT_COUNT] {
+    let mut joints = [[0.0; 2]; JOINT_COUNT];
     for (joint, pair) in joints.iter_mut().zip(numbers.chunks_exact(2)) {
         joint.copy_from_slice(pair);
     }

@@ -62,17 +62,14 @@ pub(super) fn overlapped<T: Send, S: Send>(
         let taker = scope.spawn(move || {
             receiver.iter().try_for_each(|item| take(&mut state, item)).map(|()| state)
         });
-        let made = make(&mut |item| sender.send(item).map_err(|_| stopped()));
+        // what `take` failed with is what is told
+        let made = make(&mut |item| sender.send(item).map_err(|_| Error::Stopped));
         drop(sender);
         let taken = taker.join().unwrap_or_else(|panic| resume_unwind(panic));
         // Where the taker has failed, `make` knows no more than that nobody listens.
         let state = taken?;
         made.map(|()| state)
     })
-}
-
-fn stopped() -> Error {
-    Error::Device("the next stage has stopped".into())
 }
 
 #[cfg(test)]

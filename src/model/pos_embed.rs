@@ -52,6 +52,20 @@ pub fn turns((height, width): (usize, usize), periods: &[f32]) -> Vec<f32> {
     out
 }
 
+/// Whether a position table [1, 1 + side², width] is the fixed one ([`sincos_table`]) and not a
+/// learnt one, as far as its number type tells: bfloat16 is off by up to 2⁻⁹ for values up to 1, f16
+/// and angles computed in f32 by less.
+///
+/// # Errors
+/// Its values cannot be read.
+pub fn is_fixed(table: &Tensor, width: usize, side: usize) -> candle_core::Result<bool> {
+    const ROUNDING: f32 = 3e-3;
+    let values = table.flatten_all()?.to_vec1::<f32>()?;
+    let fixed = sincos_table(width, side);
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= ROUNDING;
+    Ok(values.len() == fixed.len() && values.iter().zip(&fixed).all(near))
+}
+
 /// The 2-D sine-cosine table of a `side` × `side` grid, row-major [1 + side², width].
 ///
 /// Row 0 belongs to CLS and is zero; row 1 + y·side + x belongs to the patch in row y, column x.
@@ -204,6 +218,19 @@ mod tests {
                 assert!((got - wanted).abs() < 1.2e-7, "row {row}: {got} for {wanted}");
             }
         }
+    }
+
+    #[test]
+    fn a_fixed_table_is_known_in_any_number_type() {
+        use candle_core::{DType, Device};
+        let table = Tensor::from_vec(sincos_table(96, 14), (1, 197, 96), &Device::Cpu).unwrap();
+        let is_fixed = |table: &Tensor, side| is_fixed(table, 96, side).unwrap();
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let stored = table.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap();
+            assert!(is_fixed(&stored, 14), "{dtype:?}");
+        }
+        assert!(!is_fixed(&(&table * 0.99).unwrap(), 14));
+        assert!(!is_fixed(&table, 7));
     }
 
     #[test]

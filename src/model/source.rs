@@ -224,7 +224,7 @@ fn from_checkpoint(
         family: checkpoint.family.to_string(),
         arch: checkpoint.config.name(),
         heads: Some(checkpoint.config.heads),
-        dictionary: checkpoint.report.wrapper,
+        dictionary: checkpoint.report.dictionary,
         positions: checkpoint.config.positions,
         chosen,
         heads_guessed: checkpoint.report.heads_guessed,

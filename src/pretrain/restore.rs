@@ -15,7 +15,7 @@ use super::config::Config;
 use super::views::{Strategy, ViewSettings};
 use crate::autoencoder::{Autoencoder, AutoencoderConfig, DecoderConfig, Method, Parameters};
 use crate::error::{Error, Result};
-use crate::model::pos_embed::sincos_table;
+use crate::model::pos_embed::is_fixed;
 use crate::model::weights::{self, Checkpoint, Overrides};
 
 /// Heads of the decoders of CropMAE and SiamMAE.
@@ -33,7 +33,7 @@ pub struct Told {
     pub encoder: Overrides,
     /// Heads of the decoder (the setting `decoder_heads`).
     pub decoder_heads: Option<usize>,
-    /// Whether patches of mean 0 and variance 1 were predicted (the setting `normalized_target`).
+    /// Whether patches of mean 0 and variance 1 were predicted (the setting `normalize_target`).
     pub normalize_target: Option<bool>,
 }
 
@@ -70,7 +70,7 @@ fn ours(path: &Path, told: &Told, device: &Device, dtype: DType) -> Result<Resto
         return Err(Error::weights(
             path,
             "says itself how it was trained",
-            "leave the setting `checkpoint_key`, the setting `heads`, the setting `decoder_heads` and the setting `normalized_target` out",
+            "leave the setting `checkpoint_key`, the setting `heads`, the setting `decoder_heads` and the setting `normalize_target` out",
         ));
     }
     let (state, tensors) = checkpoint::load(path)?;
@@ -150,7 +150,9 @@ fn sizes(
     };
     let hidden = if method == Method::Mae { "mlp.fc1" } else { "linear1" };
     let (heads, normalize_target) = untold(method, told, notes);
-    if !has_fixed_table(checkpoint) {
+    let (config, table) = (&checkpoint.config, checkpoint.tensors.get("pos_embed"));
+    let fixed = table.map(|table| is_fixed(table, config.width, config.table_side)).transpose()?;
+    if fixed != Some(true) {
         notes.push("its position table is not MAE's fixed one, which is used all the same".into());
     }
     let decoder = DecoderConfig {
@@ -175,21 +177,12 @@ fn untold(method: Method, told: &Told, notes: &mut Vec<String>) -> (usize, bool)
     });
     let normalize_target = told.normalize_target.unwrap_or_else(|| {
         notes.push(
-            "assumed to predict patches of mean 0 and variance 1; if not, pass the setting `normalized_target = no`"
+            "assumed to predict patches of mean 0 and variance 1; if not, pass the setting `normalize_target = no`"
                 .into(),
         );
         true
     });
     (heads, normalize_target)
-}
-
-/// Whether the position table is the sine-cosine one, as far as 16 bits tell.
-fn has_fixed_table(checkpoint: &Checkpoint) -> bool {
-    let table = checkpoint.tensors.get("pos_embed").map(|table| table.flatten_all()?.to_vec1());
-    let Some(Ok(table)) = table else { return false };
-    let fixed = sincos_table(checkpoint.config.width, checkpoint.config.table_side);
-    table.len() == fixed.len()
-        && table.iter().zip(fixed).all(|(a, b): (&f32, f32)| (a - b).abs() < 0.01)
 }
 
 #[cfg(test)]

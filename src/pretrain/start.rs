@@ -16,7 +16,7 @@ use super::config::Config;
 use crate::autoencoder::{Method, Parameters};
 use crate::error::{Error, Result};
 use crate::model::VitConfig;
-use crate::model::pos_embed::sincos_table;
+use crate::model::pos_embed::is_fixed;
 use crate::model::weights::{self, AdamState, Checkpoint, Overrides};
 use crate::wording::counted;
 
@@ -181,22 +181,13 @@ fn refuse_another(
 /// Says that the position table was learnt, where it was: the run keeps to the fixed one.
 fn learnt_table(path: &Path, loaded: &Checkpoint) -> Result<Option<String>> {
     let table = loaded.tensors.get("pos_embed");
-    let learnt = table.map(|table| is_learnt(table, &loaded.config)).transpose()?;
+    let (width, side) = (loaded.config.width, loaded.config.table_side);
+    let fixed = table.map(|table| is_fixed(table, width, side)).transpose()?;
     let notice = || {
         let fixed = "the run keeps to the fixed sine-cosine one";
         format!("{}: its position table was learnt and is not taken: {fixed}", path.display())
     };
-    Ok(learnt.filter(|learnt| *learnt).map(|_| notice()))
-}
-
-/// Whether a position table [1, 1 + n, D] is another one than the fixed one of its size.
-fn is_learnt(table: &Tensor, config: &VitConfig) -> Result<bool> {
-    // what a table of f16 loses, and programs that compute angles in f32
-    const ROUNDING: f32 = 1e-3;
-    let values = table.flatten_all()?.to_vec1::<f32>()?;
-    let fixed = sincos_table(config.width, config.table_side);
-    let far = |(a, b): (&f32, &f32)| (a - b).abs() > ROUNDING;
-    Ok(values.len() != fixed.len() || values.iter().zip(&fixed).any(far))
+    Ok(fixed.filter(|fixed| !fixed).map(|_| notice()))
 }
 
 /// Puts AdamW's moments among `tensors` under our names; returns the steps made.

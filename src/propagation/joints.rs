@@ -4,8 +4,6 @@
 
 use super::LabelMap;
 
-/// Joints of a person.
-pub const JOINT_COUNT: usize = 15;
 /// Standard deviation of a joint's Gaussian in cells.
 const SIGMA: f64 = 0.5;
 /// Side of its stamp, 6σ + 1 cells, and the place of the peak in it.
@@ -13,10 +11,13 @@ const STAMP: (i64, i64) = (4, 2);
 /// Cells that a joint's coordinate is averaged over.
 const READ_CELLS: usize = 5;
 
-/// Soft labels of the first frame from `joints`, (x, y) in cells: background, then one channel a
-/// joint. Joints wholly outside the grid leave their channel empty.
-pub fn first_frame(joints: &[[f64; 2]; JOINT_COUNT], grid: (usize, usize)) -> LabelMap {
-    let channels = 1 + JOINT_COUNT;
+/// Soft labels of the first frame from `JOINTS` joints, (x, y) in cells: background, then one channel
+/// a joint. Joints wholly outside the grid leave their channel empty.
+pub fn first_frame<const JOINTS: usize>(
+    joints: &[[f64; 2]; JOINTS],
+    grid: (usize, usize),
+) -> LabelMap {
+    let channels = 1 + JOINTS;
     let mut values = vec![0.0; grid.0 * grid.1 * channels];
     for (joint, &position) in joints.iter().enumerate() {
         stamp(position, grid, |cell, value| values[cell * channels + 1 + joint] = value);
@@ -55,7 +56,7 @@ fn stamp([x, y]: [f64; 2], (height, width): (usize, usize), mut write: impl FnMu
 
 /// Coordinates (x, y) in cells of every joint: the mean of its five strongest cells, weighted by
 /// their labels; (-1, -1) where a joint's channel is empty.
-pub fn read_out(labels: &LabelMap) -> [[f32; 2]; JOINT_COUNT] {
+pub fn read_out<const JOINTS: usize>(labels: &LabelMap) -> [[f32; 2]; JOINTS] {
     std::array::from_fn(|joint| {
         let channel = labels.values.iter().skip(1 + joint).step_by(labels.channels);
         let mut cells: Vec<(usize, f32)> = channel.copied().enumerate().collect();
@@ -115,6 +116,8 @@ fn sift(heap: &mut [(usize, f32)], mut hole: usize, cell: (usize, f32)) {
 mod tests {
     use super::*;
 
+    const JOINT_COUNT: usize = 15;
+
     const OUTSIDE: [f64; 2] = [-50.0, -50.0];
 
     fn channel(labels: &LabelMap, joint: usize) -> Vec<f32> {
@@ -134,9 +137,9 @@ mod tests {
         assert_eq!(stamp.iter().filter(|v| **v > 0.0).count(), 16);
         let background = labels.values.iter().step_by(16).sum::<f32>();
         assert_eq!(background, (120 - 16) as f32);
-        let [x, y] = read_out(&labels)[3];
+        let [x, y] = read_out::<JOINT_COUNT>(&labels)[3];
         assert!((x - 5.0).abs() < 1e-6 && (y - 5.0).abs() < 1e-6, "symmetric around its peak");
-        assert_eq!(read_out(&labels)[0], [-1.0, -1.0]);
+        assert_eq!(read_out::<JOINT_COUNT>(&labels)[0], [-1.0, -1.0]);
     }
 
     #[test]

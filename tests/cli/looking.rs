@@ -78,11 +78,11 @@ fn checkpoints_of_other_programs_are_looked_at_with_what_their_papers_say() {
     place.run(&line).exits(0).says(&[
         "--decoder-heads",
         "(16)",
-        "if not, pass --normalized-target no",
+        "if not, pass --normalize-target no",
     ]);
     let found = picture(&place, "a/00000.png");
     assert_eq!((found.height, found.width), tiled(1, 3, (64, 64)), "MAE has no view 1");
-    let told = format!("{line} --decoder-heads 4 --normalized-target no");
+    let told = format!("{line} --decoder-heads 4 --normalize-target no");
     assert!(!place.run(&told).exits(0).err.contains("--decoder-heads"));
     place.run(&format!("{line} --strategy random-views")).exits(2).refuses(&["--strategy", "MAE"]);
     place.run(&format!("{line} --decoder-heads 5")).exits(1).refuses(&["decoder.heads (5)"]);

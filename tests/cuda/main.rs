@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use common::{largest_gap, tensors, values};
 use cropmae::data::{Benchmark, Need, Split, davis};
-use cropmae::device::{self, Choice};
+use cropmae::device::{self, Choice, Precision};
 use cropmae::eval::stream::input_planes;
 use cropmae::eval::{self, Batch, RunFolder, Setup};
 use cropmae::image::{decode, indexed};
@@ -41,7 +41,7 @@ const FRAME: Size = Size { height: 128, width: 224 };
 
 /// The GPU, or the CPU in its place.
 fn other_device() -> Device {
-    match device::open(Choice::Cuda(0)) {
+    match device::open(Choice::Cuda(0), Precision::F32, &|_| {}) {
         Ok(device) => device,
         Err(error) => {
             assert!(std::env::var_os("REQUIRE_GPU").is_none(), "REQUIRE_GPU is set, but {error}");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use candle_core::Device;
+use cropmae::device::{self, Choice, Precision};
 
 use super::{other_device, rendered};
 
@@ -68,7 +69,8 @@ fn several_gpus_and_batches_that_do_not_fit_change_no_prediction() {
     let large = run("large", &["--device", "cuda:0", "--batch", "auto"]);
     let masks = one.iter().filter(|(path, _)| path.starts_with("predictions"));
     assert!(masks.eq(&large), "the batch changed a prediction");
-    let both = match cropmae::device::open(cropmae::device::Choice::Cuda(1)) {
+    let second = Choice::Cuda(1);
+    let both = match device::open(second, Precision::F32, &|_| {}) {
         Ok(_) => "cuda:0,cuda:1",
         Err(_) => "cuda:0,cuda:0",
     };

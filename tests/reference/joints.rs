@@ -1,7 +1,8 @@
 //! Poses: the Gaussians of the first frame, and coordinates from label maps.
 
+use cropmae::metric::pck::JOINT_COUNT;
 use cropmae::propagation::LabelMap;
-use cropmae::propagation::joints::{JOINT_COUNT, first_frame, read_out};
+use cropmae::propagation::joints::{first_frame, read_out};
 use serde_json::Value;
 
 use super::{assert_near, bytes, expected, expected_json};
@@ -21,7 +22,7 @@ fn coordinates(value: &Value) -> Vec<f32> {
 fn label_maps_and_their_read_out() {
     for (pose, theirs) in expected_json("joints")["poses"].as_array().unwrap().iter().enumerate() {
         let cells: Vec<[f64; 2]> = serde_json::from_value(theirs["cells"].clone()).unwrap();
-        let ours = first_frame(&cells.try_into().unwrap(), GRID);
+        let ours = first_frame::<JOINT_COUNT>(&cells.try_into().unwrap(), GRID);
         let mut wanted = vec![0.0; GRID.0 * GRID.1 * JOINT_COUNT];
         for (place, value) in numbers(&theirs["places"]).iter().zip(numbers(&theirs["values"])) {
             wanted[*place as usize] = value as f32;
@@ -32,7 +33,7 @@ fn label_maps_and_their_read_out() {
         assert_near(&format!("maps of pose {pose}"), &gaussians, &wanted, 6e-8);
         let background: f32 = cells().map(|cell| cell[0]).sum();
         assert_eq!(f64::from(background), theirs["background"].as_f64().unwrap());
-        let read = read_out(&ours).concat();
+        let read = read_out::<JOINT_COUNT>(&ours).concat();
         // Five products with places up to 19 in f32. Borders cut stamps, so some cells tie.
         assert_near(&format!("pose {pose}"), &read, &coordinates(&theirs["read"]), 5e-6);
     }
@@ -43,7 +44,8 @@ fn label_maps_and_their_read_out() {
 fn ties_are_broken_as_pytorch_breaks_them() {
     let tied = &expected("joints")["tied"];
     let values = bytes(tied).into_iter().map(|level| f32::from(level) / 8.0).collect();
-    let ours = read_out(&LabelMap { grid: GRID, channels: 1 + JOINT_COUNT, values }).concat();
+    let ours = read_out::<JOINT_COUNT>(&LabelMap { grid: GRID, channels: 1 + JOINT_COUNT, values })
+        .concat();
     let theirs = coordinates(&expected_json("joints")["tied"]);
     assert!(ours.contains(&-1.0), "one joint is nowhere");
     // As above; another cell of a tie would move a joint by a tenth of a cell and more.

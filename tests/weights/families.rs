@@ -53,7 +53,7 @@ fn mae_training_checkpoint() {
     assert_eq!(checkpoint.config, config());
     assert_eq!(checkpoint.family, Family::Mae);
     let report = &checkpoint.report;
-    assert_eq!((report.container, report.wrapper.as_deref()), (Container::Torch, Some("model")));
+    assert_eq!((report.container, report.dictionary.as_deref()), (Container::Torch, Some("model")));
     assert_eq!(report.found, 30);
     // AdamW keeps a step and two moments for its one parameter
     assert_eq!(extras(&checkpoint), [("decoder_*", 2), ("mask_token", 1), ("optimizer", 3)]);
@@ -69,7 +69,7 @@ fn mae_safetensors_with_heads_in_its_metadata() {
     assert_same_encoder(&checkpoint, &[]);
     assert_eq!(checkpoint.config, VitConfig { heads: 2, ..config() });
     assert_eq!(checkpoint.report.container, Container::Safetensors);
-    assert_eq!(checkpoint.report.wrapper, None);
+    assert_eq!(checkpoint.report.dictionary, None);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn dino_teacher_is_preferred_and_the_student_can_be_asked_for() {
     let checkpoint = load_golden("dino.pth");
     assert_same_encoder(&checkpoint, &[]);
     assert_eq!(checkpoint.family, Family::Dino);
-    assert_eq!(checkpoint.report.wrapper.as_deref(), Some("teacher"));
+    assert_eq!(checkpoint.report.dictionary.as_deref(), Some("teacher"));
     let note = checkpoint.report.notes.iter().find(|note| note.contains("`teacher`"));
     assert!(note.is_some_and(|note| note.ends_with("the setting `checkpoint_key = student` takes that")));
     assert_eq!(checkpoint.report.prefix, "backbone.");
@@ -158,7 +158,7 @@ fn hugging_face_dinov2() {
 fn parameters_views_strides_doubles_and_a_shared_dict() {
     let checkpoint = load_golden("unusual.pth");
     assert_same_encoder(&checkpoint, &[]);
-    assert_eq!(checkpoint.report.wrapper.as_deref(), Some("model"));
+    assert_eq!(checkpoint.report.dictionary.as_deref(), Some("model"));
     let dtypes = [("bf16".to_string(), 1), ("f32".to_string(), 28), ("f64".to_string(), 1)];
     assert_eq!(checkpoint.report.dtypes, dtypes);
 }

@@ -318,7 +318,7 @@ fn clip_is_not_taken_for_eva() {
 #[test]
 fn another_encoder_in_the_file_is_told_of() {
     let checkpoint = load_golden("with_average.pth");
-    assert_eq!(checkpoint.report.wrapper.as_deref(), Some("state_dict"));
+    assert_eq!(checkpoint.report.dictionary.as_deref(), Some("state_dict"));
     let notes = checkpoint.report.notes.join("\n");
     assert!(
         notes.contains("the file holds state_dict_ema too: the setting `checkpoint_key = state_dict_ema` takes that"),

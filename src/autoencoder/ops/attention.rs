@@ -10,9 +10,9 @@ use super::dropout::{Dropout, drawn};
 #[cfg(feature = "cuda")]
 use super::gpu;
 use super::plain::plain;
-use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise::{dot, exponentials};
+use crate::host::{ours, read, values};
 use crate::product::{View, product};
 
 /// Attention of tokens among themselves: `qkv` [B, N, 3·D], whose channels are queries, keys and

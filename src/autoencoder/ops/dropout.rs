@@ -5,8 +5,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::autoencoder::host::{CHUNK, ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
+use crate::host::{CHUNK, ours, read, values};
 
 /// What one operation drops.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,8 +6,8 @@ use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::plain::plain;
-use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
+use crate::host::{ours, read, values};
 
 struct MaskedError {
     /// One a patch: 1 where it counts.

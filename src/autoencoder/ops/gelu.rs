@@ -4,9 +4,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::plain::plain;
-use crate::autoencoder::host::{CHUNK, ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise;
+use crate::host::{CHUNK, ours, read, values};
 
 struct Gelu;
 

@@ -4,8 +4,8 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Module, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::plain::plain;
-use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
+use crate::host::{ours, read, values};
 use crate::product::{How, View, ViewMut, multiply};
 
 /// Rows whose gradients are added up on one thread, whatever the number of threads.

@@ -4,9 +4,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::plain::plain;
-use crate::autoencoder::host::{ours, read, values};
 use crate::autoencoder::tape::{Tape, Value};
 use crate::elementwise::{dot, layer_norm, sum};
+use crate::host::{ours, read, values};
 
 /// Rows that a thread takes at a time; also those whose gradients it adds up, so that sums do not
 /// depend on the number of threads.

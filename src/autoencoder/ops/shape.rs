@@ -3,8 +3,8 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::linear::column_sums;
-use crate::autoencoder::host::add_tensors;
 use crate::autoencoder::tape::{Tape, Value};
+use crate::host::add_tensors;
 
 /// The sum of two values of one shape.
 pub(in crate::autoencoder) fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {

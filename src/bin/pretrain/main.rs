@@ -114,7 +114,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             streams::note(line);
         }
     };
-    let device = device::open_saying(cli.device, cli.dtype, &say)?;
+    let device = device::open(cli.device, cli.dtype, &say)?;
     plan::check_memory(&config, &device)?;
     let data = cli.data.as_deref().ok_or_else(|| usage::usage!("--data is missing"))?;
     plan::check_out(&cli.out, data)?;

@@ -124,7 +124,7 @@ pub(crate) fn open_devices(args: &RunArgs, say: &Notes) -> Result<Vec<Device>> {
     let devices: Vec<Device> = args
         .device
         .iter()
-        .map(|choice| device::open_saying(*choice, args.dtype, &|line| say.line(line)))
+        .map(|choice| device::open(*choice, args.dtype, &|line| say.line(line)))
         .collect::<cropmae::Result<_>>()?;
     let cpus = devices.iter().filter(|device| device.is_cpu()).count();
     let mixed = cpus != 0 && cpus != devices.len();

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> Result<Outcome> {
             ..Overrides::default()
         },
         decoder_heads: args.decoder_heads,
-        normalize_target: args.normalized_target.map(|answer| answer == Answer::Yes),
+        normalize_target: args.normalize_target.map(|answer| answer == Answer::Yes),
     };
     let mut restored = restore::restore(&args.weights, &told, &device, args.run.dtype.dtype())?;
     restored.notes.iter().for_each(|note| say.line(note));

@@ -17,7 +17,7 @@ mod workers;
 use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, Storage, Tensor};
+use candle_core::Tensor;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -30,6 +30,7 @@ use super::parameters::Parameters;
 use super::pos_embed::Positions;
 use crate::elementwise::{layer_norm, swiglu};
 use crate::error::Result;
+use crate::host::read;
 use crate::product::packed::{Aligned, Sizes};
 
 /// Values of the hidden layer of a band, about: 400 KiB, beside which a core's cache has room for a
@@ -281,15 +282,15 @@ impl Encoder {
         if space.workers.len() != rayon::current_num_threads() {
             space.workers = workers::hire();
         }
-        with_values(table, |table| {
-            with_values(frames, |values| {
+        read(table, |table| {
+            read(frames, |values| {
                 self.embed(Pixels { values, height, width }, table, &mut space, sizes);
             })
         })??;
         let result = match turns {
             None => run(&mut space, sizes, None),
             Some(turns) => {
-                with_values(turns, |values| run(&mut space, sizes, Some(Turns { values, sizes })))?
+                read(turns, |values| run(&mut space, sizes, Some(Turns { values, sizes })))?
             }
         };
         self.idle_workspaces().push(space);
@@ -418,18 +419,6 @@ fn copy_patch(
         let (channel, y) = (line / patch, row * patch + line % patch);
         let start = ((image * 3 + channel) * frames.height + y) * frames.width + column * patch;
         out.copy_from_slice(&frames.values[start..][..patch]);
-    }
-}
-
-/// Calls `read` with the values of an f32 tensor on the CPU, row by row.
-fn with_values<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => {
-            Ok(read(&values[start..end]))
-        }
-        _ => Err(candle_core::Error::Msg("a tensor that is not f32 on the CPU".into()).into()),
     }
 }
 

@@ -95,12 +95,12 @@ impl Opened {
         }
     }
 
-    /// The tensors of the top dict, or of the one called `wrapper`.
-    pub(super) fn table(&self, wrapper: Option<&str>) -> Option<Table> {
-        match (self, wrapper) {
+    /// The tensors of the top dict, or of the one called `dictionary`.
+    pub(super) fn table(&self, dictionary: Option<&str>) -> Option<Table> {
+        match (self, dictionary) {
             (Self::Safetensors(flat), None) => Some(flat.table.clone()),
             (Self::Safetensors(_), Some(_)) => None,
-            (Self::Torch(zip), _) => zip.table(wrapper),
+            (Self::Torch(zip), _) => zip.table(dictionary),
         }
     }
 

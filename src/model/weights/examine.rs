@@ -39,7 +39,10 @@ impl Examined {
         let opened = Opened::open(path)?;
         let selection = select::select(&opened, overrides.checkpoint_key.as_deref());
         let mut examined = Self {
-            report: KeyReport { wrapper: selection.wrapper, ..KeyReport::new(opened.container()) },
+            report: KeyReport {
+                dictionary: selection.dictionary,
+                ..KeyReport::new(opened.container())
+            },
             opened,
             table: selection.table,
             plan: Plan::default(),
@@ -63,10 +66,10 @@ impl Examined {
         (path, overrides): (&Path, &Overrides),
     ) -> Result<(), Refusal> {
         let keys: Vec<String> = self.table.keys().map(|key| within(key, &site.prefix)).collect();
-        let wrapper = self.report.wrapper.clone();
+        let dictionary = self.report.dictionary.clone();
         let clues = Clues {
             spelling: site.spelling,
-            wrapper: wrapper.as_deref(),
+            dictionary: dictionary.as_deref(),
             prefix: &site.prefix,
             keys: &keys,
         };
@@ -162,7 +165,7 @@ impl Examined {
     /// What stands in the file beside the dict that was used.
     fn describe_surroundings(&mut self) {
         let (counts, numbers) = self.opened.surroundings();
-        let used = self.report.wrapper.as_deref().and_then(|path| path.split('.').next());
+        let used = self.report.dictionary.as_deref().and_then(|path| path.split('.').next());
         let beside =
             counts.into_iter().filter(|(name, count)| *count > 0 && Some(name.as_str()) != used);
         self.report.extras.extend(beside.map(|(name, count)| ExtraGroup { name, count }));
@@ -178,7 +181,7 @@ impl Examined {
     /// Which dict was taken where the file has others that encoders come in, such as averaged
     /// weights.
     fn describe_choice(&mut self) {
-        let KeyReport { wrapper: Some(taken), refusal: None, .. } = &self.report else { return };
+        let KeyReport { dictionary: Some(taken), refusal: None, .. } = &self.report else { return };
         let others = select::other_encoders(&self.opened, taken);
         if let Some(first) = others.first() {
             let all = others.join(", ");

@@ -52,7 +52,7 @@ pub(super) struct Clues<'a> {
     /// How the keys are spelled.
     pub(super) spelling: Spelling,
     /// The dict that the keys were in.
-    pub(super) wrapper: Option<&'a str>,
+    pub(super) dictionary: Option<&'a str>,
     /// What was stripped from the keys.
     pub(super) prefix: &'a str,
     /// All keys of the dict, unstripped.
@@ -100,11 +100,11 @@ impl Family {
             Self::MocoV3
         } else if classifier.iter().any(|key| clues.encoder(key)) {
             Self::Timm
-        } else if matches!(clues.wrapper, Some("teacher" | "student" | "state_dict"))
+        } else if matches!(clues.dictionary, Some("teacher" | "student" | "state_dict"))
             || clues.prefix.contains("backbone.")
         {
             Self::Dino
-        } else if clues.wrapper == Some("model") {
+        } else if clues.dictionary == Some("model") {
             Self::Mae
         } else {
             Self::Plain
@@ -159,7 +159,7 @@ impl Family {
             }
             Self::Dino => {
                 let word = |part: &str| matches!(part, "teacher" | "student");
-                clues.wrapper.is_some_and(word) || clues.prefix.split('.').any(word)
+                clues.dictionary.is_some_and(word) || clues.prefix.split('.').any(word)
             }
             Self::MocoV3
             | Self::Dinov2
@@ -219,14 +219,15 @@ impl fmt::Display for Family {
 mod tests {
     use super::*;
 
-    fn family(spelling: Spelling, wrapper: Option<&str>, prefix: &str, keys: &[&str]) -> Family {
+    fn family(spelling: Spelling, dictionary: Option<&str>, prefix: &str, keys: &[&str]) -> Family {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_string()).collect();
-        Family::of(&Clues { spelling, wrapper, prefix, keys: &keys })
+        Family::of(&Clues { spelling, dictionary, prefix, keys: &keys })
     }
 
     #[test]
     fn timm_names_are_told_apart_by_what_stands_beside_them() {
-        let timm = |wrapper, prefix, keys: &[&str]| family(Spelling::Timm, wrapper, prefix, keys);
+        let timm =
+            |dictionary, prefix, keys: &[&str]| family(Spelling::Timm, dictionary, prefix, keys);
         assert_eq!(timm(Some("model"), "", &["cls_token", "decoder_pos_embed"]), Family::Mae);
         assert_eq!(timm(Some("model"), "", &["cls_token"]), Family::Mae);
         assert_eq!(timm(Some("model"), "", &["head.weight"]), Family::Timm);
@@ -263,9 +264,9 @@ mod tests {
 
     #[test]
     fn only_a_programs_own_keys_settle_the_number_of_heads() {
-        let settled = |wrapper, prefix, keys: &[&str]| {
+        let settled = |dictionary, prefix, keys: &[&str]| {
             let keys: Vec<String> = keys.iter().map(|key| (*key).to_string()).collect();
-            let clues = Clues { spelling: Spelling::Timm, wrapper, prefix, keys: &keys };
+            let clues = Clues { spelling: Spelling::Timm, dictionary, prefix, keys: &keys };
             Family::of(&clues).settles_heads(&clues)
         };
         assert!(settled(Some("model"), "", &["cls_token", "decoder_pos_embed"]));

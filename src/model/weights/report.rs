@@ -13,7 +13,8 @@ pub struct KeyReport {
     /// The kind of file.
     pub container: Container,
     /// The dict inside the file that was used (`model`, `teacher`, …); none where it is flat.
-    pub wrapper: Option<String>,
+    #[serde(rename = "wrapper")]
+    pub dictionary: Option<String>,
     /// What was stripped from the front of every key, with its last dot.
     pub prefix: String,
     /// Encoder tensors the file has, counted by canonical name.
@@ -91,7 +92,7 @@ impl KeyReport {
     pub(crate) fn new(container: Container) -> Self {
         Self {
             container,
-            wrapper: None,
+            dictionary: None,
             prefix: String::new(),
             found: 0,
             missing: Vec::new(),
@@ -125,8 +126,8 @@ impl fmt::Display for KeyReport {
         let dtypes: Vec<_> =
             self.dtypes.iter().map(|(name, count)| format!("{name} ({count})")).collect();
         writeln!(formatter, "container   {}", self.container)?;
-        if let Some(wrapper) = &self.wrapper {
-            writeln!(formatter, "dict        {wrapper}")?;
+        if let Some(dictionary) = &self.dictionary {
+            writeln!(formatter, "dict        {dictionary}")?;
         }
         if !self.prefix.is_empty() {
             writeln!(formatter, "prefix      {}", self.prefix)?;
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn a_report_prints_one_fact_a_line() {
         let mut report = KeyReport::new(Container::Torch);
-        report.wrapper = Some("model".into());
+        report.dictionary = Some("model".into());
         report.found = 3;
         report.parameters = 12;
         report.dtypes = vec![("f32".into(), 3)];

@@ -8,7 +8,8 @@ use super::site::{Site, sites};
 use super::torch_zip::STATE_DICT;
 
 /// The dicts that training programs put their weights in, in the order of preference.
-const WRAPPERS: [&str; 6] = ["model", "state_dict", "teacher", "student", "model_ema", "encoder"];
+const DICTIONARIES: [&str; 6] =
+    ["model", "state_dict", "teacher", "student", "model_ema", "encoder"];
 
 /// Other dicts of a file that are looked into; more are not worth the time.
 const MAX_OTHERS: usize = 32;
@@ -16,7 +17,7 @@ const MAX_OTHERS: usize = 32;
 /// A dict of the file and the encoder in it.
 pub(super) struct Selection {
     /// The dict's name; none for the top of the file.
-    pub(super) wrapper: Option<String>,
+    pub(super) dictionary: Option<String>,
     /// Its tensors.
     pub(super) table: Table,
     /// Where the encoder is, or why none was found.
@@ -35,8 +36,8 @@ pub(super) fn select(opened: &Opened, key: Option<&str>) -> Selection {
     let prefix = key
         .filter(|_| !matches!(candidates.as_slice(), [Some(only)] if Some(only.as_str()) == key));
     let mut first: Option<(Option<String>, Table)> = None;
-    for wrapper in candidates {
-        let Some(table) = opened.table(wrapper.as_deref()) else { continue };
+    for dictionary in candidates {
+        let Some(table) = opened.table(dictionary.as_deref()) else { continue };
         let (mut found, mut settled) = sites(table.keys().map(String::as_str));
         if let Some(prefix) = prefix {
             found.retain(|site| {
@@ -46,10 +47,10 @@ pub(super) fn select(opened: &Opened, key: Option<&str>) -> Selection {
         }
         if !found.is_empty() {
             let site = if settled { Ok(found.swap_remove(0)) } else { Err(ambiguous(&found)) };
-            return Selection { wrapper, table, site };
+            return Selection { dictionary, table, site };
         }
         if first.as_ref().is_none_or(|(_, kept)| kept.is_empty() && !table.is_empty()) {
-            first = Some((wrapper, table));
+            first = Some((dictionary, table));
         }
     }
     nothing_found(opened, prefix, first.unwrap_or_default())
@@ -69,8 +70,9 @@ pub(super) fn other_encoders(opened: &Opened, taken: &str) -> Vec<String> {
 
 fn candidates(opened: &Opened) -> Vec<Option<String>> {
     let dicts = opened.dicts();
-    let usual = WRAPPERS.iter().filter(|name| dicts.iter().any(|dict| dict == *name));
-    let others = dicts.iter().filter(|dict| !WRAPPERS.contains(&dict.as_str())).take(MAX_OTHERS);
+    let usual = DICTIONARIES.iter().filter(|name| dicts.iter().any(|dict| dict == *name));
+    let others =
+        dicts.iter().filter(|dict| !DICTIONARIES.contains(&dict.as_str())).take(MAX_OTHERS);
     let usual = usual.map(|name| Some((*name).to_string()));
     usual.chain([None]).chain(others.cloned().map(Some)).collect()
 }
@@ -78,7 +80,7 @@ fn candidates(opened: &Opened) -> Vec<Option<String>> {
 fn nothing_found(
     opened: &Opened,
     prefix: Option<&str>,
-    (wrapper, table): (Option<String>, Table),
+    (dictionary, table): (Option<String>, Table),
 ) -> Selection {
     let keys: Vec<String> = table.keys().cloned().collect();
     let refusal = if let Some(what) = opened.not_a_dict() {
@@ -93,13 +95,13 @@ fn nothing_found(
             format!("correct the setting `checkpoint_key` or leave it out; the file has {shown}"),
         )
     } else {
-        let searched = match &wrapper {
+        let searched = match &dictionary {
             Some(name) => format!("in its dict `{name}`"),
             None => "at its top".into(),
         };
         diagnosis::no_encoder(&keys, &searched, &opened.dicts())
     };
-    Selection { wrapper, table, site: Err(refusal) }
+    Selection { dictionary, table, site: Err(refusal) }
 }
 
 fn ambiguous(found: &[Site]) -> Refusal {

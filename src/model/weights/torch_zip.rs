@@ -126,9 +126,9 @@ impl TorchZip {
     }
 
     /// The tensors of the top dict (`None`) or of a dict inside it (`a`, or `a.b` two deep).
-    pub(super) fn table(&self, wrapper: Option<&str>) -> Option<Table> {
+    pub(super) fn table(&self, dictionary: Option<&str>) -> Option<Table> {
         let mut dict = self.pickle.root();
-        for name in wrapper.into_iter().flat_map(|path| path.split('.')) {
+        for name in dictionary.into_iter().flat_map(|path| path.split('.')) {
             dict = self.entry(dict, name)?;
         }
         let entries = self.pickle.entries(dict)?;

@@ -59,11 +59,6 @@ impl Interval {
         let tail = (1.0 - CONFIDENCE) / 2.0;
         Some(Self { low: quantile(&values, tail)?, high: quantile(&values, 1.0 - tail)? })
     }
-
-    /// Whether 0 is not in it.
-    pub fn excludes_zero(&self) -> bool {
-        self.low > 0.0 || self.high < 0.0
-    }
 }
 
 /// The quantile of sorted values, linear between neighbours (NumPy's default).

@@ -45,7 +45,7 @@ pub(crate) struct ReconstructArgs {
     pub(crate) decoder_heads: Option<usize>,
     /// Whether it was trained to predict patches of mean 0 and variance 1 [default: yes]
     #[arg(long, value_name = "yes|no", help_heading = "Network")]
-    pub(crate) normalized_target: Option<Answer>,
+    pub(crate) normalize_target: Option<Answer>,
 
     /// Images, or folders of them
     #[arg(long, num_args = 1.., required = true, value_name = "DIR|FILES", help_heading = "Views")]

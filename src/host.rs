@@ -4,15 +4,15 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 use rayon::prelude::*;
 
 /// Values that a thread takes at a time in passes over memory.
-pub(super) const CHUNK: usize = 1 << 14;
+pub(crate) const CHUNK: usize = 1 << 14;
 
 /// Whether our own operations can take this tensor.
-pub(super) fn ours(xs: &Tensor) -> bool {
+pub(crate) fn ours(xs: &Tensor) -> bool {
     xs.device().is_cpu() && xs.dtype() == DType::F32
 }
 
 /// The values of a contiguous operand.
-pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => candle_core::bail!("an operand that is not contiguous"),
@@ -20,7 +20,7 @@ pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a
 }
 
 /// Hands the values of a tensor to `f`.
-pub(super) fn read<R>(xs: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+pub(crate) fn read<R>(xs: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let xs = xs.contiguous()?;
     let (storage, layout) = xs.storage_and_layout();
     match &*storage {
@@ -30,7 +30,7 @@ pub(super) fn read<R>(xs: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
 }
 
 /// Adds `values` to `sums`.
-pub(super) fn add_to(sums: &mut [f32], values: &[f32]) {
+pub(crate) fn add_to(sums: &mut [f32], values: &[f32]) {
     sums.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(sums, values)| {
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum += value;
@@ -39,7 +39,7 @@ pub(super) fn add_to(sums: &mut [f32], values: &[f32]) {
 }
 
 /// The sum of two tensors of one shape.
-pub(super) fn add_tensors(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(crate) fn add_tensors(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !(ours(a) && ours(b) && a.dims() == b.dims()) {
         return a + b;
     }
