@@ -171,7 +171,7 @@ fn without_tests(text: &str) -> String {
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let module = |next: &&str| next.starts_with("mod ") || next.starts_with("pub(crate) mod ");
-        if line == "#[cfg(test)]" && lines.peek().is_some_and(|next| module(next)) {
+        if line == "#[cfg(test)]" && lines.peek().is_some_and(module) {
             let declared = lines.next().is_some_and(|next| next.ends_with(';'));
             if !declared {
                 lines.by_ref().find(|line| *line == "}");
