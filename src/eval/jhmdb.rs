@@ -142,7 +142,7 @@ pub(super) fn first_labels(truth: &Joints, frame: Size, input: Size, patch: usiz
     };
     let joints = truth.positions[0]
         .map(|[x, y]| [cells(x, input.width, frame.width), cells(y, input.height, frame.height)]);
-    first_frame(&joints, (input.height / patch, input.width / patch))
+    first_frame(&joints, input.grid(patch))
 }
 
 fn length_note(frames: usize, annotated: usize) -> Vec<String> {

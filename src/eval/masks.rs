@@ -120,7 +120,7 @@ pub(super) fn given_labels(
 /// The soft labels of frame 0 on the grid, from its annotation without void pixels at the size of the
 /// protocol's copy.
 fn given(annotation: &LabelImage, input: Size, patch: usize, protocol: &Protocol) -> FirstFrame {
-    let grid = (input.height / patch, input.width / patch);
+    let grid = input.grid(patch);
     first_frame(annotation, (input.height, input.width), grid, protocol.first_labels)
 }
 

@@ -133,7 +133,7 @@ fn cell(
     patch: usize,
 ) -> ((usize, usize), (usize, usize)) {
     let (frame, input) = (encoded.frame, encoded.input);
-    let grid = (input.height / patch, input.width / patch);
+    let grid = input.grid(patch);
     // the middle of the pixel; the last pixels may be of no whole patch
     let along = |place: usize, input: usize, frame: usize, cells: usize| {
         ((2 * place + 1) * input / (2 * frame * patch)).min(cells - 1)

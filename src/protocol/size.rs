@@ -13,6 +13,14 @@ pub struct Size {
     pub width: usize,
 }
 
+impl Size {
+    /// Rows and columns of whole patches of this side, at least 1; what is left of them counts for
+    /// none.
+    pub fn grid(self, patch: usize) -> (usize, usize) {
+        (self.height / patch, self.width / patch)
+    }
+}
+
 impl std::fmt::Display for Size {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}x{}", self.height, self.width)

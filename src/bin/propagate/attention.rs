@@ -61,7 +61,7 @@ fn row(
     if mean {
         attention = attention.mean_keepdim(0)?;
     }
-    let grid = (input.height / patch, input.width / patch);
+    let grid = input.grid(patch);
     // the last rows and columns of pixels may be of no patch
     let seen = cut(&seen, (grid.0 * patch, grid.1 * patch));
     let maps = attention.to_vec2::<f32>()?;

@@ -38,7 +38,8 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<Outcome> {
         let (planes, input) = input_planes(decode::read(path)?, &protocol, patch)?;
         let frame = Tensor::from_vec(planes, (1, 3, input.height, input.width), &device)?;
         let Tokens { patches, cls } = loaded.encoder.tokens(&frame, args.normalize)?;
-        let grid = (input.height / patch, input.width / patch, loaded.encoder.width());
+        let (rows, columns) = input.grid(patch);
+        let grid = (rows, columns, loaded.encoder.width());
         let plain = |tensor: Tensor| tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu);
         let patches = plain(patches.squeeze(0)?.reshape(grid)?)?;
         stored.insert(format!("{name}.patches"), patches);

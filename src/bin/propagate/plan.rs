@@ -337,7 +337,7 @@ pub(crate) fn grid(
     let (width, height) = image::decode::size(path)?;
     let frame = Size { height, width };
     let input = protocol.input(frame, patch)?;
-    Ok(Some((frame, input, [input.height / patch, input.width / patch])))
+    Ok(Some((frame, input, input.grid(patch).into())))
 }
 
 /// What features on disk take, in words; `frames` is how many there are at once.
