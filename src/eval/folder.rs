@@ -301,7 +301,7 @@ mod tests {
         let root = folder.path().join("out");
         let run = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap();
         let busy = RunFolder::open(&root, &json!({ "topk": 5, "weights": "a" })).unwrap_err();
-        assert!(busy.to_string().contains("another run is at work"), "{busy}");
+        assert!(busy.to_string().contains("another run is using this folder"), "{busy}");
         drop(run);
         // Nothing was finished with 5, so 7 may have the folder.
         let run = RunFolder::open(&root, &json!({ "topk": 7, "weights": "a" })).unwrap();
@@ -323,7 +323,7 @@ mod tests {
         let run = RunFolder::open(&place("done"), &json!({ "topk": 5 })).unwrap();
         run.commit("clip", &run.stage("clip").unwrap(), &1).unwrap();
         let busy = RunFolder::check(&place("done"), &json!({ "topk": 5 })).unwrap_err();
-        assert!(busy.to_string().contains("another run is at work"), "{busy}");
+        assert!(busy.to_string().contains("another run is using this folder"), "{busy}");
         drop(run);
         for name in ["file", "file/out", "mine", "done"] {
             let checked = RunFolder::check(&place(name), &json!({ "topk": 7 })).unwrap_err();

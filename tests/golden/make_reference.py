@@ -334,7 +334,7 @@ def labels(masks):
         soft[..., -1] = 0  # a label that is nowhere
         tensors[f"soft.{channels}"] = soft
         size = (grid[0] * patch, grid[1] * patch)
-        for readout in ("argmax", "min-max-argmax"):
+        for readout in ("argmax", "min-max-argmax", "cell-min-max-argmax"):
             hard = ref.hard_labels(soft, np.arange(channels), size, readout)
             tensors[f"hard.{channels}.{patch}.{readout}"] = hard
     save("labels", tensors)

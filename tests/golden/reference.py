@@ -183,10 +183,14 @@ def first_labels(annotation, frame, grid, rule):
 
 
 def upsampled(soft, size, readout):
-    """Soft labels [h, w, C] f32 at the input size: what the argmax is taken of."""
+    """Soft labels [h, w, C] f32 at that size: what the argmax is taken of."""
     if readout == "argmax":
         return opencv(soft, size, cv2.INTER_LINEAR)
     planes = torch.from_numpy(np.ascontiguousarray(soft.transpose(2, 0, 1)))[None]
+    if readout == "cell-min-max-argmax":  # DINOv3: nearest, each label's map to [0, 1]
+        planes = F.interpolate(planes, size=size, mode="nearest")[0]
+        low, high = planes.amin((1, 2), True), planes.amax((1, 2), True)
+        return ((planes - low) / (high - low)).nan_to_num(0).numpy().transpose(1, 2, 0)
     planes = F.interpolate(planes, size=size, mode="bilinear", align_corners=False)[0]
     for plane in planes:  # DINO: each label's map to [0, 1], empty ones left alone
         if plane.max() > 0:
@@ -196,7 +200,7 @@ def upsampled(soft, size, readout):
 
 
 def hard_labels(soft, ids, size, readout):
-    """Ids at the input size; the first maximum wins."""
+    """Ids at that size; the first maximum wins."""
     return ids[upsampled(soft, size, readout).argmax(axis=-1)].astype(np.uint8)
 
 
@@ -434,8 +438,8 @@ PRESETS = {
     "rsp": DINO | {"copy": (480, 880), "topk": 7, "radius": 30, "queue": 30},
     "dinov3": DINO
     | IMAGENET
-    | {"input": ("short-up", 480), "filter": "bicubic", "temperature": 0.2}
-    | {"shape": "circle-inclusive"},
+    | {"input": ("short-up", 960), "filter": "bicubic", "temperature": 0.2}
+    | {"shape": "circle-inclusive", "readout": "cell-min-max-argmax", "output": None},
 }
 # CropMAE's other two benchmarks; VIP's scorer resizes with Pillow.
 VIP = CROPMAE | {"input": ("long", 880), "topk": 10, "output": "centered"}
@@ -454,8 +458,11 @@ def run(frames, annotation, protocol, encode, patch):
     soft = soft.astype(np.float32)
     masks = []
     for index, labels in enumerate(soft):
-        mask = hard_labels(labels, ids, size, protocol["readout"])
-        if protocol["output"] == "floor":
+        read_at = size if protocol["output"] else annotation.shape
+        mask = hard_labels(labels, ids, read_at, protocol["readout"])
+        if protocol["output"] is None:
+            pass  # DINOv3's notebook goes straight to the size that is scored
+        elif protocol["output"] == "floor":
             mask = opencv(mask, annotation.shape, cv2.INTER_NEAREST)
         else:
             mask = pillow(mask, annotation.shape, Image.Resampling.NEAREST)

@@ -420,7 +420,7 @@ pub(super) mod tests {
         std::fs::write(&path, [0x1F, 0x8B, 8, 0, 0]).unwrap();
         assert!(message().contains("is compressed"), "{}", message());
         std::fs::write(&path, vec![b'x'; 5000]).unwrap();
-        assert!(message().contains("is no tar file"), "{}", message());
+        assert!(message().contains("is not a tar file"), "{}", message());
         write(&path, &[("1.txt", b"text")]);
         assert!(message().contains("holds no .jpg"), "{}", message());
     }
