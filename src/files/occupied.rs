@@ -107,7 +107,10 @@ mod tests {
         let first = Occupied::take(folder.path()).unwrap();
         let refused = Occupied::take(folder.path()).unwrap_err().to_string();
         assert_eq!(Occupied::check(folder.path()).unwrap_err().to_string(), refused);
-        assert!(refused.contains("another run is using this folder") && refused.contains("another folder"));
+        assert!(
+            refused.contains("another run is using this folder")
+                && refused.contains("another folder")
+        );
         drop(first);
         Occupied::check(folder.path()).unwrap();
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);

@@ -267,7 +267,9 @@ mod tests {
         }
         safetensors::write(&file, &tensors().into_iter().collect(), &BTreeMap::new()).unwrap();
         assert!(!is_ours(&file).unwrap());
-        assert!(load(&file).unwrap_err().to_string().contains("not a checkpoint of a training run"));
+        assert!(
+            load(&file).unwrap_err().to_string().contains("not a checkpoint of a training run")
+        );
     }
 
     #[test]
