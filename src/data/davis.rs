@@ -200,9 +200,7 @@ impl Numbering {
 
     /// That of a first annotation.
     pub(crate) fn of(first: &LabelImage) -> Self {
-        let mut seen = [false; 256];
-        first.data.iter().for_each(|id| seen[usize::from(*id)] = true);
-        Self::of_ids((1..255).filter(|id| seen[usize::from(*id)]).collect())
+        Self::of_ids(first.ids().into_iter().filter(|id| !matches!(id, 0 | 255)).collect())
     }
 
     /// That of these ids, ascending.

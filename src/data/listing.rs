@@ -11,10 +11,7 @@ use strum::VariantArray;
 use super::Benchmark;
 use crate::error::{Error, Result};
 use crate::files::list;
-pub(crate) use crate::files::listing::{files, name, natural_order, stem, subfolders};
-
-/// Extensions of frames, in lower case.
-pub(crate) const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
+pub(crate) use crate::files::listing::{PICTURES, files, name, natural_order, stem, subfolders};
 
 /// The clip that a line of a list means, where it may be a bare name, a path to the clip's folder
 /// or to one of its frames, or several paths of which the first counts (as in DAVIS-2016's lists:

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
+/// Extensions of the pictures that are read, in lower case.
+pub const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
+
 /// The folders in `folder`, hidden ones left out, in natural order.
 ///
 /// # Errors

@@ -34,3 +34,12 @@ pub struct LabelImage {
     /// `height * width` ids, row by row.
     pub data: Vec<u8>,
 }
+
+impl LabelImage {
+    /// The ids that are in it, ascending.
+    pub fn ids(&self) -> Vec<u8> {
+        let mut seen = [false; 256];
+        self.data.iter().for_each(|&id| seen[usize::from(id)] = true);
+        (0..=255).filter(|&id| seen[usize::from(id)]).collect()
+    }
+}

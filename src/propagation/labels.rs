@@ -58,7 +58,7 @@ pub fn first_frame(
         FirstLabels::Bilinear => nearest_floor(annotation, frame.0, frame.1),
         FirstLabels::Nearest => nearest_centered(annotation, grid.0, grid.1),
     };
-    let ids = distinct(&resized);
+    let ids = resized.ids();
     let mut channel_of = [0_usize; 256];
     for (channel, &id) in ids.iter().enumerate() {
         channel_of[usize::from(id)] = channel;
@@ -79,13 +79,6 @@ pub fn first_frame(
         add(bottom, right, of_bottom * of_right);
     }
     FirstFrame { labels: LabelMap { grid, channels, values }, ids }
-}
-
-/// The ids in an image, ascending.
-pub fn distinct(labels: &LabelImage) -> Vec<u8> {
-    let mut seen = [false; 256];
-    labels.data.iter().for_each(|&id| seen[usize::from(id)] = true);
-    (0..=255).filter(|&id| seen[usize::from(id)]).collect()
 }
 
 /// Ids at `height` × `width` pixels from soft labels, by [`Readout`]. Where labels are equal the

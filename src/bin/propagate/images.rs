@@ -21,7 +21,7 @@ pub(crate) fn list(paths: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
     for path in paths {
         let files = match path.is_dir() {
             false => vec![path.clone()],
-            true => listing::files(path, &["jpg", "jpeg", "png"])?,
+            true => listing::files(path, listing::PICTURES)?,
         };
         if files.is_empty() {
             bail!(

@@ -80,10 +80,7 @@ fn missing(clip: &LabelClip, checked: &mut Checked) {
 fn read<'a>(paths: &[&'a Path], kind: MaskKind, checked: &mut Checked) -> Vec<(&'a Path, Mask)> {
     let one = |path: &&Path| -> Result<Mask> {
         let mask = read_mask(path, kind)?;
-        let mut seen = [false; 256];
-        mask.data.iter().for_each(|id| seen[usize::from(*id)] = true);
-        let ids = (0..=255).filter(|id| seen[usize::from(*id)]).collect();
-        Ok(((mask.width, mask.height), ids))
+        Ok(((mask.width, mask.height), mask.ids().into_iter().collect()))
     };
     let masks: Vec<Result<Mask>> = paths.par_iter().map(one).collect();
     let mut readable = Vec::new();
